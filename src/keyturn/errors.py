@@ -1,0 +1,160 @@
+"""Every error Keyturn raises on purpose, in one tree.
+
+    KeyturnError
+    ├── InvalidInputError (also ValueError)   what was asked is malformed or out of bounds
+    ├── UnauthenticatedError                  no provisioning key, or one that is not valid
+    ├── ForbiddenError                        the caller lacks a permission
+    ├── NotFoundError                         unknown id, or another tenant's: the two look alike
+    ├── ConflictError                         a row moved since it was read; read again and retry
+    ├── IllegalTransitionError                the key's state does not allow the act
+    ├── ThrottledError                        too many failures from one source
+    ├── IntegrityError                        a seal, a chain or a floor does not hold
+    ├── StaleError                            this node has not read the log recently enough to decide
+    ├── StorageError                          the store could not be reached or did not answer in time
+    │   ├── StorageFullError                  nothing was written: the disk or quota is full
+    │   ├── StorageBusyError                  nothing was written: another writer holds the store
+    │   └── OutcomeUnknownError               the answer to a commit was lost; it may have happened
+    └── ConfigurationError                    settings, schema or key-encryption key do not fit
+        ├── SchemaError
+        └── WrongKekError
+
+`code` is stable and is what programs should look at; the message is for people, and `fix` says what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KeyturnError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        code: stable name of the problem, such as ``conflict``.
+        fix: one sentence that says how to mend it; may be empty.
+    """
+
+    code: ClassVar[str] = "internal"
+    default_fix: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.fix = self.default_fix if fix is None else fix
+
+
+class InvalidInputError(KeyturnError, ValueError):
+    """What was asked is malformed or out of bounds; `field` names the part, or is empty."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, field: str = "", fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.field = field
+
+
+class UnauthenticatedError(KeyturnError):
+    """The call carries no provisioning key, or one that is not valid."""
+
+    code = "unauthenticated"
+    default_fix = "Send a valid provisioning key as 'Authorization: Bearer <key>'."
+
+
+class ForbiddenError(KeyturnError):
+    """The caller's key is valid but lacks what the act needs."""
+
+    code = "forbidden"
+    default_fix = "Use a provisioning key that holds the permission, or issue one that does."
+
+
+class NotFoundError(KeyturnError):
+    """Nothing of that id in this tenant."""
+
+    code = "not_found"
+    default_fix = "Check the id and the tenant; list what exists to find it."
+
+
+class ConflictError(KeyturnError):
+    """A row that the change relied on has moved; nothing was written."""
+
+    code = "conflict"
+    default_fix = "Read the current state and try again."
+
+
+class IllegalTransitionError(KeyturnError):
+    """The key's state does not allow the act."""
+
+    code = "illegal_transition"
+    default_fix = "Look at the key's state; an ended key stays ended: issue a new one."
+
+
+class ThrottledError(KeyturnError):
+    """Too many failing requests from one source; `retry_after` is in seconds."""
+
+    code = "throttled"
+    default_fix = "Wait for the time in Retry-After, and stop sending keys that are refused."
+
+    def __init__(self, message: str, *, retry_after: int = 1, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
+
+
+class IntegrityError(KeyturnError):
+    """Stored data are not what was written; nothing may be decided from them."""
+
+    code = "integrity_failed"
+    default_fix = "Treat the store as tampered with: compare it with a backup before going on."
+
+
+class StaleError(KeyturnError):
+    """This node has not read the log within its bound and will not guess."""
+
+    code = "stale"
+    default_fix = "Try again shortly; if it lasts, check that the node reaches the store."
+
+
+class StorageError(KeyturnError):
+    """The store could not be reached or did not answer in time."""
+
+    code = "storage_unavailable"
+    default_fix = "Check that the store is running and reachable, then try again."
+
+
+class StorageFullError(StorageError):
+    """Nothing was written: the disk or the quota of the store is full."""
+
+    code = "storage_full"
+    default_fix = "Free or add disk space for the store, then try again."
+
+
+class StorageBusyError(StorageError):
+    """Nothing was written: another writer held the store for too long."""
+
+    code = "storage_busy"
+    default_fix = "Find the process that holds the store locked, then try again."
+
+
+class OutcomeUnknownError(StorageError):
+    """The answer to a commit was lost: the change may or may not have happened."""
+
+    code = "outcome_unknown"
+    default_fix = "Read the current state before trying again."
+
+
+class ConfigurationError(KeyturnError):
+    """Settings that cannot work together, or that name nothing known."""
+
+    code = "configuration"
+
+
+class SchemaError(ConfigurationError):
+    """The store's schema is missing, unfinished, or newer than this program."""
+
+    code = "schema"
+    default_fix = "Run 'keyturn init' as the schema's owner, or upgrade this program."
+
+
+class WrongKekError(ConfigurationError):
+    """The key-encryption key is not the one that wrapped this store's data keys."""
+
+    code = "wrong_kek"
+    default_fix = "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with."
