@@ -1,0 +1,81 @@
+"""The floor: what the log says each row must be at least, so that putting back an older row is noticed.
+
+A seal shows that a row was written by Keyturn; it does not show that the row is the latest. The log does. The floor
+keeps, for each row changed after its creation, the newest revision with eight bytes of its body's digest, which also
+refuses a body that was sealed for a commit that lost. Owner rows are kept from their first revision, because the
+absence of an owner's row means something: that the owner was never revoked.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+from keyturn.domain.entry import RowMark
+from keyturn.errors import IntegrityError
+
+KEPT_FROM_CREATION: Final = ("own_", "keyring")
+_DIGEST_BITS: Final = 64
+
+
+class Floor:
+    """The newest revision of each changed row, as one integer a row: revision, then the digest's first 64 bits."""
+
+    __slots__ = ("_marks",)
+
+    def __init__(self) -> None:
+        self._marks: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def raise_to(self, marks: Iterable[RowMark]) -> None:
+        """Take in what an entry says; IntegrityError where it names a revision that the log has passed."""
+        for mark in marks:
+            if mark.revision == 1 and not mark.id.startswith(KEPT_FROM_CREATION):
+                continue
+            present = self._marks.get(mark.id, 0) >> _DIGEST_BITS
+            if mark.revision <= present:
+                raise IntegrityError(f"the log names revision {mark.revision} of a row after {present}")
+            self._marks[mark.id] = _packed(mark.revision, mark.digest)
+
+    def admits(self, row_id: str, revision: int, digest: bytes) -> bool:
+        """Whether the row, at this revision with this body digest, is the one that the log knows, or a newer one."""
+        mark = self._marks.get(row_id, 0)
+        if revision == mark >> _DIGEST_BITS:
+            return _packed(revision, digest) == mark
+        return revision > mark >> _DIGEST_BITS
+
+    def admits_absence(self, row_id: str) -> bool:
+        """Whether the row may be missing: the log has never named it, as far as the floor keeps."""
+        return row_id not in self._marks
+
+    def merge(self, other: Floor) -> None:
+        """Raise this floor to `other` where that is higher; a floor is never lowered."""
+        for row_id, mark in other._marks.items():
+            if mark >> _DIGEST_BITS > self._marks.get(row_id, 0) >> _DIGEST_BITS:
+                self._marks[row_id] = mark
+
+    def to_bytes(self) -> bytes:
+        """The floor as bytes, for a snapshot: for each row a length, the id, the revision and the digest part."""
+        parts = []
+        for row_id, mark in self._marks.items():
+            name = row_id.encode()
+            parts.append(struct.pack(">B", len(name)) + name + mark.to_bytes(16, "big"))
+        return b"".join(parts)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Floor:
+        """The floor that `to_bytes` made; the caller has checked the snapshot's seal."""
+        floor = cls()
+        view, at = memoryview(raw), 0
+        while at < len(view):
+            end = at + 1 + view[at]
+            floor._marks[bytes(view[at + 1 : end]).decode()] = int.from_bytes(view[end : end + 16], "big")
+            at = end + 16
+        return floor
+
+
+def _packed(revision: int, digest: bytes) -> int:
+    return revision << _DIGEST_BITS | int.from_bytes(digest[: _DIGEST_BITS // 8], "big")

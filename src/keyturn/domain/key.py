@@ -1,0 +1,159 @@
+"""Keys, their versions, and their owners: the values that rows hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum, IntEnum
+
+from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, next_state
+from keyturn.domain.scope import KeyScope
+
+
+class KeyType(Enum):
+    """What a key is for. One key, one purpose (OWASP Key Management, Key Usage)."""
+
+    HMAC = "hmac"
+    RSA = "rsa"
+    ECDSA = "ecdsa"
+    JWT = "jwt"
+    API_TOKEN = "api_token"
+    PROVISIONING = "provisioning"
+
+    @property
+    def is_token(self) -> bool:
+        """Whether its holder presents it: tokens are stored as digests, the others as sealed material."""
+        return self in (KeyType.API_TOKEN, KeyType.PROVISIONING)
+
+
+class KeyLength(IntEnum):
+    """Size of the secret in bits; which sizes a type has is decided where it is generated."""
+
+    BITS_128 = 128
+    BITS_256 = 256
+    BITS_384 = 384
+    BITS_521 = 521
+    BITS_2048 = 2048
+    BITS_3072 = 3072
+    BITS_4096 = 4096
+    BITS_8192 = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerRef:
+    """Who holds a key, as of its issue.
+
+    Attributes:
+        id: the caller's own id for the owner.
+        row: id of the owner's row, which exists once the owner has been revoked.
+        epoch: the owner's epoch when the key was issued; the key holds only while the owner's row says the same.
+    """
+
+    id: str
+    row: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A key: identity, policy and state. Its secret material is in its versions.
+
+    `expires_at` is exclusive: at that instant the key no longer verifies. `permissions` are grants, `allowed_ips`
+    addresses and networks; an empty `allowed_ips` allows every address.
+    """
+
+    key_id: str
+    tenant: str
+    revision: int = 1
+    type: KeyType
+    scope: KeyScope
+    length: KeyLength
+    state: KeyState = KeyState.ACTIVE
+    state_changed_at: datetime
+    reason: RevocationReason | None = None
+    name: str | None = None
+    owner: OwnerRef | None = None
+    prefix: str | None = None
+    permissions: tuple[str, ...] = ()
+    allowed_ips: tuple[str, ...] = ()
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    recoverable: bool = False
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def row_id(self) -> str:
+        """Id of the key's row."""
+        return self.key_id
+
+    def after(self, act: Act, now: datetime, reason: RevocationReason | None = None) -> Key:
+        """The key once `act` has happened; IllegalTransitionError where its state does not allow it."""
+        return replace(
+            self,
+            state=next_state(self.state, act),
+            state_changed_at=now,
+            updated_at=now,
+            revision=self.revision + 1,
+            reason=reason if reason is not None else self.reason,
+        )
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether `now` is at or past the expiry."""
+        return self.expires_at is not None and now >= self.expires_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One generation of a key's secret.
+
+    Attributes:
+        credential_id: the public handle inside a token; None where the holder presents nothing.
+        digest: SHA-256 of the whole token; None where there is no token.
+        custody: where material that may come back lives (`sealed`: in the row, encrypted); None where it may not.
+        material: the sealed material itself, outside the row's body.
+    """
+
+    key_id: str
+    tenant: str
+    number: int
+    revision: int = 1
+    type: KeyType
+    state: KeyState = KeyState.ACTIVE
+    state_changed_at: datetime
+    credential_id: str | None = None
+    digest: bytes | None = None
+    custody: str | None = None
+    created_at: datetime
+    expires_at: datetime | None = None
+    material: bytes | None = None
+
+    @property
+    def row_id(self) -> str:
+        """Id of the version's row."""
+        return f"{self.key_id}.{self.number}"
+
+    def after(self, act: Act, now: datetime) -> Version:
+        """The version once `act` has happened; a destroyed one has no material and no digest left."""
+        state = next_state(self.state, act)
+        changed = replace(self, state=state, state_changed_at=now, revision=self.revision + 1)
+        if state is KeyState.DESTROYED:
+            return replace(changed, digest=None, custody=None, material=None)
+        return changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """An owner that has been revoked at least once; keys issued under an earlier epoch do not verify."""
+
+    row_id: str
+    tenant: str
+    id: str
+    revision: int = 1
+    epoch: int
+    revoked_at: datetime
+    reason: RevocationReason
