@@ -1,0 +1,60 @@
+"""Secret material that must come back: AES-256-GCM, one derived key for each record, committed to.
+
+    0x01 | u32 DEK version | salt (16) | commitment (32) | ciphertext and tag
+
+HKDF-SHA256 turns the DEK and the fresh salt into the key, the nonce and the commitment of this one record, so each key
+encrypts once and a ciphertext opens under one key only. The associated data bind it to its place.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from keyturn.crypto.keyring import Keyring
+from keyturn.crypto.randomness import random_bytes
+from keyturn.domain.framing import framed
+from keyturn.domain.key import KeyType
+from keyturn.domain.secret import Secret
+from keyturn.errors import IntegrityError
+
+FORMAT: Final = 1
+SALT_BYTES: Final = 16
+_INFO: Final = b"keyturn-material-v1"
+_HEADER: Final = 1 + 4 + SALT_BYTES + 32
+
+
+def associated_data(tenant: str, key_id: str, version: int, key_type: KeyType) -> bytes:
+    """What binds sealed material to its place: format, tenant, key, version and type."""
+    return framed("keyturn-material-v1", tenant, key_id, str(version), key_type.value)
+
+
+def seal_material(keyring: Keyring, material: Secret, aad: bytes) -> bytes:
+    """`material` sealed for the place that `aad` names."""
+    version, salt = keyring.primary, random_bytes(SALT_BYTES)
+    key, nonce, commitment = _derived(keyring, version, salt)
+    sealed = AESGCM(key).encrypt(nonce, material.reveal_bytes(), aad)
+    return bytes([FORMAT]) + version.to_bytes(4, "big") + salt + commitment + sealed
+
+
+def open_material(keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
+    """The material; one IntegrityError for every cause: altered, moved, or sealed under another key."""
+    try:
+        if len(sealed) < _HEADER + 16 or sealed[0] != FORMAT:
+            raise IntegrityError("sealed material refused")
+        version, salt = int.from_bytes(sealed[1:5], "big"), sealed[5 : 5 + SALT_BYTES]
+        key, nonce, commitment = _derived(keyring, version, salt)
+        if not hmac.compare_digest(commitment, sealed[5 + SALT_BYTES : _HEADER]):
+            raise IntegrityError("sealed material refused")
+        return Secret(AESGCM(key).decrypt(nonce, sealed[_HEADER:], aad))
+    except (InvalidTag, IntegrityError):
+        # Wrong key, wrong place and tampering must look alike to the caller.
+        raise IntegrityError("sealed material refused") from None
+
+
+def _derived(keyring: Keyring, version: int, salt: bytes) -> tuple[bytes, bytes, bytes]:
+    raw = keyring.derive(version, salt=salt, info=_INFO, length=32 + 12 + 32)
+    return raw[:32], raw[32:44], raw[44:]
