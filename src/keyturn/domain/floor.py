@@ -41,11 +41,24 @@ class Floor:
             self._marks[mark.id] = _packed(mark.revision, mark.digest)
 
     def admits(self, row_id: str, revision: int, digest: bytes) -> bool:
-        """Whether the row, at this revision with this body digest, is the one that the log knows, or a newer one."""
-        mark = self._marks.get(row_id, 0)
-        if revision == mark >> _DIGEST_BITS:
-            return _packed(revision, digest) == mark
-        return revision > mark >> _DIGEST_BITS
+        """Whether the log, as far as it was read, says that the row is this revision with this body.
+
+        A row that was never changed is known to the floor only by its absence; it is admitted at revision 1.
+        """
+        mark = self._marks.get(row_id)
+        if mark is None:
+            return revision == 1 and not row_id.startswith(KEPT_FROM_CREATION)
+        return _packed(revision, digest) == mark
+
+    def is_above(self, row_id: str, revision: int) -> bool:
+        """Whether the log knows a later revision (0 stands for a row that is absent)."""
+        return self._marks.get(row_id, 0) >> _DIGEST_BITS > revision
+
+    def is_below(self, row_id: str, revision: int) -> bool:
+        """Whether the row is later than anything the log, as far as it was read, says of it."""
+        return self._marks.get(row_id, 1 << _DIGEST_BITS) >> _DIGEST_BITS < revision or (
+            row_id not in self._marks and row_id.startswith(KEPT_FROM_CREATION)
+        )
 
     def admits_absence(self, row_id: str) -> bool:
         """Whether the row may be missing: the log has never named it, as far as the floor keeps."""

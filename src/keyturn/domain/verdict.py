@@ -1,0 +1,111 @@
+"""What a verification answers. Nothing here can be mistaken for a yes: a verdict's truth is its validity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple, final
+
+if TYPE_CHECKING:
+    from keyturn.domain.key import Key
+
+
+class Code(Enum):
+    """Why a credential was accepted or refused; the values are stable and are part of every answer."""
+
+    VALID = "valid"
+    MALFORMED = "malformed"
+    NOT_FOUND = "not_found"
+    NOT_YET_VALID = "not_yet_valid"
+    EXPIRED = "expired"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    INSUFFICIENT_PERMISSIONS = "insufficient_permissions"
+    IP_DENIED = "ip_denied"
+    THROTTLED = "throttled"
+    STALE = "stale"
+    INTEGRITY_FAILED = "integrity_failed"
+
+
+@final
+class Verification:
+    """The answer to one verification; false unless it is valid.
+
+        verification = store.authenticate(token, scope=KeyScope.READ)
+        if verification:
+            serve(verification.owner)
+        else:
+            refuse(verification.code)
+
+    Attributes:
+        code: one of the verification codes, as text.
+        as_of: how far this node had read the log, as ``log_id:position``.
+        key: the whole key as it was decided on; None where no key was found or its secret was wrong.
+        version: which version of the key was presented; None like `key`.
+    """
+
+    __slots__ = ("as_of", "key", "reason", "version")
+
+    def __init__(self, reason: Code, as_of: str, key: Key | None = None, version: int | None = None) -> None:
+        self.reason = reason
+        self.as_of = as_of
+        self.key = key
+        self.version = version
+
+    def __bool__(self) -> bool:
+        return self.reason is Code.VALID
+
+    @property
+    def valid(self) -> bool:
+        """Whether the credential was accepted."""
+        return self.reason is Code.VALID
+
+    @property
+    def code(self) -> str:
+        """The verification code."""
+        return self.reason.value
+
+    @property
+    def key_id(self) -> str | None:
+        """Which key was presented."""
+        return None if self.key is None else self.key.key_id
+
+    @property
+    def owner(self) -> str | None:
+        """The caller's own id for who holds the key."""
+        return None if self.key is None or self.key.owner is None else self.key.owner.id
+
+    @property
+    def scope(self) -> str | None:
+        """The key's scope, such as ``read_write``."""
+        return None if self.key is None else self.key.scope.value
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """What the key grants; wildcards as they were granted."""
+        return () if self.key is None else self.key.permissions
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """What the issuer attached to the key."""
+        return {} if self.key is None else self.key.metadata
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the key stops verifying; None for never, or where no key was found."""
+        return None if self.key is None else self.key.expires_at
+
+    def __repr__(self) -> str:
+        return f"Verification(code={self.code!r}, key_id={self.key_id!r}, as_of={self.as_of!r})"
+
+
+class KeyCheck(NamedTuple):
+    """The status of a key that the caller holds by id; unpacks as ``(bool, str)`` and is false unless valid."""
+
+    valid: bool
+    message: str
+
+    def __bool__(self) -> bool:
+        return self.valid

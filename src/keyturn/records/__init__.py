@@ -1,0 +1,1 @@
+"""The sealed rows of the ledger and the reading of its log, which all services share."""

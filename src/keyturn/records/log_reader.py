@@ -1,0 +1,155 @@
+"""Following the log: checked entry by entry, to know what is current and to tell others what changed.
+
+Everything that must learn of a change does so here. A reader knows a position, the chain's hash at it, and the floor.
+It reads on demand (`catch_up`); how long ago the last completed read *began* is how stale this process may be.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from keyturn.crypto.keyring import Keyring
+from keyturn.domain.floor import Floor
+from keyturn.errors import IntegrityError
+from keyturn.ports.clock import Clock
+from keyturn.ports.ledger import Ledger, Position, SealedHead
+from keyturn.records.progress import Progress, replay
+from keyturn.records.sealed_state import head_seal, make_snapshot
+
+BATCH: Final = 2_000  # entries a read
+SNAPSHOT_EVERY: Final = 50_000  # entries: replaying them costs well under a second
+NEVER: Final = float("-inf")
+
+Listener = Callable[[Sequence[str]], None]
+"""Called with the ids of rows that changed; with none when nothing known before may be relied on."""
+
+_log = logging.getLogger("keyturn.log")
+
+
+class LogReader:
+    """One process's reading of the log.
+
+    Attributes:
+        as_of: how far it has read, for people: ``log_id:position``.
+        read_at: steady time at which the last completed read began.
+        applying: held while changes are taken in; whoever fills a cache holds it from check to fill.
+    """
+
+    def __init__(self, *, ledger: Ledger, keyring: Keyring, clock: Clock) -> None:
+        self._ledger = ledger
+        self._keyring = keyring
+        self._clock = clock
+        self._reading = threading.Lock()
+        self._listeners: list[Listener] = []
+        self._broken: IntegrityError | None = None
+        self.applying = threading.Lock()
+        self.read_at = clock.steady()
+        self._at, self._sealed = replay(ledger, keyring, BATCH)
+        self._snapshot = self._at.snapshot
+        self.as_of = f"{ledger.log_id}:{self._at.position}"
+
+    @property
+    def position(self) -> Position:
+        """How far this process has read."""
+        return self._at.position
+
+    @property
+    def floor(self) -> Floor:
+        """What the log says each row must be at least."""
+        return self._at.floor
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the log was found altered; nothing more is decided until an operator has looked and restarted."""
+        return self._broken is not None
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of every change from now on, before `position` moves past it."""
+        self._listeners.append(listener)
+
+    def distrust(self) -> None:
+        """Forget that the log was read recently: after a commit that this process could not read back."""
+        self.read_at = NEVER
+
+    def catch_up(self) -> None:
+        """Read the log to its end; callers that wait meanwhile share the read.
+
+        StorageError when the ledger does not answer; IntegrityError, now and ever after, when the log was altered.
+        """
+        asked = self._clock.steady()
+        with self._reading:
+            if self._broken is not None:
+                raise self._broken
+            if self.read_at >= asked:
+                return
+            started = self._clock.steady()
+            try:
+                self._read_on()
+            except IntegrityError as error:
+                self._broken = error
+                self.distrust()
+                _log.critical("the log does not hold: %s; this node answers nothing more", error)
+                raise
+            self.read_at = started
+
+    def head_to_seal(self) -> SealedHead | None:
+        """The head as this process read it, sealed; None before the first entry."""
+        at = self._at
+        if at.position == 0:
+            return None
+        seal = head_seal(self._keyring, self._ledger.log_id, at.position, at.hash)
+        return SealedHead(at.position, at.hash, seal)
+
+    def seal_head(self) -> None:
+        """Vouch for the log as far as it was read, and keep a snapshot of the floor on a long log."""
+        with self._reading:
+            sealed = self.head_to_seal()
+            if self._broken is not None or sealed is None or sealed.position <= self._sealed:
+                return
+            self._ledger.seal_head(sealed)
+            self._sealed = sealed.position
+            if sealed.position - self._snapshot >= SNAPSHOT_EVERY:
+                self._save_snapshot()
+
+    def _save_snapshot(self) -> None:
+        at = self._at
+        self._ledger.save_snapshot(
+            make_snapshot(self._keyring, self._ledger.log_id, at.position, at.hash, at.floor)
+        )
+        self._snapshot = at.position
+
+    def _read_on(self) -> None:
+        while True:
+            entries = self._at.continuation(self._ledger, BATCH)
+            if entries is None:
+                self._rebuild()
+                return
+            if not entries:
+                return
+            marks = self._at.check(self._keyring, entries)
+            with self.applying:
+                self._at.floor.raise_to(marks)
+                self._tell([mark.id for mark in marks])
+                self._at.move_past(entries[-1])
+                self.as_of = f"{self._ledger.log_id}:{self._at.position}"
+
+    def _rebuild(self) -> None:
+        """The log no longer continues what was read: a failover or a restore. Nothing cached may be relied on.
+
+        The floor is never lowered: what this process saw revoked stays revoked in it, whatever the store says now.
+        """
+        _log.error("the log is behind or differs at position %d: reading it anew", self._at.position)
+        at, self._sealed = replay(self._ledger, self._keyring, BATCH)
+        self._snapshot = at.snapshot
+        at.floor.merge(self._at.floor)
+        with self.applying:
+            self._at = at
+            self._tell(())
+            self.as_of = f"{self._ledger.log_id}:{at.position}"
+
+    def _tell(self, changed: Sequence[str]) -> None:
+        for listener in self._listeners:
+            listener(changed)

@@ -1,0 +1,54 @@
+"""What a process that holds the KEK vouches for: the head of the log, and snapshots of the floor."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final, NamedTuple
+
+from keyturn.crypto.keyring import Keyring, Purpose
+from keyturn.domain.floor import Floor
+from keyturn.domain.framing import framed
+from keyturn.errors import IntegrityError
+from keyturn.ports.ledger import Position, SealedHead, Snapshot
+
+MAX_SNAPSHOT_BYTES: Final = 1 << 30  # unpacked; some 25 million changed rows
+
+
+class LoadedSnapshot(NamedTuple):
+    """A snapshot whose seal holds."""
+
+    position: Position
+    hash: bytes
+    floor: Floor
+
+
+def head_seal(keyring: Keyring, log_id: str, position: Position, chain: bytes) -> bytes:
+    """The seal of a head."""
+    return keyring.seal(Purpose.HEAD, framed(log_id, str(position)) + chain)
+
+
+def check_head(keyring: Keyring, log_id: str, sealed: SealedHead) -> None:
+    """IntegrityError unless the head's seal holds."""
+    keyring.check(Purpose.HEAD, framed(log_id, str(sealed.position)) + sealed.hash, sealed.seal)
+
+
+def make_snapshot(
+    keyring: Keyring, log_id: str, position: Position, chain: bytes, floor: Floor
+) -> Snapshot:
+    """The floor at a position, sealed."""
+    body = zlib.compress(floor.to_bytes(), 1)
+    seal = keyring.seal(Purpose.SNAPSHOT, framed(log_id, str(position)) + chain + body)
+    return Snapshot(position, chain, body, seal)
+
+
+def load_snapshot(keyring: Keyring, log_id: str, stored: Snapshot | None) -> LoadedSnapshot | None:
+    """The floor that a stored snapshot says; IntegrityError unless its seal holds."""
+    if stored is None:
+        return None
+    message = framed(log_id, str(stored.position)) + stored.hash + stored.body
+    keyring.check(Purpose.SNAPSHOT, message, stored.seal)
+    unpacker = zlib.decompressobj()
+    raw = unpacker.decompress(stored.body, MAX_SNAPSHOT_BYTES)
+    if not unpacker.eof:
+        raise IntegrityError("a snapshot of the floor is larger than this program takes")
+    return LoadedSnapshot(stored.position, stored.hash, Floor.from_bytes(raw))
