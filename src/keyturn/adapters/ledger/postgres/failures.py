@@ -1,0 +1,94 @@
+"""What PostgreSQL's errors mean to Keyturn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+
+from keyturn.adapters.ledger.postgres.connecting import DeadlineExpiredError
+from keyturn.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    KeyturnError,
+    OutcomeUnknownError,
+    SchemaError,
+    StorageBusyError,
+    StorageError,
+    StorageFullError,
+)
+
+__all__ = ["is_lost", "read_errors", "translate", "write_errors"]
+
+_FULL: Final = frozenset({"53100"})
+_BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014"})
+_NO_SCHEMA: Final = frozenset({"3F000", "42P01", "42703", "42883"})
+_FORBIDDEN: Final = "42501"
+_WRONG_ISOLATION: Final = "25001"
+_REFUSED: Final = ("22", "23")  # classes: the data do not fit
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection ended before the server's answer to the statement was known.
+
+    An answer of severity ERROR is an answer: the transaction was rolled back.
+    """
+    return error.sqlstate is None or error.diag.severity_nonlocalized in {"FATAL", "PANIC"}
+
+
+def translate(error: psycopg.Error) -> KeyturnError:
+    """Our error for one of psycopg's, where the outcome is known or does not matter."""
+    state = error.sqlstate or ""
+    said = _said(error)
+    if state in _FULL:
+        return StorageFullError(f"the store is full: {said}")
+    if state in _BUSY:
+        return StorageBusyError(f"the store is busy: {said}")
+    if state in _NO_SCHEMA:
+        return SchemaError(f"the store has no Keyturn schema, or another version of it: {said}")
+    if state == _FORBIDDEN:
+        return ConfigurationError(f"the store's role lacks a right: {said}", fix=_GRANTS)
+    if state == _WRONG_ISOLATION:
+        return ConfigurationError(said, fix="Set default_transaction_isolation of this role to 'read committed'.")
+    if state.startswith(_REFUSED):
+        return InvalidInputError(f"the store cannot keep this: {said}")
+    return StorageError(f"the store failed: {said}")
+
+
+_GRANTS: Final = (
+    "Run 'keyturn init' as the schema's owner with this role as the one to grant to,"
+    " or SELECT keyturn.grant_to('<role>') as that owner."
+)
+
+
+def _said(error: psycopg.Error) -> str:
+    # Only the primary message: the detail of a refused row quotes its contents.
+    return error.diag.message_primary or str(error).partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def read_errors() -> Iterator[None]:
+    """Turn psycopg's errors into ours, where nothing was to be written."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error) from _cause(error)
+
+
+@contextmanager
+def write_errors() -> Iterator[None]:
+    """Turn psycopg's errors into ours; an answer that was lost is OutcomeUnknownError."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if not is_lost(error):
+            raise translate(error) from _cause(error)
+        slow = isinstance(error, DeadlineExpiredError)
+        why = "did not answer in time" if slow else f"lost the connection: {_said(error)}"
+        raise OutcomeUnknownError(f"the store {why}; the change may have been made") from error
+
+
+def _cause(error: psycopg.Error) -> psycopg.Error | None:
+    return None if (error.sqlstate or "").startswith(_REFUSED) else error

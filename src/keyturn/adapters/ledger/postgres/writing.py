@@ -1,0 +1,54 @@
+"""Calls of the schema's functions, the only ways to write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import LiteralString
+
+from keyturn.adapters.ledger.postgres.coalescing import Outcome
+from keyturn.adapters.ledger.postgres.failures import read_errors, write_errors
+from keyturn.adapters.ledger.postgres.pool import Pool
+from keyturn.errors import ConflictError, InvalidInputError, KeyturnError
+
+__all__ = ["Writer"]
+
+
+class Writer:
+    """Writes through a pool's connections."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def call(self, statement: LiteralString, payload: str, deadline: float) -> object:
+        """What the function answers to one JSON text; an answer that is lost raises OutcomeUnknownError."""
+        # A connection that cannot be had wrote nothing; one that is lost afterwards may have.
+        with read_errors(), self._pool.lend(deadline) as connection, write_errors():
+            record = connection.execute(statement, (payload,)).fetchone()
+        return None if record is None else record[0]
+
+    def commit(self, encoded: Sequence[str], deadline: float) -> list[Outcome]:
+        """Outcomes of encoded ChangeSets sent together; where one of them cannot be stored at all, of each by itself."""
+        try:
+            return self._commit_together(encoded, deadline)
+        except InvalidInputError:
+            if len(encoded) == 1:
+                raise
+            return [self._commit_alone(one, deadline) for one in encoded]
+
+    def _commit_together(self, encoded: Sequence[str], deadline: float) -> list[Outcome]:
+        answers = self.call("SELECT keyturn.commit(%s::jsonb)", f"[{','.join(encoded)}]", deadline)
+        if not isinstance(answers, list) or len(answers) != len(encoded):
+            raise TypeError("keyturn.commit answers with a list of as many as it was given")
+        return [_outcome(answer) for answer in answers]
+
+    def _commit_alone(self, encoded: str, deadline: float) -> Outcome:
+        try:
+            return self._commit_together([encoded], deadline)[0]
+        except KeyturnError as error:
+            return error
+
+
+def _outcome(answer: Mapping[str, int | str]) -> Outcome:
+    if "position" in answer:
+        return int(answer["position"])
+    return ConflictError(f"the row {answer['conflict']} has moved since it was read")
