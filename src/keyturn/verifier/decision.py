@@ -1,0 +1,60 @@
+"""The decision itself: a pure function of what is kept of a credential, what is asked of it, and the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from keyturn.domain.ids import DEFAULT_TENANT
+from keyturn.domain.permissions import Query, parse_query
+from keyturn.domain.scope import KeyScope
+from keyturn.domain.verdict import Code
+from keyturn.verifier.entries import Entry, scope_bits
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a credential must meet, beside being valid.
+
+    Attributes:
+        tenant: the namespace asked about; another tenant's credential is not found.
+        scope_bits: the actions that the key's scope must cover.
+        query: the permissions that its grants must meet; None asks for none.
+    """
+
+    tenant: str = DEFAULT_TENANT
+    scope_bits: int = 0
+    query: Query | None = None
+
+    @classmethod
+    def of(cls, *, tenant: str = DEFAULT_TENANT, scope: KeyScope | None = None, permissions: str | None = None) -> Demand:
+        """A demand from its parts; InvalidInputError where the permission query does not parse."""
+        return cls(
+            tenant,
+            0 if scope is None else scope_bits(scope),
+            None if permissions is None else parse_query(permissions),
+        )
+
+
+NO_DEMAND: Final = Demand()
+
+
+def judge(entry: Entry, demand: Demand, ip: str | None, now: int) -> Code:
+    """Whether the credential is good for the demand at `now` (microseconds since the epoch), coming from `ip`.
+
+    The order is part of the contract: state, time, network, scope, permissions.
+    """
+    if entry.refusal is not None:
+        return entry.refusal
+    if now < entry.not_before:
+        return Code.NOT_YET_VALID
+    if now >= entry.expires_at:
+        return Code.EXPIRED
+    # A restricted key presented from nowhere that is known is refused.
+    if entry.networks is not None and (ip is None or not entry.networks.contains(ip)):
+        return Code.IP_DENIED
+    if demand.scope_bits & ~entry.scope_bits:
+        return Code.INSUFFICIENT_SCOPE
+    if demand.query is not None and not demand.query.is_met_by(entry.grants):
+        return Code.INSUFFICIENT_PERMISSIONS
+    return Code.VALID

@@ -1,0 +1,104 @@
+"""What the verifier keeps of a credential: everything a decision needs, worked out once, when it is loaded."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from keyturn.domain.instants import to_micros
+from keyturn.domain.key import Key, Owner, Version
+from keyturn.domain.lifecycle import KeyState, stricter
+from keyturn.domain.network import NetworkSet
+from keyturn.domain.permissions import Grants
+from keyturn.domain.scope import Action, KeyScope
+from keyturn.domain.verdict import Code
+
+FOREVER: Final = 1 << 62  # microseconds: later than any expiry
+
+_ACTION_BITS: Final = {action: 1 << index for index, action in enumerate(Action)}
+
+# A token protects something new each time it is presented, so a deactivated one is refused.
+_REFUSALS: Final = {
+    KeyState.PRE_ACTIVE: Code.NOT_YET_VALID,
+    KeyState.ACTIVE: None,
+    KeyState.SUSPENDED: Code.SUSPENDED,
+    KeyState.DEACTIVATED: Code.REVOKED,
+    KeyState.COMPROMISED: Code.REVOKED,
+    KeyState.DESTROYED: Code.REVOKED,
+}
+
+
+def scope_bits(scope: KeyScope) -> int:
+    """The scope's actions as a set of bits."""
+    return sum(_ACTION_BITS[action] for action in scope.actions)
+
+
+@final
+class Standing:
+    """Whether what is kept of a key, or of an owner, is still what the log says: shared by all that depends on it."""
+
+    __slots__ = ("__weakref__", "is_current")
+
+    def __init__(self) -> None:
+        self.is_current = True
+
+
+NO_OWNER: Final = Standing()
+
+
+@final
+class Entry:
+    """One credential, ready to be decided on. `refusal` is what its state says, None for an active one.
+
+    `uses`, `used_at` and `used_from` are what has been counted since the last flush.
+    """
+
+    __slots__ = (
+        "credential_id",
+        "digest",
+        "expires_at",
+        "grants",
+        "key",
+        "key_standing",
+        "networks",
+        "not_before",
+        "owner_standing",
+        "refusal",
+        "scope_bits",
+        "tenant",
+        "used_at",
+        "used_from",
+        "uses",
+        "version",
+    )
+
+    def __init__(
+        self, version: Version, key: Key, owner: Owner | None, key_standing: Standing, owner_standing: Standing
+    ) -> None:
+        self.credential_id = version.credential_id
+        self.digest = version.digest
+        self.key = key
+        self.tenant = key.tenant
+        self.version = version.number
+        self.refusal = _refusal(version, key, owner)
+        self.not_before = 0 if key.not_before is None else to_micros(key.not_before)
+        ends = [to_micros(end) for end in (key.expires_at, version.expires_at) if end is not None]
+        self.expires_at = min(ends, default=FOREVER)
+        self.networks = NetworkSet(key.allowed_ips) if key.allowed_ips else None
+        self.scope_bits = scope_bits(key.scope)
+        self.grants = Grants(key.permissions)
+        self.key_standing = key_standing
+        self.owner_standing = owner_standing
+        self.uses = 0
+        self.used_at = 0
+        self.used_from: str | None = None
+
+
+def _refusal(version: Version, key: Key, owner: Owner | None) -> Code | None:
+    refusal = _REFUSALS[stricter(key.state, version.state)]
+    if refusal in (None, Code.NOT_YET_VALID, Code.SUSPENDED) and _is_owner_revoked(key, owner):
+        return Code.REVOKED
+    return refusal
+
+
+def _is_owner_revoked(key: Key, owner: Owner | None) -> bool:
+    return key.owner is not None and owner is not None and owner.epoch != key.owner.epoch

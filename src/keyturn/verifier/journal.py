@@ -1,0 +1,115 @@
+"""What the log is told of verifications: bounded summaries, at most one entry of each kind and tenant a minute."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from keyturn.domain.change import MAX_EVENTS, ChangeSet, Event, EventType
+from keyturn.domain.ids import is_key_id
+from keyturn.domain.instants import from_micros, rfc3339
+from keyturn.domain.verdict import Code
+from keyturn.errors import KeyturnError
+from keyturn.crypto.keyring import SYSTEM_TENANT
+from keyturn.records.incidents import Incident
+from keyturn.records.records import Records
+from keyturn.verifier.uses import CountKey, Tally
+
+SUMMARY_SECONDS: Final = 60.0
+MAX_LISTED: Final = 200  # keys or sources listed in one entry; the rest is only counted
+MAX_SUBJECTS: Final = 200
+MAX_PENDING: Final = 20_000
+
+SYSTEM_ACTOR: Final = "system"
+
+
+class Journal:
+    """Gathers what was counted and tells the log: findings of tampering at once, uses and refusals each minute."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._pending: dict[tuple[str, str, int, str], Tally] = {}
+        self._omitted: dict[str, int] = defaultdict(int)
+
+    def gather(self, counts: Mapping[CountKey, Tally]) -> None:
+        """Take in what was counted, whatever minute it fell in."""
+        for key, tally in counts.items():
+            name = (key.tenant, key.key_id, key.version, key.code)
+            known = self._pending.get(name)
+            if known is not None:
+                self._pending[name] = known.plus(tally)
+            elif len(self._pending) < MAX_PENDING:
+                self._pending[name] = tally
+            else:
+                self._omitted[key.tenant] += tally.count
+
+    def report_incidents(self, now: datetime) -> None:
+        """Tell the log of rows that were found altered; StorageError where it can't be told now."""
+        incidents = self._records.incidents.drain()
+        if not incidents:
+            return
+        try:
+            events = tuple(_incident_event(incident, now) for incident in incidents[:MAX_EVENTS])
+            self._records.commit(ChangeSet(events=events))
+        except KeyturnError:
+            self._records.incidents.put_back(incidents)
+            raise
+
+    def summarise(self, now: datetime) -> None:
+        """Write the summaries of what was gathered; on StorageError it is kept for the next time."""
+        if not self._pending:
+            return
+        by_kind: dict[tuple[str, EventType], list[dict[str, object]]] = defaultdict(list)
+        for (tenant, key_id, version, code), tally in self._pending.items():
+            kind = EventType.KEY_USED if code == Code.VALID.value else EventType.VERIFY_FAILED
+            by_kind[tenant, kind].append(_line(key_id, version, code, tally))
+        events = [
+            _summary(tenant, kind, lines, self._omitted.get(tenant, 0), now)
+            for (tenant, kind), lines in by_kind.items()
+        ]
+        for start in range(0, len(events), MAX_EVENTS):
+            self._records.commit(ChangeSet(events=tuple(events[start : start + MAX_EVENTS])))
+        self._pending.clear()
+        self._omitted.clear()
+
+
+def _line(key_id: str, version: int, code: str, tally: Tally) -> dict[str, object]:
+    line: dict[str, object] = {"code": code, "count": tally.count, "last_at": rfc3339(from_micros(tally.last_at))}
+    if key_id:
+        line |= {"key_id": key_id, "version": version}
+    if tally.last_ip is not None:
+        line["last_ip"] = tally.last_ip
+    return line
+
+
+def _summary(tenant: str, kind: EventType, lines: list[dict[str, object]], omitted: int, now: datetime) -> Event:
+    lines.sort(key=lambda line: int(str(line["count"])), reverse=True)
+    listed, rest = lines[:MAX_LISTED], lines[MAX_LISTED:]
+    subjects = dict.fromkeys(str(line["key_id"]) for line in listed if "key_id" in line)
+    return Event(
+        type=kind,
+        time=now,
+        tenant=tenant,
+        actor=SYSTEM_ACTOR,
+        subjects=tuple(list(subjects)[:MAX_SUBJECTS]),
+        details={
+            "total": sum(int(str(line["count"])) for line in lines),
+            "listed": listed,
+            "not_listed": len(rest) + omitted,
+        },
+    )
+
+
+def _incident_event(incident: Incident, now: datetime) -> Event:
+    key_id = incident.row_id.partition(".")[0]
+    return Event(
+        type=EventType.INTEGRITY_FAILED,
+        time=now,
+        # The row's own tenant column is not to be trusted, and the finding concerns the whole installation.
+        tenant=SYSTEM_TENANT,
+        actor=SYSTEM_ACTOR,
+        subjects=(key_id,) if is_key_id(key_id) else (),
+        details={"row": incident.row_id[:64], "problem": incident.problem[:500]},
+    )

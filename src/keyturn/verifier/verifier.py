@@ -1,0 +1,200 @@
+"""Verification: decided in memory where the credential is known, loaded and checked where it is not.
+
+`decide` never waits and never reads a store. When it can't answer it returns a Miss, which says what is needed: a read
+of the log (`STALE`) or a look-up (`COLD`). `authenticate` does both in the caller's thread; a server does them elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import Enum
+from typing import Final
+
+from keyturn.domain import token as tokens
+from keyturn.domain.bodies import KEY, OWNER, VERSION, key_from, owner_from, version_from
+from keyturn.domain.token import ParsedToken
+from keyturn.domain.verdict import Code, Verification
+from keyturn.errors import IntegrityError, StorageError
+from keyturn.ports.clock import Clock
+from keyturn.ports.ledger import CredentialRows
+from keyturn.records.records import Records
+from keyturn.records.rows import OpenedRow
+from keyturn.verifier.cache import Cache
+from keyturn.verifier.decision import Demand, judge
+from keyturn.verifier.entries import Entry
+from keyturn.verifier.throttle import Throttle
+from keyturn.verifier.uses import Uses
+
+DEFAULT_MAX_STALENESS: Final = 1.0  # seconds
+_LOAD_ATTEMPTS: Final = 3
+
+
+class Miss(Enum):
+    """Why `decide` could not answer from memory."""
+
+    STALE = "stale"
+    COLD = "cold"
+
+
+class Verifier:
+    """Decides on credentials for one process.
+
+    Attributes:
+        max_staleness: seconds since the start of the last completed read of the log within which it decides.
+    """
+
+    def __init__(
+        self, *, records: Records, uses: Uses, clock: Clock, cache: Cache, max_staleness: float = DEFAULT_MAX_STALENESS
+    ) -> None:
+        self._records = records
+        self._log = records.log
+        self._uses = uses
+        self._clock = clock
+        self._cache = cache
+        self._throttle = Throttle()
+        self.max_staleness = max_staleness
+        self._log.listen(cache.drop)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether this process has read the log recently enough to decide."""
+        return self._clock.steady() - self._log.read_at <= self.max_staleness
+
+    def decide(self, token: str, demand: Demand, ip: str | None = None) -> Verification | Miss:
+        """The answer, from memory alone, or what is missing for it."""
+        if self._clock.steady() - self._log.read_at > self.max_staleness:
+            return Miss.STALE
+        # Taken first: what is decided below is at least as new.
+        as_of = self._log.as_of
+        try:
+            digest = hashlib.sha256(token.encode()).digest()
+        except UnicodeEncodeError:
+            return Verification(Code.MALFORMED, as_of)
+        entry = self._cache.by_digest(digest)
+        if entry is None:
+            return Miss.COLD
+        return self._answer(entry, demand, ip, as_of)
+
+    def _answer(self, entry: Entry, demand: Demand, ip: str | None, as_of: str) -> Verification:
+        now = self._clock.micros()
+        if entry.tenant != demand.tenant:
+            # Another tenant's credential must look like one that does not exist.
+            self._uses.count_refusal(demand.tenant, None, Code.NOT_FOUND, now, ip)
+            return Verification(Code.NOT_FOUND, as_of)
+        code = judge(entry, demand, ip, now)
+        if code is Code.VALID:
+            self._uses.count(entry, now, ip)
+        else:
+            self._uses.count_refusal(demand.tenant, entry, code, now, ip)
+        return Verification(code, as_of, entry.key, entry.version)
+
+    def screen(self, token: str, demand: Demand, ip: str | None = None) -> ParsedToken | Verification:
+        """After a COLD miss: what to look up, or the refusal that needs no look-up."""
+        as_of = self._log.as_of
+        parsed = tokens.parse(token)
+        if parsed is None:
+            return self.refuse(Code.MALFORMED, demand, ip, as_of)
+        if self._cache.by_id(parsed.credential_id) is not None:
+            # The id is known and current, and its token has another digest: the secret is wrong.
+            return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
+        if self._throttle.wait(ip, self._clock.steady()) > 0:
+            return self.refuse(Code.THROTTLED, demand, ip, as_of)
+        return parsed
+
+    def refuse(self, code: Code, demand: Demand, ip: str | None, as_of: str | None = None) -> Verification:
+        """A refusal of a credential that no key can be held to."""
+        if code in (Code.MALFORMED, Code.NOT_FOUND):
+            self._throttle.failed(ip, self._clock.steady())
+        self._uses.count_refusal(demand.tenant, None, code, self._clock.micros(), ip)
+        return Verification(code, self._log.as_of if as_of is None else as_of)
+
+    def authenticate(self, token: str, demand: Demand, ip: str | None = None) -> Verification:
+        """The answer, reading the store in this thread where that is needed."""
+        outcome = self.decide(token, demand, ip)
+        if outcome is Miss.STALE:
+            refused = self.catch_up(demand, ip)
+            if refused is not None:
+                return refused
+            outcome = self.decide(token, demand, ip)
+        if outcome is Miss.COLD:
+            screened = self.screen(token, demand, ip)
+            if isinstance(screened, Verification):
+                return screened
+            return self.look_up(token, screened, demand, ip)
+        if isinstance(outcome, Miss):
+            return self.refuse(Code.STALE, demand, ip)
+        return outcome
+
+    def catch_up(self, demand: Demand, ip: str | None) -> Verification | None:
+        """Read the log because it was not read recently enough; the refusal where that fails."""
+        try:
+            self._log.catch_up()
+        except IntegrityError:
+            return self.refuse(Code.INTEGRITY_FAILED, demand, ip)
+        except StorageError:
+            return self.refuse(Code.STALE, demand, ip)
+        return None
+
+    def look_up(self, token: str, parsed: ParsedToken, demand: Demand, ip: str | None) -> Verification:
+        """Load the credential and decide."""
+        try:
+            entry = self.load(parsed.credential_id)
+        except IntegrityError:
+            return self.refuse(Code.INTEGRITY_FAILED, demand, ip)
+        except StorageError:
+            return self.refuse(Code.STALE, demand, ip)
+        if not self.is_fresh:
+            return self.refuse(Code.STALE, demand, ip)
+        return self.decide_loaded(token, entry, demand, ip)
+
+    def decide_loaded(self, token: str, entry: Entry | None, demand: Demand, ip: str | None) -> Verification:
+        """Decide on what `load` returned."""
+        as_of = self._log.as_of
+        if entry is None or entry.digest != hashlib.sha256(token.encode()).digest():
+            return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
+        return self._answer(entry, demand, ip, as_of)
+
+    def load(self, credential_id: str) -> Entry | None:
+        """Read a credential from the store into the cache; None if there is none.
+
+        IntegrityError for rows that are not what the log says, StorageError when the store does not answer.
+        """
+        for _ in range(_LOAD_ATTEMPTS):
+            rows = self._records.read_credential(credential_id)
+            if rows is None:
+                return None
+            opened = self._opened(credential_id, rows)
+            with self._log.applying:
+                # The log can't move on between this check and the fill.
+                if self._is_current(opened, rows):
+                    return self._filled(opened)
+            self._log.catch_up()
+        raise self._records.refuse(rows.key.id, rows.key.tenant, "a row is not the one that the log names")
+
+    def _opened(self, credential_id: str, rows: CredentialRows) -> list[OpenedRow]:
+        found = [rows.version, rows.key] + ([] if rows.owner is None else [rows.owner])
+        opened = [self._records.open_checked_seal(row) for row in found]
+        version, key = opened[0].body, opened[1].body
+        fits = version["credential_id"] == credential_id and version["key"] == key["id"]
+        fits = fits and version["tenant"] == key["tenant"] and version["kind"] == VERSION and key["kind"] == KEY
+        if rows.owner is not None:
+            owner = opened[2].body
+            fits = fits and owner["kind"] == OWNER and owner["id"] == key["owner"]["row"]
+        if not fits:
+            raise self._records.refuse(rows.version.id, rows.version.tenant, "rows do not belong together")
+        return opened
+
+    def _is_current(self, opened: list[OpenedRow], rows: CredentialRows) -> bool:
+        if not all(self._records.is_current(row) for row in opened):
+            return False
+        if rows.owner is None and "owner" in opened[1].body:
+            return self._log.floor.admits_absence(opened[1].body["owner"]["row"])
+        return True
+
+    def _filled(self, opened: list[OpenedRow]) -> Entry:
+        version = version_from(opened[0].body, opened[0].row.material)
+        key = key_from(opened[1].body)
+        owner = owner_from(opened[2].body) if len(opened) > 2 else None
+        entry = Entry(version, key, owner, *self._cache.standings(key))
+        self._cache.put(entry)
+        return entry
