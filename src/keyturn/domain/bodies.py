@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import Put
 from keyturn.domain.instants import from_micros, to_micros
-from keyturn.domain.key import Key, KeyLength, KeyType, Owner, OwnerRef, Version
+from keyturn.domain.key import Key, KeyLength, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, RevocationReason
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import IntegrityError
@@ -22,6 +22,7 @@ BODY_VERSION: Final = 1
 KEY: Final = "key"
 VERSION: Final = "version"
 OWNER: Final = "owner"
+_NO_OWNER: Final[dict[str, Any]] = {"id": None, "row": None, "epoch": 0}
 
 Body = dict[str, object]
 _T = TypeVar("_T")
@@ -35,9 +36,12 @@ def _micros(instant: datetime | None) -> int | None:
     return None if instant is None else to_micros(instant)
 
 
+def _owner_member(key: Key) -> Body | None:
+    return None if key.owner is None else {"id": key.owner, "row": key.owner_row, "epoch": key.owner_epoch}
+
+
 def key_put(key: Key) -> Put:
     """The row of a key."""
-    owner = key.owner
     body: Body = {
         "v": BODY_VERSION,
         "kind": KEY,
@@ -51,7 +55,7 @@ def key_put(key: Key) -> Put:
         "state_changed_at": to_micros(key.state_changed_at),
         "reason": key.reason.value if key.reason else None,
         "name": key.name,
-        "owner": {"id": owner.id, "row": owner.row, "epoch": owner.epoch} if owner else None,
+        "owner": _owner_member(key),
         "prefix": key.prefix,
         "permissions": list(key.permissions),
         "allowed_ips": list(key.allowed_ips),
@@ -149,14 +153,11 @@ def _guarded(decode: Callable[[Mapping[str, object]], _T]) -> Callable[[Mapping[
     return decoded
 
 
-def _owner_ref(value: Mapping[str, Any]) -> OwnerRef:
-    return OwnerRef(id=value["id"], row=value["row"], epoch=value["epoch"])
-
-
 @_guarded
 def key_from(body: Mapping[str, object]) -> Key:
     """The key that a body says; IntegrityError for anything that this program did not write."""
     m = _Members(body, KEY)
+    owner = m.optional("owner", dict) or _NO_OWNER
     key = Key(
         key_id=m.take("id"),
         tenant=m.take("tenant"),
@@ -168,7 +169,9 @@ def key_from(body: Mapping[str, object]) -> Key:
         state_changed_at=from_micros(m.take("state_changed_at")),
         reason=m.optional("reason", RevocationReason),
         name=m.optional("name", str),
-        owner=m.optional("owner", _owner_ref),
+        owner=owner["id"],
+        owner_row=owner["row"],
+        owner_epoch=owner["epoch"],
         prefix=m.optional("prefix", str),
         permissions=tuple(m.take("permissions")),
         allowed_ips=tuple(m.take("allowed_ips")),

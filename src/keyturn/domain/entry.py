@@ -85,7 +85,7 @@ def encode_entry(event: Event, rows: Sequence[RowMark], details: str | None) -> 
 def decode_entry(entry: bytes) -> Entry:
     """What an entry says; IntegrityError for bytes that `encode_entry` does not make."""
     try:
-        members: Any = canonical.decode(entry.decode())
+        members: Any = canonical.decode_sealed(entry.decode())
         if members.pop("v") != ENTRY_VERSION:
             raise IntegrityError("a log entry has a format this program does not know")
         hashed = members.pop("details_hash")

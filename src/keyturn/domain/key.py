@@ -41,26 +41,17 @@ class KeyLength(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnerRef:
-    """Who holds a key, as of its issue.
-
-    Attributes:
-        id: the caller's own id for the owner.
-        row: id of the owner's row, which exists once the owner has been revoked.
-        epoch: the owner's epoch when the key was issued; the key holds only while the owner's row says the same.
-    """
-
-    id: str
-    row: str
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """A key: identity, policy and state. Its secret material is in its versions.
 
-    `expires_at` is exclusive: at that instant the key no longer verifies. `permissions` are grants, `allowed_ips`
-    addresses and networks; an empty `allowed_ips` allows every address.
+    Attributes:
+        owner: the caller's own id for who holds the key.
+        owner_row: id of the owner's row, which exists once the owner has been revoked.
+        owner_epoch: the owner's epoch when the key was issued; the key holds only while the owner's row says the same.
+        permissions: grants.
+        allowed_ips: addresses and networks; empty for any.
+        version: number of the version that serves.
+        expires_at: exclusive: at that instant the key no longer verifies.
     """
 
     key_id: str
@@ -73,7 +64,9 @@ class Key:
     state_changed_at: datetime
     reason: RevocationReason | None = None
     name: str | None = None
-    owner: OwnerRef | None = None
+    owner: str | None = None
+    owner_row: str | None = None
+    owner_epoch: int = 0
     prefix: str | None = None
     permissions: tuple[str, ...] = ()
     allowed_ips: tuple[str, ...] = ()
@@ -138,11 +131,15 @@ class Version:
         return f"{self.key_id}.{self.number}"
 
     def after(self, act: Act, now: datetime) -> Version:
-        """The version once `act` has happened; a destroyed one has no material and no digest left."""
+        """The version once `act` has happened; a destroyed one has no material left.
+
+        Its digest stays: it cannot be turned back into the token, and it lets a destroyed token be told from a
+        stranger's.
+        """
         state = next_state(self.state, act)
         changed = replace(self, state=state, state_changed_at=now, revision=self.revision + 1)
         if state is KeyState.DESTROYED:
-            return replace(changed, digest=None, custody=None, material=None)
+            return replace(changed, custody=None, material=None)
         return changed
 
 

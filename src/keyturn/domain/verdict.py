@@ -75,7 +75,7 @@ class Verification:
     @property
     def owner(self) -> str | None:
         """The caller's own id for who holds the key."""
-        return None if self.key is None or self.key.owner is None else self.key.owner.id
+        return None if self.key is None else self.key.owner
 
     @property
     def scope(self) -> str | None:

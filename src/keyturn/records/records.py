@@ -67,13 +67,17 @@ class Records:
             opened.append(known if known is not None else self._again(row.id))
         return opened
 
-    def open_checked(self, row: Row) -> OpenedRow | None:
-        """The row, opened; None when the log says that it is not the current one; IntegrityError for a broken seal."""
+    def open_sealed(self, row: Row) -> OpenedRow:
+        """The row, once its seal and columns hold; IntegrityError otherwise. It may still be an older one."""
         try:
-            opened = open_row(self.keyring, row)
+            return open_row(self.keyring, row)
         except IntegrityError as error:
             self.incidents.note(row.id, row.tenant, str(error))
             raise
+
+    def open_checked(self, row: Row) -> OpenedRow | None:
+        """The row, opened; None when the log says that it is not the current one; IntegrityError for a broken seal."""
+        opened = self.open_sealed(row)
         return opened if self.is_current(opened) else None
 
     def is_current(self, opened: OpenedRow) -> bool:

@@ -72,7 +72,7 @@ def open_row(keyring: Keyring, row: Row) -> OpenedRow:
     """The row's body, once its seal holds and every column says the same as the body; else IntegrityError."""
     raw = row.body.encode()
     keyring.check(Purpose.ROW, raw, row.seal)
-    body: Any = canonical.decode(row.body)
+    body: Any = canonical.decode_sealed(row.body)
     columns = {"id": row.id, "kind": row.kind, "tenant": row.tenant, "revision": row.revision}
     if any(body.get(name) != value for name, value in columns.items()):
         raise IntegrityError("a row's columns differ from its sealed body")

@@ -63,7 +63,7 @@ class Cache:
 
     def standings(self, key: Key) -> tuple[Standing, Standing]:
         """The shared standings of a key and of its owner."""
-        owner = NO_OWNER if key.owner is None else self._standing(key.owner.row)
+        owner = NO_OWNER if key.owner_row is None else self._standing(key.owner_row)
         return self._standing(key.key_id), owner
 
     def drop(self, row_ids: Sequence[str]) -> None:

@@ -101,4 +101,4 @@ def _refusal(version: Version, key: Key, owner: Owner | None) -> Code | None:
 
 
 def _is_owner_revoked(key: Key, owner: Owner | None) -> bool:
-    return key.owner is not None and owner is not None and owner.epoch != key.owner.epoch
+    return key.owner is not None and owner is not None and owner.epoch != key.owner_epoch

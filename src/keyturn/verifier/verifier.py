@@ -69,7 +69,7 @@ class Verifier:
         try:
             digest = hashlib.sha256(token.encode()).digest()
         except UnicodeEncodeError:
-            return Verification(Code.MALFORMED, as_of)
+            return self.refuse(Code.MALFORMED, demand, ip, as_of)
         entry = self._cache.by_digest(digest)
         if entry is None:
             return Miss.COLD
@@ -173,7 +173,7 @@ class Verifier:
 
     def _opened(self, credential_id: str, rows: CredentialRows) -> list[OpenedRow]:
         found = [rows.version, rows.key] + ([] if rows.owner is None else [rows.owner])
-        opened = [self._records.open_checked_seal(row) for row in found]
+        opened = [self._records.open_sealed(row) for row in found]
         version, key = opened[0].body, opened[1].body
         fits = version["credential_id"] == credential_id and version["key"] == key["id"]
         fits = fits and version["tenant"] == key["tenant"] and version["kind"] == VERSION and key["kind"] == KEY

@@ -1,0 +1,206 @@
+"""Permissions: dotted names that a key is granted and a request requires.
+
+    grants = Grants(("documents.*", "billing.read"))
+    parse_query("documents.read AND billing.read").is_met_by(grants)     # True
+
+A name is 1 to 8 segments of letters, digits, `_` and `-`, compared as written: folding case once turned somebody's
+policy into root (CVE-2025-5999). In a grant the segment `*` stands for any one segment, and at the end for one or more,
+so `*` alone is everything. In a query it has no meaning and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final, NoReturn
+
+from keyturn.errors import InvalidInputError
+
+MAX_NAME_CHARACTERS: Final = 128
+MAX_SEGMENTS: Final = 8
+MAX_QUERY_CHARACTERS: Final = 1_024
+MAX_QUERY_NAMES: Final = 64
+MAX_CACHED_QUERIES: Final = 4_096  # texts come from callers: without a bound they could fill the memory
+
+WILDCARD: Final = "*"
+RESERVED: Final = frozenset({"AND", "OR", "NOT"})  # words of the query language, so not names of one segment
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_GRANT: Final = re.compile(r"(?:[A-Za-z0-9_-]+|\*)(?:\.(?:[A-Za-z0-9_-]+|\*))*")
+_WORD: Final = re.compile(r"[^ ]+")
+_FIX: Final = "Write it as segments of letters, digits, '_' and '-' with dots between: documents.read."
+
+
+class Grants:
+    """What a key is granted, compiled once: a name that is granted as written costs one look-up in a set.
+
+    Immutable. It does not check its grants again, as `check_grant` has: a malformed one covers no valid name.
+    """
+
+    __slots__ = ("_prefixes", "_wild", "exact", "texts")
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts: Final = tuple(texts)
+        wild = [_split(text) for text in self.texts if WILDCARD in text]
+        self.exact: Final = frozenset(text for text in self.texts if WILDCARD not in text)
+        # With its only wildcard at the end, a grant covers just what begins like it: str.startswith does them all.
+        self._prefixes: Final = tuple(".".join(p)[:-1] for p in wild if p.index(WILDCARD) == len(p) - 1)
+        self._wild: Final = tuple(p for p in wild if WILDCARD in p[:-1])
+
+    def cover(self, name: str) -> bool:
+        """Whether some grant covers `name`, which `check_name` or `parse_query` has let through."""
+        return name in self.exact or name.startswith(self._prefixes) or self._match(name)
+
+    def _match(self, name: str) -> bool:
+        return bool(self._wild) and any(_subsumes(pattern, _split(name)) for pattern in self._wild)
+
+    def __eq__(self, other: object) -> bool:
+        return self.texts == other.texts if isinstance(other, Grants) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.texts)
+
+    def __repr__(self) -> str:
+        return f"Grants({self.texts!r})"
+
+
+class Query:
+    """What a request requires: all of `names`. Immutable and hashable; ValueError for no names at all."""
+
+    __slots__ = ("_required", "names")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names: Final = tuple(dict.fromkeys(names))
+        if not self.names:
+            raise ValueError("an empty requirement would admit every key")
+        self._required: Final = frozenset(self.names)
+
+    def is_met_by(self, grants: Grants) -> bool:
+        """Whether every required name is covered."""
+        return self._required <= grants.exact or all(grants.cover(name) for name in self.names)
+
+    def missing(self, grants: Grants) -> tuple[str, ...]:
+        """The required names that are not covered, in the query's order."""
+        return tuple(name for name in self.names if not grants.cover(name))
+
+    def __eq__(self, other: object) -> bool:
+        return self.names == other.names if isinstance(other, Query) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.names)
+
+    def __repr__(self) -> str:
+        return f"Query({self.names!r})"
+
+
+def check_name(name: str) -> str:
+    """`name`, when it is a permission's name; InvalidInputError otherwise, also for a wildcard."""
+    if isinstance(name, str) and WILDCARD in name:
+        raise InvalidInputError("'*' has a meaning in grants only", field="permissions", fix="Name the permission.")
+    return _checked(name, _NAME)
+
+
+def check_grant(grant: str) -> str:
+    """`grant`, when it is a name or a pattern of one; InvalidInputError otherwise."""
+    return _checked(grant, _GRANT)
+
+
+def covers(grants: Sequence[str], name: str) -> bool:
+    """Whether some grant covers `name`; InvalidInputError where one of them is malformed. `Grants` is the fast way."""
+    return Grants(check_grant(grant) for grant in grants).cover(check_name(name))
+
+
+def grants_within(held: Sequence[str], asked: Sequence[str]) -> bool:
+    """Whether whoever holds `held` may give `asked`: each asked grant lies wholly within a held one.
+
+    To look at one held grant at a time loses nothing: names are without number, so several grants together cover a
+    pattern only if one of them does.
+    """
+    patterns = [_split(check_grant(grant)) for grant in held]
+    exact = set(held)
+    return all(
+        check_grant(grant) in exact or any(_subsumes(pattern, _split(grant)) for pattern in patterns)
+        for grant in asked
+    )
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(text.split("."))
+
+
+def _subsumes(pattern: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether `pattern` covers all that `other` does, a name or a pattern itself."""
+    open_ended = pattern[-1] == WILDCARD
+    if len(other) < len(pattern) if open_ended else len(other) != len(pattern):
+        return False
+    if not open_ended and other[-1] == WILDCARD:
+        return False
+    # A literal is never equal to a wildcard of `other`, which stands for more than it.
+    fixed = pattern[:-1] if open_ended else pattern
+    return all(mine in (WILDCARD, theirs) for mine, theirs in zip(fixed, other, strict=False))
+
+
+def _checked(text: str, shape: re.Pattern[str]) -> str:
+    if not isinstance(text, str) or len(text) > MAX_NAME_CHARACTERS or shape.fullmatch(text) is None:
+        raise InvalidInputError(
+            f"not a permission of at most {MAX_NAME_CHARACTERS} characters: {_shown(text)}",
+            field="permissions",
+            fix=_FIX,
+        )
+    if text.count(".") >= MAX_SEGMENTS:
+        raise InvalidInputError(
+            f"a permission has at most {MAX_SEGMENTS} segments: {_shown(text)}", field="permissions", fix=_FIX
+        )
+    if text in RESERVED:
+        raise InvalidInputError(
+            f"{text} is a word of the query language, not a permission", field="permissions", fix=_FIX
+        )
+    return text
+
+
+@lru_cache(maxsize=MAX_CACHED_QUERIES)
+def parse_query(text: str) -> Query:
+    """The query that `text` writes: names joined by AND, in capitals, with spaces between.
+
+    InvalidInputError with the column, from 1, of what it does not understand; so far that includes OR, NOT and
+    parentheses. What a text means never changes, so results are cached.
+    """
+    if len(text) > MAX_QUERY_CHARACTERS:
+        raise InvalidInputError(
+            f"a permission query has at most {MAX_QUERY_CHARACTERS} characters", field="permissions"
+        )
+    words = list(_WORD.finditer(text))
+    if not words:
+        raise InvalidInputError(
+            "an empty requirement would admit every key", field="permissions", fix="Leave it out to require nothing."
+        )
+    if len(words) > 2 * MAX_QUERY_NAMES:
+        raise InvalidInputError(f"a permission query has at most {MAX_QUERY_NAMES} names", field="permissions")
+    for word in words[1::2]:
+        if word[0] != "AND":
+            _refuse(word.start(), f"expected AND, found {_shown(word[0])}")
+    if len(words) % 2 == 0:
+        _refuse(len(text), "expected a permission after AND")
+    return Query(_query_name(word) for word in words[::2])
+
+
+def _query_name(word: re.Match[str]) -> str:
+    try:
+        return check_name(word[0])
+    except InvalidInputError as error:
+        _refuse(word.start(), str(error))
+
+
+def _refuse(at: int, message: str) -> NoReturn:
+    raise InvalidInputError(
+        f"column {at + 1}: {message}; only AND is understood between permissions",
+        field="permissions",
+        fix="Join the names with AND, in capitals: documents.read AND billing.read.",
+    )
+
+
+def _shown(text: object) -> str:
+    """Quoted and short: what a caller sent may hold anything, and messages end up in logs."""
+    shown = ascii(text)
+    return shown if len(shown) <= 40 else shown[:40] + "..."
