@@ -1,0 +1,172 @@
+"""What somebody asks for when a key is made: checked once, here, whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from keyturn.domain import fields
+from keyturn.domain.key import KeyLength, KeyType
+from keyturn.domain.secret import Secret
+from keyturn.domain.scope import KeyScope
+from keyturn.errors import InvalidInputError
+
+DEFAULT_PREFIX: Final = "kt"
+MAX_LIFETIME: Final = timedelta(days=36_525)  # a century: longer is a mistyped unit
+
+_LENGTHS: Final = {
+    KeyType.API_TOKEN: (KeyLength.BITS_128, KeyLength.BITS_256, KeyLength.BITS_4096, KeyLength.BITS_8192),
+    KeyType.PROVISIONING: (KeyLength.BITS_256, KeyLength.BITS_4096, KeyLength.BITS_8192),
+    KeyType.HMAC: (KeyLength.BITS_128, KeyLength.BITS_256, KeyLength.BITS_4096, KeyLength.BITS_8192),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySpec:
+    """A key to be made: its policy, without identity or material.
+
+    `length` is the size of the secret in bits. `prefix` is for tokens, `kt` when not given. InvalidInputError, which
+    names the field, for anything out of bounds.
+    """
+
+    type: KeyType
+    scope: KeyScope
+    length: KeyLength = KeyLength.BITS_256
+    name: str | None = None
+    owner: str | None = None
+    prefix: str | None = None
+    permissions: tuple[str, ...] = ()
+    allowed_ips: tuple[str, ...] = ()
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    recoverable: bool = False
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        _check_length(self.type, self.length)
+        checked = checked_policy(
+            name=self.name,
+            owner=self.owner,
+            permissions=self.permissions,
+            allowed_ips=self.allowed_ips,
+            metadata=self.metadata,
+            tags=self.tags,
+        )
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if self.type.is_token:
+            object.__setattr__(self, "prefix", fields.check_prefix(self.prefix or DEFAULT_PREFIX))
+        elif self.prefix is not None:
+            raise InvalidInputError(f"a {self.type.value} key has no prefix", field="prefix", fix="Leave it out.")
+        if not self.type.is_token and self.recoverable:
+            raise InvalidInputError(
+                "recoverable is for tokens", field="recoverable", fix=f"Leave it out: {self.type.value} material always comes back."
+            )
+        check_window(self.not_before, self.expires_at)
+
+
+def checked_policy(
+    *,
+    name: str | None = None,
+    owner: str | None = None,
+    permissions: tuple[str, ...] = (),
+    allowed_ips: tuple[str, ...] = (),
+    metadata: Mapping[str, object] | None = None,
+    tags: tuple[str, ...] = (),
+) -> dict[str, object]:
+    """The same fields in their canonical form; InvalidInputError for the first that is out of bounds."""
+    return {
+        "name": None if name is None else fields.check_name(name),
+        "owner": None if owner is None else fields.check_owner(owner),
+        "permissions": fields.check_permissions(permissions),
+        "allowed_ips": fields.check_networks(allowed_ips),
+        "metadata": fields.check_metadata(metadata or {}),
+        "tags": fields.check_tags(tags),
+    }
+
+
+def check_window(not_before: datetime | None, expires_at: datetime | None) -> None:
+    """InvalidInputError for a time without a zone, or a window that ends before it begins."""
+    for name, instant in (("not_before", not_before), ("expires_at", expires_at)):
+        if instant is not None and instant.tzinfo is None:
+            raise InvalidInputError(f"{name} has no time zone", field=name, fix="Use an aware datetime, in UTC.")
+    if not_before is not None and expires_at is not None and expires_at <= not_before:
+        raise InvalidInputError(
+            "expires_at is not after not_before", field="expires_at", fix="Choose a later expiry."
+        )
+
+
+def expiry(now: datetime, expires_in: int | None, expires_at: datetime | None) -> datetime | None:
+    """The expiry from either form; InvalidInputError for both at once, or for one that is past or over a century away.
+
+    `expires_in` is in seconds.
+    """
+    if expires_in is not None:
+        if expires_at is not None:
+            raise InvalidInputError("expires_in and expires_at exclude each other", field="expires_in")
+        if type(expires_in) is not int or not 1 <= expires_in <= MAX_LIFETIME.total_seconds():
+            raise InvalidInputError(
+                "expires_in is a whole number of seconds from 1 to a century",
+                field="expires_in",
+                fix="Leave it out for a key that does not expire.",
+            )
+        return now + timedelta(seconds=expires_in)
+    if expires_at is not None:
+        check_window(None, expires_at)
+        if expires_at <= now:
+            raise InvalidInputError("expires_at is in the past", field="expires_at", fix="Choose a later time.")
+        if expires_at - now > MAX_LIFETIME:
+            raise InvalidInputError("expires_at is more than a century away", field="expires_at")
+    return expires_at
+
+
+def _check_length(key_type: KeyType, length: KeyLength) -> None:
+    lengths = _LENGTHS.get(key_type)
+    if lengths is None:
+        raise InvalidInputError(
+            f"this version makes no {key_type.value} keys",
+            field="type",
+            fix=f"Use one of: {', '.join(known.value for known in _LENGTHS)}.",
+        )
+    if length not in lengths:
+        raise InvalidInputError(
+            f"a {key_type.value} key has no length of {int(length)} bits",
+            field="length",
+            fix=f"Use one of: {', '.join(str(int(known)) for known in lengths)}.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedKey:
+    """A key that was made and is not stored yet; its secret is here and nowhere else.
+
+    Attributes:
+        key_id: what it is called, for good.
+        secret: the token, or the material of a signing key as unpadded base64url.
+        credential_id, digest: the handle inside the token and the token's SHA-256; None for signing keys.
+    """
+
+    key_id: str
+    spec: KeySpec
+    secret: Secret
+    credential_id: str | None
+    digest: bytes | None
+    created_at: datetime
+
+    @property
+    def type(self) -> KeyType:
+        """What the key is for."""
+        return self.spec.type
+
+    @property
+    def scope(self) -> KeyScope:
+        """Which actions it covers."""
+        return self.spec.scope
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it stops verifying."""
+        return self.spec.expires_at
