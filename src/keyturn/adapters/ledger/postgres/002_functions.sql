@@ -13,65 +13,80 @@ AS $$
     SELECT sha256(convert_to('keyturn-log-v1' || log_id, 'UTF8')) FROM keyturn.log
 $$;
 
-CREATE FUNCTION keyturn.are_well_formed(changes jsonb) RETURNS boolean
-LANGUAGE sql IMMUTABLE
+-- Functions that matter for speed are PL/pgSQL throughout, as it keeps its plans: planning would cost more than the work.
+
+-- Raises unless each ChangeSet is of a size that the log allows.
+CREATE FUNCTION keyturn.check_sizes(changes jsonb) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(bool_and(entries BETWEEN 1 AND 1000 AND rows <= 4096), false)
-    FROM jsonb_array_elements(changes) AS c,
-         LATERAL (SELECT count(*) AS entries, coalesce(sum(jsonb_array_length(e -> 'rows')), 0) AS rows
-                  FROM jsonb_array_elements(c -> 'entries') AS e) AS counted
+DECLARE
+    change jsonb;
+    puts   bigint;
+BEGIN
+    FOR change IN SELECT jsonb_array_elements(changes) LOOP
+        SELECT sum(jsonb_array_length(e -> 'rows')) INTO puts FROM jsonb_array_elements(change -> 'entries') AS e;
+        IF puts > 4096 OR jsonb_array_length(change -> 'entries') NOT BETWEEN 1 AND 1000 THEN
+            RAISE EXCEPTION 'a change has 1 to 1000 entries and at most 4096 rows' USING ERRCODE = '22023';
+        END IF;
+    END LOOP;
+END
 $$;
 
 -- Whether no ChangeSet of the list puts a row, or a credential, that another one mentions: then all can be judged at once.
 CREATE FUNCTION keyturn.are_independent(changes jsonb) RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH change AS MATERIALIZED (
-        SELECT n, c FROM jsonb_array_elements(changes) WITH ORDINALITY AS list (c, n)
-    ), put AS MATERIALIZED (
-        SELECT n, p ->> 'id' AS id, p ->> 'kind' AS kind, p ->> 'body' AS body
-        FROM change, jsonb_array_elements(c -> 'entries') AS e, jsonb_array_elements(e -> 'rows') AS p
-    ), mention AS (
-        SELECT n, id, true AS is_put FROM put
-        UNION ALL
-        SELECT n, 'credential ' || (replace(body, '\u0000', '\ufffd')::json ->> 'credential_id'), true
-        FROM put WHERE kind = 'version'
-        UNION ALL
-        SELECT n, r ->> 0, false FROM change, jsonb_array_elements(c -> 'requires') AS r
-    )
-    SELECT NOT EXISTS (
-        SELECT FROM mention WHERE id IS NOT NULL GROUP BY id HAVING min(n) < max(n) AND bool_or(is_put))
+BEGIN
+    RETURN jsonb_array_length(changes) < 2 OR NOT EXISTS (
+        WITH change AS MATERIALIZED (
+            SELECT n, c FROM jsonb_array_elements(changes) WITH ORDINALITY AS list (c, n)
+        ), put AS MATERIALIZED (
+            SELECT n, p ->> 'id' AS id, p ->> 'kind' AS kind, p ->> 'body' AS body
+            FROM change, jsonb_array_elements(c -> 'entries') AS e, jsonb_array_elements(e -> 'rows') AS p
+        ), mention AS (
+            SELECT n, id, true AS is_put FROM put
+            UNION ALL
+            SELECT n, 'credential ' || (replace(body, '\u0000', '\ufffd')::json ->> 'credential_id'), true
+            FROM put WHERE kind = 'version'
+            UNION ALL
+            SELECT n, r ->> 0, false FROM change, jsonb_array_elements(c -> 'requires') AS r
+        )
+        SELECT FROM mention WHERE id IS NOT NULL GROUP BY id HAVING min(n) < max(n) AND bool_or(is_put));
+END
 $$;
 
--- The rows that have moved, as [{"n": number of the ChangeSet from 1, "id": row}]; one for each ChangeSet that cannot be.
+-- The ChangeSets that cannot be, as {"<number from 1>": "<row that has moved>"}; NULL when all can.
 -- The scalar subqueries are deliberate: joined, a plan made for an unknown number of rows would scan the whole table.
-CREATE FUNCTION keyturn.conflicts(changes jsonb) RETURNS TABLE (n bigint, id text)
-LANGUAGE sql STABLE
+CREATE FUNCTION keyturn.conflicts(changes jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH change AS MATERIALIZED (
-        SELECT list.n, c FROM jsonb_array_elements(changes) WITH ORDINALITY AS list (c, n)
-    ), put AS MATERIALIZED (
-        SELECT change.n, p ->> 'id' AS id, (p ->> 'revision')::bigint AS revision,
-               CASE WHEN p ->> 'kind' = 'version'
-                    THEN replace(p ->> 'body', '\u0000', '\ufffd')::json ->> 'credential_id' END AS credential
-        FROM change, jsonb_array_elements(c -> 'entries') AS e, jsonb_array_elements(e -> 'rows') AS p
-    ), expected AS (
-        SELECT put.n, put.id, put.revision - 1 AS revision FROM put
-        UNION ALL
-        SELECT change.n, r ->> 0, (r ->> 1)::bigint FROM change, jsonb_array_elements(c -> 'requires') AS r
-    ), broken AS (
-        SELECT expected.n, expected.id FROM expected
-        WHERE expected.revision <> coalesce((SELECT r.revision FROM keyturn.rows AS r WHERE r.id = expected.id), 0)
-        UNION ALL
-        SELECT put.n, put.id FROM put
-        WHERE (SELECT r.id FROM keyturn.rows AS r WHERE r.credential_id = put.credential) <> put.id
-        UNION ALL
-        SELECT put.n, max(put.id) FROM put WHERE credential IS NOT NULL GROUP BY put.n, credential HAVING count(*) > 1
-    )
-    SELECT broken.n, min(broken.id) FROM broken GROUP BY broken.n
+BEGIN
+    RETURN (
+        WITH change AS MATERIALIZED (
+            SELECT n, c FROM jsonb_array_elements(changes) WITH ORDINALITY AS list (c, n)
+        ), put AS MATERIALIZED (
+            SELECT n, p ->> 'id' AS id, (p ->> 'revision')::bigint AS revision,
+                   CASE WHEN p ->> 'kind' = 'version'
+                        THEN replace(p ->> 'body', '\u0000', '\ufffd')::json ->> 'credential_id' END AS credential
+            FROM change, jsonb_array_elements(c -> 'entries') AS e, jsonb_array_elements(e -> 'rows') AS p
+        ), expected AS (
+            SELECT n, id, revision - 1 AS revision FROM put
+            UNION ALL
+            SELECT n, r ->> 0, (r ->> 1)::bigint FROM change, jsonb_array_elements(c -> 'requires') AS r
+        ), broken AS (
+            SELECT n, id FROM expected
+            WHERE revision <> coalesce((SELECT r.revision FROM keyturn.rows AS r WHERE r.id = expected.id), 0)
+            UNION ALL
+            SELECT n, id FROM put
+            WHERE (SELECT r.id FROM keyturn.rows AS r WHERE r.credential_id = put.credential) <> id
+            UNION ALL
+            SELECT n, max(id) FROM put WHERE credential IS NOT NULL GROUP BY n, credential HAVING count(*) > 1
+        )
+        SELECT jsonb_object_agg(n, id) FROM broken);
+END
 $$;
 
 -- Applies ChangeSets that are independent of each other and whose checks have passed; returns the last position.
@@ -127,7 +142,7 @@ DECLARE
     head    bigint;
     answers jsonb;
 BEGIN
-    SELECT jsonb_object_agg(c.n, c.id) INTO refused FROM keyturn.conflicts(changes) AS c;
+    refused := keyturn.conflicts(changes);
     passed := changes;
     IF refused IS NOT NULL THEN
         SELECT jsonb_agg(c ORDER BY n) INTO passed
@@ -162,13 +177,12 @@ AS $$
     WHERE excluded.position > h.position
 $$;
 
-CREATE FUNCTION keyturn.save_snapshot(snapshot jsonb) RETURNS void
+-- No JSON here: a snapshot may be tens of megabytes.
+CREATE FUNCTION keyturn.save_snapshot("position" bigint, hash bytea, body bytea, seal bytea) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    INSERT INTO keyturn.snapshots AS s (position, hash, body, seal)
-    VALUES ((snapshot ->> 'position')::bigint, decode(snapshot ->> 'hash', 'base64'),
-            decode(snapshot ->> 'body', 'base64'), decode(snapshot ->> 'seal', 'base64'))
+    INSERT INTO keyturn.snapshots AS s (position, hash, body, seal) VALUES ($1, $2, $3, $4)
     ON CONFLICT (only_one) DO UPDATE
     SET position = excluded.position, hash = excluded.hash, body = excluded.body, seal = excluded.seal
     WHERE excluded.position >= s.position
@@ -201,13 +215,14 @@ $$;
 
 CREATE FUNCTION keyturn.commit(changes jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET jit = off
+SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off
 AS $$
 DECLARE
     answers jsonb := '[]';
     change  jsonb;
     sealed  jsonb;
 BEGIN
+    PERFORM keyturn.check_sizes(changes);
     IF current_setting('lock_timeout') = '0' THEN
         PERFORM set_config('lock_timeout', '8s', true);
     END IF;
@@ -220,10 +235,6 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);  -- an acknowledged commit is durable
     END IF;
 
-    IF NOT keyturn.are_well_formed(changes) THEN
-        RAISE EXCEPTION 'a change has 1 to 1000 entries and at most 4096 rows' USING ERRCODE = '22023';
-    END IF;
-
     IF keyturn.are_independent(changes) THEN
         answers := keyturn.apply(changes);
     ELSE
@@ -232,7 +243,7 @@ BEGIN
         END LOOP;
     END IF;
 
-    SELECT c -> 'sealed_head' INTO sealed
+    SELECT c -> 'sealed_head' INTO sealed  -- the furthest
     FROM jsonb_array_elements(changes) WITH ORDINALITY AS list (c, n)
     WHERE c -> 'sealed_head' ->> 'position' IS NOT NULL AND answers -> (n - 1)::integer ? 'position'
     ORDER BY (c -> 'sealed_head' ->> 'position')::bigint DESC LIMIT 1;

@@ -14,7 +14,7 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA keyturn TO %I', program);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA keyturn TO %I', program);
     EXECUTE format('GRANT EXECUTE ON FUNCTION keyturn.commit(jsonb), keyturn.seal_head(jsonb), '
-                   'keyturn.save_snapshot(jsonb), keyturn.record_uses(jsonb) TO %I', program);
+                   'keyturn.save_snapshot(bigint, bytea, bytea, bytea), keyturn.record_uses(jsonb) TO %I', program);
 END
 $$;
 

@@ -18,7 +18,8 @@ try:
     import psycopg as _psycopg  # noqa: F401  (asked for here, so that the answer can help)
 except ImportError as error:
     raise ConfigurationError(
-        f"a postgresql:// store needs the package psycopg: {error}", fix="Run: pip install 'keyturn[postgres]'"
+        f"a postgresql:// store needs the package psycopg: {error}",
+        fix="Run: pip install 'keyturn[postgres]'",
     ) from error
 
 from keyturn.adapters.ledger.postgres.connecting import Settings

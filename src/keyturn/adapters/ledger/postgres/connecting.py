@@ -139,7 +139,8 @@ def _prepare_session(connection: DeadlineConnection, settings: Settings) -> None
     version = connection.info.server_version
     if version < OLDEST_SERVER:
         raise ConfigurationError(
-            f"PostgreSQL {version // 10_000} is too old", fix=f"Use PostgreSQL {OLDEST_SERVER // 10_000} or newer."
+            f"PostgreSQL {version // 10_000} is too old",
+            fix=f"Use PostgreSQL {OLDEST_SERVER // 10_000} or newer.",
         )
     connection.autocommit = True
     connection.prepare_threshold = 2 if settings.prepare else None
@@ -147,7 +148,7 @@ def _prepare_session(connection: DeadlineConnection, settings: Settings) -> None
     # than any statement here takes.
     statement: LiteralString = (
         "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
-        " set_config('jit', 'off', false)"
+        " set_config('jit', 'off', false), set_config('search_path', 'pg_catalog, pg_temp', false)"
     )
     milliseconds = settings.write * 1_000
     connection.execute(statement, (f"{milliseconds * 0.8:.0f}", f"{milliseconds * 0.9:.0f}"), prepare=False)

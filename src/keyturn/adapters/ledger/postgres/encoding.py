@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, LiteralString
 
-from keyturn.ports.ledger import Commit, CredentialRows, NewEntry, NewRow, Row, SealedHead, Snapshot, UseCount
+from keyturn.ports.ledger import Commit, CredentialRows, NewEntry, NewRow, Row, SealedHead, UseCount
 
-__all__ = ["ROW_COLUMNS", "credential_of", "encode_commit", "encode_sealed", "encode_snapshot", "encode_uses"]
+__all__ = ["ROW_COLUMNS", "credential_of", "encode_commit", "encode_sealed", "encode_uses"]
 
 ROW_COLUMNS: Final[LiteralString] = "id, kind, tenant, revision, body, seal, material, created, position"
 _WIDTH: Final = 9  # of a row
@@ -59,18 +59,6 @@ def encode_sealed(sealed: SealedHead) -> str:
 
 def _sealed(sealed: SealedHead) -> dict[str, object]:
     return {"position": sealed.position, "hash": _base64(sealed.hash), "seal": _base64(sealed.seal)}
-
-
-def encode_snapshot(snapshot: Snapshot) -> str:
-    """A snapshot for keyturn.save_snapshot."""
-    return _json(
-        {
-            "position": snapshot.position,
-            "hash": _base64(snapshot.hash),
-            "body": _base64(snapshot.body),
-            "seal": _base64(snapshot.seal),
-        }
-    )
 
 
 def encode_uses(uses: Sequence[UseCount]) -> str:

@@ -27,14 +27,16 @@ _BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014"})
 _NO_SCHEMA: Final = frozenset({"3F000", "42P01", "42703", "42883"})
 _FORBIDDEN: Final = "42501"
 _WRONG_ISOLATION: Final = "25001"
-_REFUSED: Final = ("22", "23")  # classes: the data do not fit
 
 
 def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection ended before the server's answer to the statement was known.
 
-    An answer of severity ERROR is an answer: the transaction was rolled back.
+    An answer of severity ERROR is an answer: the transaction was rolled back. A value that psycopg itself refuses was
+    never sent.
     """
+    if isinstance(error, psycopg.DataError):
+        return False
     return error.sqlstate is None or error.diag.severity_nonlocalized in {"FATAL", "PANIC"}
 
 
@@ -52,7 +54,7 @@ def translate(error: psycopg.Error) -> KeyturnError:
         return ConfigurationError(f"the store's role lacks a right: {said}", fix=_GRANTS)
     if state == _WRONG_ISOLATION:
         return ConfigurationError(said, fix="Set default_transaction_isolation of this role to 'read committed'.")
-    if state.startswith(_REFUSED):
+    if _is_refused(error):
         return InvalidInputError(f"the store cannot keep this: {said}")
     return StorageError(f"the store failed: {said}")
 
@@ -91,4 +93,8 @@ def write_errors() -> Iterator[None]:
 
 
 def _cause(error: psycopg.Error) -> psycopg.Error | None:
-    return None if (error.sqlstate or "").startswith(_REFUSED) else error
+    return None if _is_refused(error) else error
+
+
+def _is_refused(error: psycopg.Error) -> bool:
+    return isinstance(error, psycopg.DataError | psycopg.IntegrityError)

@@ -23,7 +23,6 @@ from keyturn.adapters.ledger.postgres.encoding import (
     credential_of,
     encode_commit,
     encode_sealed,
-    encode_snapshot,
     encode_uses,
 )
 from keyturn.adapters.ledger.postgres.failures import is_lost, read_errors
@@ -167,7 +166,7 @@ class PostgresLedger:
 
     def seal_head(self, sealed: SealedHead) -> None:
         """Keep `sealed` if it is ahead of the stored one."""
-        self._call("SELECT keyturn.seal_head(%s::jsonb)", encode_sealed(sealed))
+        self._call("SELECT keyturn.seal_head(%s::jsonb)", (encode_sealed(sealed),))
 
     def snapshot(self) -> Snapshot | None:
         """The latest snapshot of the floor."""
@@ -176,13 +175,16 @@ class PostgresLedger:
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep `snapshot` in place of an older one."""
-        self._call("SELECT keyturn.save_snapshot(%s::jsonb)", encode_snapshot(snapshot))
+        self._call(
+            "SELECT keyturn.save_snapshot(%s, %s, %s, %s)",
+            (snapshot.position, snapshot.hash, snapshot.body, snapshot.seal),
+        )
 
     def record_uses(self, uses: Sequence[UseCount]) -> None:
         """Add these counts; after OutcomeUnknownError they may have been added already."""
         _limit(len(uses), MAX_USES, "uses")
         if uses:
-            self._call("SELECT keyturn.record_uses(%s::jsonb)", encode_uses(uses))
+            self._call("SELECT keyturn.record_uses(%s::jsonb)", (encode_uses(uses),))
 
     def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
         """Counts of a key in these minutes, oldest first."""
@@ -224,7 +226,10 @@ class PostgresLedger:
         return [Row(*record) for record in self._fetch(query, parameters)]
 
     def _fetch(
-        self, query: LiteralString, parameters: Sequence[object] | dict[str, object], timeout: float | None = None
+        self,
+        query: LiteralString,
+        parameters: Sequence[object] | dict[str, object],
+        timeout: float | None = None,
     ) -> list[_Record]:
         def run(connection: DeadlineConnection) -> list[_Record]:
             return connection.execute(query, parameters, binary=True).fetchall()
@@ -244,8 +249,8 @@ class PostgresLedger:
             with self._pool.lend(deadline) as connection:
                 return run(connection)
 
-    def _call(self, statement: LiteralString, payload: str) -> None:
-        self._writer.call(statement, payload, monotonic() + self._settings.write)
+    def _call(self, statement: LiteralString, arguments: Sequence[object]) -> None:
+        self._writer.call(statement, arguments, monotonic() + self._settings.write)
 
 
 def _limit(count: int, most: int, what: str) -> None:

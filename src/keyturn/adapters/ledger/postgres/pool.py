@@ -80,4 +80,3 @@ class Pool:
                     self._idle.append(connection)
                     return
         connection.close()
-

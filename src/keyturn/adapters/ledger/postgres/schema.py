@@ -19,6 +19,11 @@ __all__ = ["checked_log_id", "initialise", "schema_files"]
 _SECONDS: Final = 60.0  # for all of `initialise`, waiting for another one included
 _LOCK: Final = 30229394827342446  # that of keyturn.commit: the schema never changes under a commit
 
+_WRITABLE: Final = (
+    "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'keyturn'::regnamespace AND relkind IN ('r', 'p')"
+    " AND has_table_privilege(%s, oid, 'INSERT, UPDATE, DELETE, TRUNCATE') ORDER BY 1"
+)
+
 
 def schema_files() -> Sequence[tuple[int, str]]:
     """Number and text of each schema file, in order."""
@@ -48,7 +53,7 @@ def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
         try:
             _require_utf8(connection)
             with connection.transaction():
-                connection.execute("SELECT set_config('search_path', 'pg_catalog, pg_temp', true)")
+                connection.execute("SET LOCAL standard_conforming_strings = on")
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
                 _apply_missing(connection)
                 _name_log(connection, log_id)
@@ -63,7 +68,9 @@ def checked_log_id(connection: psycopg.Connection[Any]) -> str:
     newest = schema_files()[-1][0]
     version, oldest_program = _versions(connection)
     if version < newest:
-        raise SchemaError(f"the store's schema is at version {version}, this program needs {newest}: run 'keyturn init'")
+        raise SchemaError(
+            f"the store's schema is at version {version}, this program needs {newest}: run 'keyturn init'"
+        )
     _refuse_newer(version, oldest_program, newest)
     found = connection.execute("SELECT log_id FROM keyturn.log").fetchone()
     if found is None:
@@ -129,3 +136,9 @@ def _grant(connection: DeadlineConnection, role: str) -> None:
             fix="Grant to a role that is neither the owner, nor a member of it, nor a superuser.",
         )
     connection.execute("SELECT keyturn.grant_to(%s)", (role,))
+    writable = connection.execute(_WRITABLE, (role,)).fetchall()
+    if writable:
+        raise ConfigurationError(
+            f"the role {quoted} may still write to {writable[0][0]}, by way of another role",
+            fix=f"Take {quoted} out of pg_write_all_data and of roles that own or may write to the schema.",
+        )

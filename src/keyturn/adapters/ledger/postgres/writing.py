@@ -19,11 +19,11 @@ class Writer:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def call(self, statement: LiteralString, payload: str, deadline: float) -> object:
-        """What the function answers to one JSON text; an answer that is lost raises OutcomeUnknownError."""
+    def call(self, statement: LiteralString, arguments: Sequence[object], deadline: float) -> object:
+        """What the function answers; an answer that is lost raises OutcomeUnknownError."""
         # A connection that cannot be had wrote nothing; one that is lost afterwards may have.
         with read_errors(), self._pool.lend(deadline) as connection, write_errors():
-            record = connection.execute(statement, (payload,)).fetchone()
+            record = connection.execute(statement, arguments).fetchone()
         return None if record is None else record[0]
 
     def commit(self, encoded: Sequence[str], deadline: float) -> list[Outcome]:
@@ -36,7 +36,7 @@ class Writer:
             return [self._commit_alone(one, deadline) for one in encoded]
 
     def _commit_together(self, encoded: Sequence[str], deadline: float) -> list[Outcome]:
-        answers = self.call("SELECT keyturn.commit(%s::jsonb)", f"[{','.join(encoded)}]", deadline)
+        answers = self.call("SELECT keyturn.commit(%s::jsonb)", (f"[{','.join(encoded)}]",), deadline)
         if not isinstance(answers, list) or len(answers) != len(encoded):
             raise TypeError("keyturn.commit answers with a list of as many as it was given")
         return [_outcome(answer) for answer in answers]
