@@ -14,6 +14,7 @@ read: `decode_sealed` skips that.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Final, NoReturn
 
 from keyturn.errors import InvalidInputError
@@ -27,9 +28,7 @@ _FIRST_ASTRAL: Final = "\U00010000"
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 )
-_UNSORTED: Final = json.JSONEncoder(
-    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
-)
+_UNSORTED: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 
 def encode(value: object) -> str:
@@ -67,7 +66,7 @@ def decode_sealed(text: str) -> object:
         raise InvalidInputError("not JSON") from None
     if end != len(text):
         raise InvalidInputError("not JSON: something follows the value")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _refuse_number(text: str) -> NoReturn:
@@ -82,33 +81,28 @@ def _check(value: object, depth: int) -> None:
     """Refuse what has no canonical text; `depth` is how many levels may still open."""
     kind = type(value)
     if kind is dict:
-        _check_members(value, depth)  # type: ignore[arg-type]
+        members: dict[object, object] = value  # type: ignore[assignment]
+        for name in members:
+            if type(name) is not str:
+                raise InvalidInputError("names in an object are strings")
+        _check_each(members.values(), depth)
     elif kind is list or kind is tuple:
-        if not depth:
-            _refuse_depth()
-        for item in value:  # type: ignore[attr-defined]
-            _check(item, depth - 1)
+        _check_each(value, depth)  # type: ignore[arg-type]
     elif kind is int:
         if not -MAX_INTEGER <= value <= MAX_INTEGER:  # type: ignore[operator]
             raise InvalidInputError("an integer lies outside ±(2^53-1)", fix="Write it as a string.")
+    elif kind is float:
+        raise InvalidInputError("floats have no place here", fix=_NUMBER_FIX)
     elif kind is not str and kind is not bool and value is not None:
-        if kind is float:
-            raise InvalidInputError("floats have no place here", fix=_NUMBER_FIX)
         raise InvalidInputError(f"JSON has no value for a {kind.__name__}")
 
 
-def _check_members(members: dict[object, object], depth: int) -> None:
+def _check_each(values: Iterable[object], depth: int) -> None:
     if not depth:
-        _refuse_depth()
-    for name, member in members.items():
-        if type(name) is not str:
-            raise InvalidInputError("names in an object are strings")
-        if type(member) is not str:  # most members are: not calling for them halves the time
-            _check(member, depth - 1)
-
-
-def _refuse_depth() -> NoReturn:
-    raise InvalidInputError(f"objects and arrays nest at most {MAX_DEPTH} deep")
+        raise InvalidInputError(f"objects and arrays nest at most {MAX_DEPTH} deep")
+    for value in values:
+        if type(value) is not str:  # most are: not calling for them halves the time
+            _check(value, depth - 1)
 
 
 def _refuse_surrogates(text: str) -> None:

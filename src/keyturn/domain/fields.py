@@ -1,23 +1,22 @@
 """What callers may write into a key, and how much of it. Each check returns what it was given, or a canonical form.
 
-All raise InvalidInputError with the field's name. Text is compared as written: nothing is trimmed, folded or normalised,
-because what was sent and what is stored would then differ.
+All raise InvalidInputError with the field's name. Text is kept as written: nothing is trimmed, folded or normalised,
+for what was sent and what is stored would then differ.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from keyturn.domain import canonical
+from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.domain.network import parse_network
 from keyturn.domain.permissions import check_grant
 from keyturn.domain.token import PREFIX_PATTERN
 from keyturn.errors import InvalidInputError
-
-DEFAULT_TENANT: Final = "default"
-SYSTEM_TENANT: Final = "system"  # rows that belong to the installation, such as the keyring
 
 MAX_TENANT_CHARACTERS: Final = 63  # a DNS label
 MAX_OWNER_CHARACTERS: Final = 256
@@ -33,8 +32,8 @@ MAX_METADATA_NAME_CHARACTERS: Final = 128
 
 _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _PREFIX: Final = re.compile(PREFIX_PATTERN)
-# Controls (C0, DEL, C1), line and paragraph separators, half surrogates, and what reorders or hides text: in a log or on
-# a page it would make one name look like another. Joiners (U+200C, U+200D) stay, for Persian and emoji need them.
+# Controls (C0, DEL, C1), line and paragraph separators, half surrogates, and what reorders or hides text: in a log or
+# on a page it would make one name look like another. Joiners (U+200C, U+200D) stay: Persian and emoji need them.
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
 )
@@ -45,7 +44,7 @@ def check_tenant(tenant: str) -> str:
     """A tenant's name: 1 to 63 of a-z, 0-9, `_` and `-`, not beginning with `_` or `-`, and not `system`."""
     if not isinstance(tenant, str) or _TENANT.fullmatch(tenant) is None:
         raise InvalidInputError(
-            f"a tenant has 1 to {MAX_TENANT_CHARACTERS} characters of a-z, 0-9, '_' and '-', the first a letter or digit",
+            f"a tenant has 1 to {MAX_TENANT_CHARACTERS} characters of a-z, 0-9, '_', '-', the first a letter or digit",
             field="tenant",
         )
     if tenant == SYSTEM_TENANT:
@@ -100,13 +99,17 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
-def check_metadata(metadata: dict[str, object]) -> dict[str, object]:
-    """A JSON object without floats: at most 16 KiB of canonical JSON, 8 levels deep, names of at most 128 characters."""
-    if type(metadata) is not dict:
+def check_metadata(metadata: Mapping[str, object]) -> dict[str, object]:
+    """A copy of a JSON object, as it will be stored, so that nobody can change it after it was checked.
+
+    At most 16 KiB of canonical JSON, 8 levels deep, without floats, with names of at most 128 characters.
+    """
+    if not isinstance(metadata, Mapping):
         raise InvalidInputError("metadata is a JSON object", field="metadata")
-    _check_json(metadata, MAX_METADATA_DEPTH)
+    members = dict(metadata)
+    _check_json(members, MAX_METADATA_DEPTH)
     try:
-        text = canonical.encode(metadata)
+        text = canonical.encode(members)
     except InvalidInputError as error:
         raise InvalidInputError(f"metadata: {error}", field="metadata", fix=error.fix) from None
     if len(text.encode()) > MAX_METADATA_BYTES:
@@ -115,7 +118,8 @@ def check_metadata(metadata: dict[str, object]) -> dict[str, object]:
             field="metadata",
             fix="Keep the data in your own store, and a reference to them here.",
         )
-    return metadata
+    copied: dict[str, object] = json.loads(text)
+    return copied
 
 
 def _check_json(value: object, depth: int) -> None:
@@ -131,9 +135,10 @@ def _check_json(value: object, depth: int) -> None:
     for item in value:
         _check_json(item, depth - 1)
         if isinstance(value, dict):
-            if isinstance(item, str) and not len(item) <= MAX_METADATA_NAME_CHARACTERS:
+            if isinstance(item, str) and len(item) > MAX_METADATA_NAME_CHARACTERS:
                 raise InvalidInputError(
-                    f"a name in metadata has at most {MAX_METADATA_NAME_CHARACTERS} characters", field="metadata"
+                    f"a name in metadata has at most {MAX_METADATA_NAME_CHARACTERS} characters",
+                    field="metadata",
                 )
             _check_json(value[item], depth - 1)
 
@@ -150,9 +155,7 @@ def _check_text(text: str, field: str, longest: int) -> str:
     return text
 
 
-def _check_each(
-    items: Sequence[str], field: str, most: int, check: Callable[[str], str]
-) -> tuple[str, ...]:
+def _check_each(items: Sequence[str], field: str, most: int, check: Callable[[str], str]) -> tuple[str, ...]:
     # A str is a sequence of its characters: "read" would be four permissions.
     if isinstance(items, str) or not isinstance(items, Sequence):
         raise InvalidInputError(f"{field}: a list of texts", field=field)

@@ -1,4 +1,7 @@
-"""Ids of rows: `<kind>_` and 22 base62 characters; a version's is its key's and its number, `key_….3`."""
+"""Ids of rows: `<kind>_` and 22 base62 characters; a version's is its key's and its number, `key_….3`.
+
+And the names of the two tenants that the program itself knows.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ OWNER: Final = "own"
 KINDS: Final = (KEY, OWNER)
 ID_CHARACTERS: Final = 22  # base62: 131 bits, more than the 128 of ASVS 11.5.1
 MAX_VERSION: Final = 2**31 - 1  # a PostgreSQL integer
+
+DEFAULT_TENANT: Final = "default"
+SYSTEM_TENANT: Final = "system"  # rows of the installation itself, such as the keyring
 
 _VERSION_ROW: Final = re.compile(r"(key_[0-9A-Za-z]{22})\.([1-9][0-9]{0,9})")
 

@@ -6,12 +6,12 @@ Every conversion is exact; no float is on the way. Instants lie in the years 197
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from keyturn.errors import InvalidInputError
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 MAX_MICROS: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z, the last that RFC 3339 can write
 
@@ -56,7 +56,7 @@ def parse_rfc3339(text: str) -> datetime:
     fraction, sign, offset_hours, offset_minutes = match.groups()[6:]
     micros = int((fraction or "")[:6].ljust(6, "0"))
     try:
-        local = datetime(year, month, day, hour, minute, second, micros, tzinfo=timezone.utc)
+        local = datetime(year, month, day, hour, minute, second, micros, tzinfo=UTC)
     except ValueError as error:
         raise InvalidInputError(f"not a time that exists: {error}", fix=_FIX) from None
     if sign is None:

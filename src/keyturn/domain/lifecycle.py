@@ -10,9 +10,9 @@ Where Keyturn differs from the standard it is stricter or only quicker:
 - *suspended* and *compromised* keys process nothing. The standard lets a recorded risk decision allow it; there is no
   place to record one here.
 - *pre_active* may be deactivated: a key that is revoked before its time is refused for good, with its history.
-- *destroy* is allowed from every state, active included. The standard sends private signing keys from active straight
-  to destroyed (transition out of 7.2), and whoever must get rid of a key now should not need two calls, of which the
-  second can fail.
+- *destroy* is allowed from every state, as the standard has it for most (pre_active, active and suspended to destroyed
+  are transitions 2, 5 and 9 of revision 4); it is not reserved to some types of keys, because whoever must be rid of a
+  key now should not need two calls, of which the second can fail.
 - *destroyed* is the end: a compromise that comes to light later is an entry in the log, not a state.
 """
 
@@ -95,11 +95,8 @@ def next_state(state: KeyState, act: Act) -> KeyState:
     possible = TRANSITIONS[state]
     if act in possible:
         return possible[act]
-    acts = ", ".join(other.value for other in possible)
-    raise IllegalTransitionError(
-        f"a key that is {state.value} cannot {_PASSIVE[act]}",
-        fix=f"Possible now: {acts}." if acts else "Nothing can happen to it any more: issue a new key.",
-    )
+    acts = ", ".join(other.value for other in possible) or "nothing"
+    raise IllegalTransitionError(f"a key that is {state.value} cannot {_PASSIVE[act]}; possible: {acts}")
 
 
 _PASSIVE: Final = {
@@ -146,6 +143,4 @@ def parse_reason(text: str) -> RevocationReason:
         return RevocationReason(text)
     except ValueError:
         names = ", ".join(reason.value for reason in RevocationReason)
-        raise InvalidInputError(
-            "no such revocation reason", field="reason", fix=f"Use one of: {names}."
-        ) from None
+        raise InvalidInputError("no such revocation reason", field="reason", fix=f"Use one of: {names}.") from None

@@ -95,7 +95,9 @@ def _network(text: str) -> _Network:
     address, slash, length = text.partition("/")
     if "%" in address:
         raise InvalidInputError(
-            "a zone id has a meaning on one machine only", field="allowed_ips", fix="Leave out '%' and what follows."
+            "a zone id has a meaning on one machine only",
+            field="allowed_ips",
+            fix="Leave out '%' and what follows.",
         )
     if slash and _PREFIX_LENGTH.fullmatch(length) is None:
         raise InvalidInputError("after the '/' stands a number of bits", field="allowed_ips", fix=_FIX)
@@ -103,7 +105,7 @@ def _network(text: str) -> _Network:
         network = ip_network(text, strict=False)
         given = int(ip_address(address))
     except ValueError:
-        raise InvalidInputError(f"not an address or a network: {ascii(text)}", field="allowed_ips", fix=_FIX) from None
+        raise InvalidInputError(f"not an address or a network: {text!a}", field="allowed_ips", fix=_FIX) from None
     if int(network.network_address) != given:
         right = _text(_unmapped_network(network))
         raise InvalidInputError(

@@ -28,6 +28,7 @@ RESERVED: Final = frozenset({"AND", "OR", "NOT"})  # words of the query language
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _GRANT: Final = re.compile(r"(?:[A-Za-z0-9_-]+|\*)(?:\.(?:[A-Za-z0-9_-]+|\*))*")
+_SHOWN_CHARACTERS: Final = 40
 _WORD: Final = re.compile(r"[^ ]+")
 _FIX: Final = "Write it as segments of letters, digits, '_' and '-' with dots between: documents.read."
 
@@ -53,7 +54,10 @@ class Grants:
         return name in self.exact or name.startswith(self._prefixes) or self._match(name)
 
     def _match(self, name: str) -> bool:
-        return bool(self._wild) and any(_subsumes(pattern, _split(name)) for pattern in self._wild)
+        if not self._wild:
+            return False
+        segments = _split(name)
+        return any(_subsumes(pattern, segments) for pattern in self._wild)
 
     def __eq__(self, other: object) -> bool:
         return self.texts == other.texts if isinstance(other, Grants) else NotImplemented
@@ -120,8 +124,7 @@ def grants_within(held: Sequence[str], asked: Sequence[str]) -> bool:
     patterns = [_split(check_grant(grant)) for grant in held]
     exact = set(held)
     return all(
-        check_grant(grant) in exact or any(_subsumes(pattern, _split(grant)) for pattern in patterns)
-        for grant in asked
+        check_grant(grant) in exact or any(_subsumes(pattern, _split(grant)) for pattern in patterns) for grant in asked
     )
 
 
@@ -173,23 +176,27 @@ def parse_query(text: str) -> Query:
     words = list(_WORD.finditer(text))
     if not words:
         raise InvalidInputError(
-            "an empty requirement would admit every key", field="permissions", fix="Leave it out to require nothing."
+            "an empty requirement would admit every key",
+            field="permissions",
+            fix="Leave it out to require nothing.",
         )
     if len(words) > 2 * MAX_QUERY_NAMES:
         raise InvalidInputError(f"a permission query has at most {MAX_QUERY_NAMES} names", field="permissions")
-    for word in words[1::2]:
-        if word[0] != "AND":
-            _refuse(word.start(), f"expected AND, found {_shown(word[0])}")
+    for place, word in enumerate(words):
+        _check_word(word, is_name=place % 2 == 0)
     if len(words) % 2 == 0:
         _refuse(len(text), "expected a permission after AND")
-    return Query(_query_name(word) for word in words[::2])
+    return Query(word[0] for word in words[::2])
 
 
-def _query_name(word: re.Match[str]) -> str:
-    try:
-        return check_name(word[0])
-    except InvalidInputError as error:
-        _refuse(word.start(), str(error))
+def _check_word(word: re.Match[str], *, is_name: bool) -> None:
+    if is_name:
+        try:
+            check_name(word[0])
+        except InvalidInputError as error:
+            _refuse(word.start(), str(error))
+    elif word[0] != "AND":
+        _refuse(word.start(), f"expected AND, found {_shown(word[0])}")
 
 
 def _refuse(at: int, message: str) -> NoReturn:
@@ -203,4 +210,4 @@ def _refuse(at: int, message: str) -> NoReturn:
 def _shown(text: object) -> str:
     """Quoted and short: what a caller sent may hold anything, and messages end up in logs."""
     shown = ascii(text)
-    return shown if len(shown) <= 40 else shown[:40] + "..."
+    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."

@@ -18,7 +18,12 @@ from keyturn.domain.secret import Secret
 
 CREDENTIAL_ID_LENGTH: Final = 16  # characters, 95 bits: a handle, which need only not collide
 CHECKSUM_LENGTH: Final = 6  # 62^6 > 2^32
-SECRET_LENGTHS: Final = {128: 22, 256: 43, 4_096: 688, 8_192: 1_376}  # characters by bits of entropy, log2(62) each
+SECRET_LENGTHS: Final = {
+    128: 22,
+    256: 43,
+    4_096: 688,
+    8_192: 1_376,
+}  # characters by bits of entropy, log2(62) each
 MAX_TOKEN_CHARACTERS: Final = 2_048  # more than the longest token, 1,431; the rest is refused unread
 DEFAULT_PREFIX: Final = "kt"
 
@@ -27,9 +32,7 @@ _B62: Final = "[0-9A-Za-z]"
 
 # For secret scanners: finds tokens of every length in any text; the checksum then tells them from look-alikes. One run
 # of characters nests in the next because RE2, which most scanners use, has no look-around and no counts above 1,000.
-SCANNER_PATTERN: Final = (
-    rf"\b{PREFIX_PATTERN}_{_B62}{{44}}(?:{_B62}{{21}}(?:{_B62}{{645}}(?:{_B62}{{688}})?)?)?\b"
-)
+SCANNER_PATTERN: Final = rf"\b{PREFIX_PATTERN}_{_B62}{{44}}(?:{_B62}{{21}}(?:{_B62}{{645}}(?:{_B62}{{688}})?)?)?\b"
 
 _SECRETS: Final = "|".join(f"{_B62}{{{length}}}" for length in SECRET_LENGTHS.values())
 _PREFIX: Final = re.compile(PREFIX_PATTERN)
