@@ -45,22 +45,19 @@ class NetworkSet:
         self._addresses: Final = frozenset(
             (n.version, int(n.network_address)) for n in networks if n.prefixlen == n.max_prefixlen
         )
-        self._networks: Final = tuple(
-            (n.version, int(n.netmask), int(n.network_address)) for n in networks if n.prefixlen < n.max_prefixlen
-        )
+        wider = [network for network in networks if network.prefixlen < network.max_prefixlen]
+        self._networks: Final = {
+            version: tuple((int(n.netmask), int(n.network_address)) for n in wider if n.version == version)
+            for version in (4, 6)
+        }
 
     def contains(self, ip: str) -> bool:
         """Whether the address lies in one of the networks; False for what is no address, or one with a zone id."""
         address = _address(ip)
         if address is None:
             return False
-        if address in self._addresses:
-            return True
         version, number = address
-        for its_version, mask, network in self._networks:
-            if its_version == version and number & mask == network:
-                return True
-        return False
+        return address in self._addresses or any(number & mask == network for mask, network in self._networks[version])
 
     def __eq__(self, other: object) -> bool:
         return self.texts == other.texts if isinstance(other, NetworkSet) else NotImplemented
