@@ -57,7 +57,10 @@ class NetworkSet:
         if address is None:
             return False
         version, number = address
-        return address in self._addresses or any(number & mask == network for mask, network in self._networks[version])
+        for mask, network in self._networks[version]:
+            if number & mask == network:
+                return True
+        return address in self._addresses
 
     def __eq__(self, other: object) -> bool:
         return self.texts == other.texts if isinstance(other, NetworkSet) else NotImplemented
