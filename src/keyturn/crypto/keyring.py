@@ -17,12 +17,12 @@ from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.base62 import encode
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import Put
+from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.domain.framing import framed
 from keyturn.errors import IntegrityError
 from keyturn.ports.key_wrapper import KeyWrapper
 
 KEYRING_ROW: Final = "keyring"
-SYSTEM_TENANT: Final = "system"
 DEK_BYTES: Final = 32
 SEAL_FORMAT: Final = 1
 SEAL_BYTES: Final = 37  # format, u32 DEK version, HMAC-SHA256

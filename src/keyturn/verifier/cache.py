@@ -75,9 +75,11 @@ class Cache:
             self._standings = WeakValueDictionary()
         for row_id in row_ids:
             # A version's row is its key's id, a dot and a number: it shares the key's standing.
-            standing = self._standings.pop(row_id.partition(".")[0], None)
+            name = row_id.partition(".")[0]
+            standing = self._standings.get(name)
             if standing is not None:
                 standing.is_current = False
+                del self._standings[name]
 
     def _standing(self, row_id: str) -> Standing:
         standing = self._standings.get(row_id)

@@ -27,7 +27,9 @@ class Demand:
     query: Query | None = None
 
     @classmethod
-    def of(cls, *, tenant: str = DEFAULT_TENANT, scope: KeyScope | None = None, permissions: str | None = None) -> Demand:
+    def of(
+        cls, *, tenant: str = DEFAULT_TENANT, scope: KeyScope | None = None, permissions: str | None = None
+    ) -> Demand:
         """A demand from its parts; InvalidInputError where the permission query does not parse."""
         return cls(
             tenant,

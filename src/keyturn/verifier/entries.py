@@ -72,7 +72,12 @@ class Entry:
     )
 
     def __init__(
-        self, version: Version, key: Key, owner: Owner | None, key_standing: Standing, owner_standing: Standing
+        self,
+        version: Version,
+        key: Key,
+        owner: Owner | None,
+        key_standing: Standing,
+        owner_standing: Standing,
     ) -> None:
         self.credential_id = version.credential_id
         self.digest = version.digest

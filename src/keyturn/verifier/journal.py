@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Final
 
 from keyturn.domain.change import MAX_EVENTS, ChangeSet, Event, EventType
-from keyturn.domain.ids import is_key_id
+from keyturn.domain.ids import SYSTEM_TENANT
+from keyturn.domain.ids import KEY, is_id
 from keyturn.domain.instants import from_micros, rfc3339
+from keyturn.domain.principal import SYSTEM_ACTOR
 from keyturn.domain.verdict import Code
 from keyturn.errors import KeyturnError
-from keyturn.crypto.keyring import SYSTEM_TENANT
 from keyturn.records.incidents import Incident
 from keyturn.records.records import Records
 from keyturn.verifier.uses import CountKey, Tally
@@ -21,8 +22,6 @@ SUMMARY_SECONDS: Final = 60.0
 MAX_LISTED: Final = 200  # keys or sources listed in one entry; the rest is only counted
 MAX_SUBJECTS: Final = 200
 MAX_PENDING: Final = 20_000
-
-SYSTEM_ACTOR: Final = "system"
 
 
 class Journal:
@@ -43,7 +42,7 @@ class Journal:
             elif len(self._pending) < MAX_PENDING:
                 self._pending[name] = tally
             else:
-                self._omitted[key.tenant] += tally.count
+                self._omitted[key.tenant] += tally.times
 
     def report_incidents(self, now: datetime) -> None:
         """Tell the log of rows that were found altered; StorageError where it can't be told now."""
@@ -76,7 +75,11 @@ class Journal:
 
 
 def _line(key_id: str, version: int, code: str, tally: Tally) -> dict[str, object]:
-    line: dict[str, object] = {"code": code, "count": tally.count, "last_at": rfc3339(from_micros(tally.last_at))}
+    line: dict[str, object] = {
+        "code": code,
+        "count": tally.times,
+        "last_at": rfc3339(from_micros(tally.last_at)),
+    }
     if key_id:
         line |= {"key_id": key_id, "version": version}
     if tally.last_ip is not None:
@@ -84,7 +87,9 @@ def _line(key_id: str, version: int, code: str, tally: Tally) -> dict[str, objec
     return line
 
 
-def _summary(tenant: str, kind: EventType, lines: list[dict[str, object]], omitted: int, now: datetime) -> Event:
+def _summary(
+    tenant: str, kind: EventType, lines: list[dict[str, object]], omitted: int, now: datetime
+) -> Event:
     lines.sort(key=lambda line: int(str(line["count"])), reverse=True)
     listed, rest = lines[:MAX_LISTED], lines[MAX_LISTED:]
     subjects = dict.fromkeys(str(line["key_id"]) for line in listed if "key_id" in line)
@@ -110,6 +115,6 @@ def _incident_event(incident: Incident, now: datetime) -> Event:
         # The row's own tenant column is not to be trusted, and the finding concerns the whole installation.
         tenant=SYSTEM_TENANT,
         actor=SYSTEM_ACTOR,
-        subjects=(key_id,) if is_key_id(key_id) else (),
+        subjects=(key_id,) if is_id(KEY, key_id) else (),
         details={"row": incident.row_id[:64], "problem": incident.problem[:500]},
     )

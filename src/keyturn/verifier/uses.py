@@ -37,14 +37,16 @@ class CountKey(NamedTuple):
 class Tally(NamedTuple):
     """How often, when last (microseconds since the epoch), and from where."""
 
-    count: int
+    times: int
     last_at: int
     last_ip: str | None
 
     def plus(self, other: Tally) -> Tally:
         """Both together."""
         latest = self if self.last_at > other.last_at else other
-        return Tally(self.count + other.count, latest.last_at, latest.last_ip or self.last_ip or other.last_ip)
+        return Tally(
+            self.times + other.times, latest.last_at, latest.last_ip or self.last_ip or other.last_ip
+        )
 
 
 class Uses:
@@ -71,7 +73,9 @@ class Uses:
         """One refusal, of a known credential or of an unknown one."""
         key_id, version = ("", 0) if entry is None else (entry.key.key_id, entry.version)
         with self._lock:
-            self._add(CountKey(tenant, key_id, version, code.value, now // _MICROS_A_MINUTE), Tally(1, now, ip))
+            self._add(
+                CountKey(tenant, key_id, version, code.value, now // _MICROS_A_MINUTE), Tally(1, now, ip)
+            )
 
     def drain(self) -> Mapping[CountKey, Tally]:
         """Everything counted so far; the caller gives back what it could not write."""
@@ -114,8 +118,8 @@ class Uses:
         else:
             if not self.dropped:
                 _log.error("counts of uses no longer fit in memory: is the ledger reachable?")
-            self.dropped += tally.count
+            self.dropped += tally.times
 
 
 def _use_count(key: CountKey, tally: Tally) -> UseCount:
-    return UseCount(**key._asdict(), **tally._asdict())
+    return UseCount(**key._asdict(), count=tally.times, last_at=tally.last_at, last_ip=tally.last_ip)

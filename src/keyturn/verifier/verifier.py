@@ -44,7 +44,13 @@ class Verifier:
     """
 
     def __init__(
-        self, *, records: Records, uses: Uses, clock: Clock, cache: Cache, max_staleness: float = DEFAULT_MAX_STALENESS
+        self,
+        *,
+        records: Records,
+        uses: Uses,
+        clock: Clock,
+        cache: Cache,
+        max_staleness: float = DEFAULT_MAX_STALENESS,
     ) -> None:
         self._records = records
         self._log = records.log
@@ -159,24 +165,28 @@ class Verifier:
 
         IntegrityError for rows that are not what the log says, StorageError when the store does not answer.
         """
-        for _ in range(_LOAD_ATTEMPTS):
-            rows = self._records.read_credential(credential_id)
-            if rows is None:
-                return None
+        attempts = _LOAD_ATTEMPTS
+        while (rows := self._records.read_credential(credential_id)) is not None:
             opened = self._opened(credential_id, rows)
             with self._log.applying:
                 # The log can't move on between this check and the fill.
                 if self._is_current(opened, rows):
                     return self._filled(opened)
+            attempts -= 1
+            if attempts == 0:
+                problem = "a row is not the one that the log names"
+                raise self._records.refuse(rows.key.id, rows.key.tenant, problem)
             self._log.catch_up()
-        raise self._records.refuse(rows.key.id, rows.key.tenant, "a row is not the one that the log names")
+        return None
 
     def _opened(self, credential_id: str, rows: CredentialRows) -> list[OpenedRow]:
         found = [rows.version, rows.key] + ([] if rows.owner is None else [rows.owner])
         opened = [self._records.open_sealed(row) for row in found]
         version, key = opened[0].body, opened[1].body
         fits = version["credential_id"] == credential_id and version["key"] == key["id"]
-        fits = fits and version["tenant"] == key["tenant"] and version["kind"] == VERSION and key["kind"] == KEY
+        fits = (
+            fits and version["tenant"] == key["tenant"] and version["kind"] == VERSION and key["kind"] == KEY
+        )
         if rows.owner is not None:
             owner = opened[2].body
             fits = fits and owner["kind"] == OWNER and owner["id"] == key["owner"]["row"]

@@ -1,0 +1,1 @@
+"""Issue, verify, rotate and audit API keys and signing keys."""

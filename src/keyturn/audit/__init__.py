@@ -1,0 +1,1 @@
+"""Reading what happened: the log for people, and counts of uses."""

@@ -1,0 +1,200 @@
+"""What happens to a key after its issue: suspend, resume, revoke, destroy; and to all keys of an owner at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from keyturn.domain import fields
+from keyturn.domain.bodies import key_from, key_put, owner_put, version_put
+from keyturn.domain.change import ChangeSet, Event, EventType, Put
+from keyturn.domain.key import Key, Owner
+from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for
+from keyturn.domain.principal import SYSTEM_ACTOR, Principal
+from keyturn.errors import ConflictError
+from keyturn.issuing.keys import Keys
+from keyturn.ports.clock import Clock
+from keyturn.ports.ledger import Ledger
+from keyturn.records.records import Records
+
+_ATTEMPTS: Final = 10  # against others who change the same key; each try reads anew
+_FOLLOWING: Final = 200  # key rows changed in one commit, after their owner was revoked
+_ENDED: Final = (KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED)
+
+
+class Lifecycle:
+    """Changes the state of keys. A refusal holds in this process when the call returns."""
+
+    def __init__(self, *, ledger: Ledger, records: Records, keys: Keys, clock: Clock) -> None:
+        self._ledger = ledger
+        self._records = records
+        self._keys = keys
+        self._clock = clock
+
+    def suspend(self, key_id: str, by: Principal, *, note: str | None = None) -> Key:
+        """Refuse the key until it is resumed; IllegalTransitionError unless it is active."""
+        return self._act(key_id, Act.SUSPEND, EventType.KEY_SUSPENDED, by, note=note)
+
+    def resume(self, key_id: str, by: Principal, *, note: str | None = None) -> Key:
+        """Accept a suspended key again; IllegalTransitionError for any other."""
+        return self._act(key_id, Act.RESUME, EventType.KEY_RESUMED, by, note=note)
+
+    def revoke(
+        self,
+        key_id: str,
+        by: Principal,
+        *,
+        reason: RevocationReason = RevocationReason.UNSPECIFIED,
+        note: str | None = None,
+    ) -> Key:
+        """Refuse the key for good. Revoking a revoked key again changes nothing, unless it is now a compromise."""
+        key = self._keys.get(by.tenant, key_id)
+        act = act_for(reason)
+        if key.state in _ENDED and not (key.state is KeyState.DEACTIVATED and act is Act.COMPROMISE):
+            return key
+        return self._act(key_id, act, EventType.KEY_REVOKED, by, reason=reason, note=note)
+
+    def destroy(self, key_id: str, by: Principal, *, note: str | None = None) -> Key:
+        """Destroy the material of every version; the metadata and the history stay."""
+
+        def versions(key: Key) -> Iterator[Put]:
+            for number in range(1, key.version + 1):
+                version = self._keys.version(key, number)
+                if version.state is not KeyState.DESTROYED:
+                    yield version_put(version.after(Act.DESTROY, self._clock.now()))
+
+        return self._act(key_id, Act.DESTROY, EventType.KEY_DESTROYED, by, note=note, also=versions)
+
+    def revoke_owner(
+        self,
+        owner: str,
+        by: Principal,
+        *,
+        reason: RevocationReason = RevocationReason.UNSPECIFIED,
+        note: str | None = None,
+    ) -> int:
+        """Revoke every key of an owner at once, by one row and one entry; how many key rows then followed.
+
+        When this returns, or fails after the first commit, no key issued to the owner before verifies any more.
+        """
+        fields.check_owner(owner)
+        details = _noted(note)
+        row_id = self._keys.owner_row_id(by.tenant, owner)
+        for attempt in range(_ATTEMPTS):
+            found = self._keys.owner(by.tenant, owner)
+            revoked = Owner(
+                row_id=row_id,
+                tenant=by.tenant,
+                id=owner,
+                revision=1 if found is None else found.revision + 1,
+                epoch=1 if found is None else found.epoch + 1,
+                revoked_at=self._clock.now(),
+                reason=reason,
+            )
+            event = Event(
+                type=EventType.OWNER_REVOKED,
+                time=revoked.revoked_at,
+                tenant=by.tenant,
+                actor=by.actor,
+                subjects=(row_id,),
+                rows=(row_id,),
+                details={"owner": owner, "reason": reason.value, **details},
+            )
+            try:
+                self._records.commit(ChangeSet(puts=(owner_put(revoked),), events=(event,)))
+                break
+            except ConflictError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        return self._follow(owner, revoked, by)
+
+    def _follow(self, owner: str, revoked: Owner, by: Principal) -> int:
+        """Bring the key rows after their owner's; they are refused already."""
+        followed, after = 0, ""
+        while rows := self._ledger.list_owned(by.tenant, owner, after, _FOLLOWING):
+            after = rows[-1].id
+            keys = [key_from(opened.body) for opened in self._records.open_all(rows)]
+            due = [key for key in keys if key.state not in _ENDED and key.owner_epoch < revoked.epoch]
+            if due:
+                followed += self._end_all(due, revoked.reason, by)
+        return followed
+
+    def _end_all(self, keys: list[Key], reason: RevocationReason, by: Principal) -> int:
+        """Revoke these in one commit; one by one where somebody else changes one of them meanwhile."""
+        now = self._clock.now()
+        ended = [key.after(act_for(reason), now, reason) for key in keys]
+        events = tuple(self._event(EventType.KEY_REVOKED, key, (), by, {}) for key in ended)
+        try:
+            self._records.commit(ChangeSet(puts=tuple(key_put(key) for key in ended), events=events))
+        except ConflictError:
+            for key in keys:
+                self.revoke(key.key_id, by, reason=reason)
+        return len(ended)
+
+    def expire_all(self) -> int:
+        """Record each key that has expired since the last time, once; how many were recorded.
+
+        Expired keys are refused from their expiry on, recorded or not.
+        """
+        recorded, after, now = 0, "", self._clock.micros()
+        while rows := self._ledger.list_expired(now, after, _FOLLOWING):
+            after = rows[-1].id
+            keys = [key_from(opened.body) for opened in self._records.open_all(rows)]
+            recorded += sum(self._expire(key) for key in keys)
+        return recorded
+
+    def _expire(self, key: Key) -> bool:
+        now = self._clock.now()
+        if not key.is_expired(now) or key.state is not KeyState.ACTIVE:
+            return False
+        ended = key.after(Act.DEACTIVATE, now)
+        system = Principal(actor=SYSTEM_ACTOR, tenant=key.tenant)
+        event = self._event(EventType.KEY_EXPIRED, ended, (), system, {})
+        try:
+            self._records.commit(ChangeSet(puts=(key_put(ended),), events=(event,)))
+        except ConflictError:
+            return False  # somebody else changed or recorded it
+        return True
+
+    def _act(
+        self,
+        key_id: str,
+        act: Act,
+        event_type: EventType,
+        by: Principal,
+        *,
+        reason: RevocationReason | None = None,
+        note: str | None = None,
+        also: Callable[[Key], Iterator[Put]] = lambda _: iter(()),
+    ) -> Key:
+        details = _noted(note) | ({} if reason is None else {"reason": reason.value})
+        for attempt in range(_ATTEMPTS):
+            key = self._keys.get(by.tenant, key_id)
+            changed = key.after(act, self._clock.now(), reason)
+            puts = (key_put(changed), *also(key))
+            rows = tuple(put.id for put in puts[1:])
+            event = self._event(event_type, changed, rows, by, details)
+            try:
+                self._records.commit(ChangeSet(puts=puts, events=(event,)))
+                return changed
+            except ConflictError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _event(
+        self, event_type: EventType, key: Key, rows: tuple[str, ...], by: Principal, details: dict[str, str]
+    ) -> Event:
+        return Event(
+            type=event_type,
+            time=self._clock.now(),
+            tenant=key.tenant,
+            actor=by.actor,
+            subjects=(key.key_id,),
+            rows=(key.row_id, *rows),
+            details=details,
+        )
+
+
+def _noted(note: str | None) -> dict[str, str]:
+    return {} if note is None else {"note": fields.check_note(note)}

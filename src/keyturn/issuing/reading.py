@@ -1,0 +1,167 @@
+"""Reading keys back: one, many by filter, and the material of those whose material may come back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple, dataclass
+from datetime import datetime
+from typing import Final
+
+from keyturn.crypto.keyring import SEAL_BYTES, Purpose
+from keyturn.crypto.sealing import associated_data, open_material
+from keyturn.domain.bodies import key_from, version_from
+from keyturn.domain.bytestext import from_base64url, to_base64url
+from keyturn.domain.change import ChangeSet, Event, EventType
+from keyturn.domain.framing import framed
+from keyturn.domain.instants import to_micros
+from keyturn.domain.key import Key, KeyType, Version
+from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.principal import Principal
+from keyturn.domain.scope import KeyScope
+from keyturn.domain.secret import Secret
+from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError, NotFoundError
+from keyturn.issuing.keys import Keys
+from keyturn.ports.clock import Clock
+from keyturn.ports.ledger import Ledger, RowFilter
+from keyturn.records.records import Records
+
+DEFAULT_LIMIT: Final = 100
+MAX_LIMIT: Final = 1_000
+MAX_FILTER_CHARACTERS: Final = 256
+MAX_CURSOR_CHARACTERS: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFilter:
+    """Which keys to list; None means any. `q` is part of the name, the key_id or the owner."""
+
+    owner: str | None = None
+    type: KeyType | None = None
+    scope: KeyScope | None = None
+    state: KeyState | None = None
+    tag: str | None = None
+    prefix: str | None = None
+    expires_before: datetime | None = None
+    unused_since: datetime | None = None
+    q: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("owner", "tag", "prefix", "q"):
+            value = getattr(self, name)
+            if value is not None and (len(value) > MAX_FILTER_CHARACTERS or "\x00" in value):
+                raise InvalidInputError(
+                    f"{name} has at most {MAX_FILTER_CHARACTERS} characters, none of them NUL", field=name
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPage:
+    """Some keys, newest first, and the cursor for those after them; None when there are no more."""
+
+    items: tuple[Key, ...]
+    next_cursor: str | None
+
+
+class Reader:
+    """Reads keys for callers of one process."""
+
+    def __init__(self, *, ledger: Ledger, records: Records, keys: Keys, clock: Clock) -> None:
+        self._ledger = ledger
+        self._records = records
+        self._keys = keys
+        self._clock = clock
+
+    def get(self, key_id: str, by: Principal) -> Key:
+        """The key; NotFoundError for an unknown id and another tenant's alike."""
+        return self._keys.get(by.tenant, key_id)
+
+    def versions(self, key_id: str, by: Principal) -> list[Version]:
+        """All versions of a key, oldest first."""
+        key = self.get(key_id, by)
+        opened = self._records.open_all(self._ledger.read_versions(key_id))
+        versions = [version_from(row.body, row.row.material) for row in opened]
+        if [version.number for version in versions] != list(range(1, key.version + 1)):
+            raise self._records.refuse(key_id, key.tenant, "a version of the key is missing")
+        return versions
+
+    def material(self, key_id: str, by: Principal) -> Secret:
+        """The secret of the key's present version, with an entry in the log before it is handed out.
+
+        NotFoundError where it may not come back, IllegalTransitionError for a key that is not active.
+        """
+        key = self.get(key_id, by)
+        if key.state is not KeyState.ACTIVE:
+            raise IllegalTransitionError(f"the secret of a key that is {key.state.value} is not handed out")
+        version = self._keys.version(key, key.version)
+        if version.material is None:
+            raise NotFoundError(
+                "the secret of this key cannot come back",
+                fix="Issue a new key; to be able to read a token again, issue it as recoverable.",
+            )
+        aad = associated_data(key.tenant, key.key_id, version.number, key.type)
+        secret = open_material(self._records.keyring, version.material, aad)
+        event = Event(
+            type=EventType.KEY_RETRIEVED,
+            time=self._clock.now(),
+            tenant=key.tenant,
+            actor=by.actor,
+            subjects=(key.key_id,),
+        )
+        self._records.commit(ChangeSet(events=(event,)))
+        return secret if key.type.is_token else Secret(to_base64url(secret.reveal_bytes()))
+
+    def list(
+        self, by: Principal, matching: KeyFilter, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> KeyPage:
+        """Keys of the caller's tenant, newest first; `limit` is 1 to 1,000.
+
+        A cursor is good only for the tenant and the filter that it was made for: InvalidInputError otherwise.
+        """
+        if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
+            raise InvalidInputError(f"limit is 1 to {MAX_LIMIT}", field="limit")
+        binding = framed("keyturn-cursor-v1", by.tenant, _described(matching))
+        before = None if cursor is None else self._position(cursor, binding)
+        rows = self._ledger.list_keys(_row_filter(by.tenant, before, matching), limit + 1)
+        more, rows = len(rows) > limit, rows[:limit]
+        keys = tuple(key_from(opened.body) for opened in self._records.open_all(rows))
+        return KeyPage(
+            # The index columns found these rows; the sealed bodies have the last word.
+            items=tuple(key for key in keys if key.tenant == by.tenant),
+            next_cursor=self._cursor(rows[-1].created, binding) if more else None,
+        )
+
+    def _cursor(self, position: int, binding: bytes) -> str:
+        raw = position.to_bytes(8, "big")
+        return to_base64url(raw + self._records.keyring.seal(Purpose.CURSOR, binding + raw))
+
+    def _position(self, cursor: str, binding: bytes) -> int:
+        try:
+            raw = from_base64url(cursor[:MAX_CURSOR_CHARACTERS])
+            self._records.keyring.check(Purpose.CURSOR, binding + raw[:8], raw[8 : 8 + SEAL_BYTES])
+        except (ValueError, IntegrityError):
+            raise InvalidInputError(
+                "the cursor is not one that this list gave",
+                field="cursor",
+                fix="Use next_cursor as it was given, with the same filters; or start again without one.",
+            ) from None
+        return int.from_bytes(raw[:8], "big")
+
+
+def _row_filter(tenant: str, before: int | None, matching: KeyFilter) -> RowFilter:
+    return RowFilter(
+        tenant=tenant,
+        before=before,
+        owner=matching.owner,
+        type=None if matching.type is None else matching.type.value,
+        scope=None if matching.scope is None else matching.scope.value,
+        state=None if matching.state is None else matching.state.value,
+        tag=matching.tag,
+        prefix=matching.prefix,
+        expires_before=None if matching.expires_before is None else to_micros(matching.expires_before),
+        unused_since=None if matching.unused_since is None else to_micros(matching.unused_since),
+        q=matching.q,
+    )
+
+
+def _described(matching: KeyFilter) -> str:
+    return json.dumps([None if value is None else str(value) for value in astuple(matching)])

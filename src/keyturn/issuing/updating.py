@@ -1,0 +1,118 @@
+"""Changing a key's policy. What is not mentioned stays as it is; None clears what may be absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final
+
+from keyturn.domain.bodies import key_put
+from keyturn.domain.change import ChangeSet, Event, EventType
+from keyturn.domain.key import Key
+from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.principal import Principal
+from keyturn.domain.scope import KeyScope
+from keyturn.domain.spec import check_window, checked_policy, expiry
+from keyturn.errors import ConflictError, IllegalTransitionError, InvalidInputError
+from keyturn.issuing.keys import Keys
+from keyturn.ports.clock import Clock
+from keyturn.records.records import Records
+
+
+UPDATABLE: Final = frozenset(
+    (
+        "name",
+        "scope",
+        "permissions",
+        "allowed_ips",
+        "metadata",
+        "tags",
+        "not_before",
+        "expires_at",
+        "expires_in",
+    )
+)
+_CLEARED: Final[Mapping[str, Any]] = {"permissions": (), "allowed_ips": (), "metadata": {}, "tags": ()}
+_ATTEMPTS: Final = 10
+
+
+class Updater:
+    """Changes policies of keys."""
+
+    def __init__(self, *, records: Records, keys: Keys, clock: Clock) -> None:
+        self._records = records
+        self._keys = keys
+        self._clock = clock
+
+    def update(self, key_id: str, by: Principal, changes: Mapping[str, Any]) -> Key:
+        """The key with these fields changed; names are those of UPDATABLE.
+
+        Two updates at once are both applied, one on top of the other. ForbiddenError when the result would hold more
+        than the caller may hand on, IllegalTransitionError for a key that has ended.
+        """
+        unknown = sorted(set(changes) - UPDATABLE)
+        if unknown:
+            raise InvalidInputError(
+                f"{unknown[0]} cannot be changed",
+                field=unknown[0],
+                fix=f"These can: {', '.join(sorted(UPDATABLE))}.",
+            )
+        for attempt in range(_ATTEMPTS):
+            key = self._keys.get(by.tenant, key_id)
+            changed = self._changed(key, changes, by)
+            try:
+                self._records.commit(
+                    ChangeSet(puts=(key_put(changed),), events=(self._event(changed, by, changes),))
+                )
+                return changed
+            except ConflictError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _changed(self, key: Key, changes: Mapping[str, Any], by: Principal) -> Key:
+        if key.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED):
+            raise IllegalTransitionError(f"a key that is {key.state.value} cannot be changed")
+        now = self._clock.now()
+        values: dict[str, Any] = {name: _CLEARED.get(name) if value is None else value for name, value in changes.items()}
+        if "expires_in" in values or "expires_at" in values:
+            values["expires_at"] = expiry(now, values.pop("expires_in", None), values.get("expires_at"))
+        if "scope" in values and not isinstance(values["scope"], KeyScope):
+            raise InvalidInputError("a key has a scope", field="scope", fix="Name one, or leave it out.")
+        values |= {
+            name: value
+            for name, value in checked_policy(**{n: v for n, v in values.items() if n in _POLICY}).items()
+            if name in values
+        }
+        changed = replace(key, **values, revision=key.revision + 1, updated_at=now)
+        check_window(changed.not_before, changed.expires_at)
+        if "permissions" in values or "scope" in values:
+            by.require_grantable(changed.permissions, changed.scope)
+        return changed
+
+    def _event(self, key: Key, by: Principal, changes: Mapping[str, Any]) -> Event:
+        return Event(
+            type=EventType.KEY_UPDATED,
+            time=self._clock.now(),
+            tenant=key.tenant,
+            actor=by.actor,
+            subjects=(key.key_id,),
+            rows=(key.row_id,),
+            details={
+                "changed": {name: _shown(getattr(key, _FIELD.get(name, name))) for name in sorted(changes)}
+            },
+        )
+
+
+_POLICY: Final = frozenset(("name", "permissions", "allowed_ips", "metadata", "tags"))
+_FIELD: Final = {"expires_in": "expires_at"}
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
