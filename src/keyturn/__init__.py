@@ -1,1 +1,51 @@
-"""Issue, verify, rotate and audit API keys and signing keys."""
+"""Issue, verify, rotate and audit API keys and signing keys.
+
+    from keyturn import KeyScope, KeyType, SecureKeyGenerator, SecureKeyStore
+
+    generator = SecureKeyGenerator()
+    store = SecureKeyStore(storage_backend="local", encryption_key=key)     # 32 bytes, kept away from the data
+    api_key = generator.generate_api_key(key_type=KeyType.API_TOKEN, key_scope=KeyScope.READ_WRITE)
+    store.store_key(api_key)
+    verification = store.authenticate(api_key.secret.reveal(), scope=KeyScope.READ)
+    if verification: ...
+"""
+
+from keyturn.errors import KeyturnError
+from keyturn.key_generator import (
+    DerivedKey,
+    GeneratedKey,
+    KeyLength,
+    KeyScope,
+    KeyType,
+    Secret,
+    SecureKeyGenerator,
+)
+from keyturn.key_store import (
+    KeyMetadata,
+    KeyPage,
+    KeyUsageEvent,
+    RetrievedKey,
+    RevocationReason,
+    SecureKeyStore,
+    UsageStatistics,
+    Verification,
+)
+
+__all__ = [
+    "DerivedKey",
+    "GeneratedKey",
+    "KeyLength",
+    "KeyMetadata",
+    "KeyPage",
+    "KeyScope",
+    "KeyType",
+    "KeyUsageEvent",
+    "KeyturnError",
+    "RetrievedKey",
+    "RevocationReason",
+    "Secret",
+    "SecureKeyGenerator",
+    "SecureKeyStore",
+    "UsageStatistics",
+    "Verification",
+]

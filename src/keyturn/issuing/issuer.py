@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
+from keyturn.crypto.keyring import Keyring
 from keyturn.crypto.sealing import associated_data, seal_material
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.bytestext import from_base64url
@@ -19,6 +21,13 @@ from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
 
 SEALED: Final = "sealed"  # custody: encrypted, in the version's row
+
+
+class OwnerAtIssue(NamedTuple):
+    """An owner's epoch, and what must still hold of the owner's row at the commit; nothing where there is no owner."""
+
+    epoch: int = 0
+    require: Require | None = None
 
 
 class Issuer:
@@ -42,13 +51,16 @@ class Issuer:
             raise InvalidInputError(f"a batch has 1 to {MAX_EVENTS} keys, not {len(batch)}")
         for generated in batch:
             by.require_grantable(generated.spec.permissions, generated.spec.scope)
-        epochs = self._owner_epochs(batch, by.tenant)
-        keys = [self._key(generated, by.tenant, epochs) for generated in batch]
-        versions = [self._version(generated, by.tenant) for generated in batch]
+        owners = self._owners(batch, by.tenant)
+        pairs = [
+            rows_of(generated, by.tenant, self._records.keyring, owners[generated.spec.owner])
+            for generated in batch
+        ]
+        now = self._clock.now()
         changes = ChangeSet(
-            requires=tuple(require for _, require in epochs.values()),
-            puts=tuple(key_put(key) for key in keys) + tuple(version_put(version) for version in versions),
-            events=tuple(self._event(*pair, by) for pair in zip(keys, versions, strict=True)),
+            requires=tuple(owner.require for owner in owners.values() if owner.require is not None),
+            puts=tuple(put for key, version in pairs for put in (key_put(key), version_put(version))),
+            events=tuple(created_event(key, version, by.actor, now) for key, version in pairs),
         )
         try:
             self._records.commit(changes)
@@ -58,74 +70,80 @@ class Issuer:
                 "the key is stored already, or its owner was revoked meanwhile",
                 fix="Look at the owner; issue a new key if it should have one.",
             ) from None
-        return keys
+        return [key for key, _ in pairs]
 
-    def _owner_epochs(self, batch: Sequence[GeneratedKey], tenant: str) -> dict[str, tuple[int, Require]]:
-        """For each owner in the batch: the epoch, and what must still hold of the owner's row at the commit."""
-        epochs = {}
+    def _owners(self, batch: Sequence[GeneratedKey], tenant: str) -> dict[str | None, OwnerAtIssue]:
+        owners: dict[str | None, OwnerAtIssue] = {None: OwnerAtIssue()}
         for owner in {generated.spec.owner for generated in batch} - {None}:
             assert owner is not None
             row_id, found = self._keys.owner_row_id(tenant, owner), self._keys.owner(tenant, owner)
-            epochs[owner] = (
-                0 if found is None else found.epoch,
-                Require(row_id, 0 if found is None else found.revision),
+            owners[owner] = (
+                OwnerAtIssue(0, Require(row_id, 0))
+                if found is None
+                else OwnerAtIssue(found.epoch, Require(row_id, found.revision))
             )
-        return epochs
+        return owners
 
-    def _key(self, generated: GeneratedKey, tenant: str, epochs: dict[str, tuple[int, Require]]) -> Key:
-        spec, at = generated.spec, generated.created_at
-        epoch, require = epochs[spec.owner] if spec.owner is not None else (0, None)
-        return Key(
-            key_id=generated.key_id,
-            tenant=tenant,
-            type=spec.type,
-            scope=spec.scope,
-            length=spec.length,
-            state_changed_at=at,
-            name=spec.name,
-            owner=spec.owner,
-            owner_row=None if require is None else require.id,
-            owner_epoch=epoch,
-            prefix=spec.prefix,
-            permissions=spec.permissions,
-            allowed_ips=spec.allowed_ips,
-            metadata=spec.metadata,
-            tags=spec.tags,
-            recoverable=spec.recoverable,
-            created_at=at,
-            updated_at=at,
-            not_before=spec.not_before,
-            expires_at=spec.expires_at,
-        )
 
-    def _version(self, generated: GeneratedKey, tenant: str) -> Version:
-        spec = generated.spec
-        comes_back = spec.recoverable or not spec.type.is_token
-        material = None
-        if comes_back:
-            secret = generated.secret
-            raw = secret if spec.type.is_token else Secret(from_base64url(secret.reveal()))
-            aad = associated_data(tenant, generated.key_id, 1, spec.type)
-            material = seal_material(self._records.keyring, raw, aad)
-        return Version(
-            key_id=generated.key_id,
-            tenant=tenant,
-            number=1,
-            type=spec.type,
-            state_changed_at=generated.created_at,
-            credential_id=generated.credential_id,
-            digest=generated.digest,
-            custody=SEALED if comes_back else None,
-            created_at=generated.created_at,
-            material=material,
-        )
+def rows_of(
+    generated: GeneratedKey, tenant: str, keyring: Keyring, owner: OwnerAtIssue
+) -> tuple[Key, Version]:
+    """The key and its first version."""
+    spec, at = generated.spec, generated.created_at
+    key = Key(
+        key_id=generated.key_id,
+        tenant=tenant,
+        type=spec.type,
+        scope=spec.scope,
+        length=spec.length,
+        state_changed_at=at,
+        name=spec.name,
+        owner=spec.owner,
+        owner_row=None if owner.require is None else owner.require.id,
+        owner_epoch=owner.epoch,
+        prefix=spec.prefix,
+        permissions=spec.permissions,
+        allowed_ips=spec.allowed_ips,
+        metadata=spec.metadata,
+        tags=spec.tags,
+        recoverable=spec.recoverable,
+        created_at=at,
+        updated_at=at,
+        not_before=spec.not_before,
+        expires_at=spec.expires_at,
+    )
+    material = _sealed_material(generated, tenant, keyring)
+    version = Version(
+        key_id=generated.key_id,
+        tenant=tenant,
+        number=1,
+        type=spec.type,
+        state_changed_at=at,
+        credential_id=generated.credential_id,
+        digest=generated.digest,
+        custody=None if material is None else SEALED,
+        created_at=at,
+        material=material,
+    )
+    return key, version
 
-    def _event(self, key: Key, version: Version, by: Principal) -> Event:
-        return Event(
-            type=EventType.KEY_CREATED,
-            time=self._clock.now(),
-            tenant=key.tenant,
-            actor=by.actor,
-            subjects=(key.key_id,),
-            rows=(key.row_id, version.row_id),
-        )
+
+def created_event(key: Key, version: Version, actor: str, now: datetime) -> Event:
+    """What the log says of a new key."""
+    return Event(
+        type=EventType.KEY_CREATED,
+        time=now,
+        tenant=key.tenant,
+        actor=actor,
+        subjects=(key.key_id,),
+        rows=(key.row_id, version.row_id),
+    )
+
+
+def _sealed_material(generated: GeneratedKey, tenant: str, keyring: Keyring) -> bytes | None:
+    """The secret, sealed, where it may come back."""
+    spec, secret = generated.spec, generated.secret
+    if spec.type.is_token and not spec.recoverable:
+        return None
+    raw = secret if spec.type.is_token else Secret(from_base64url(secret.reveal()))
+    return seal_material(keyring, raw, associated_data(tenant, generated.key_id, 1, spec.type))

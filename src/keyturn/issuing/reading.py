@@ -14,7 +14,7 @@ from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import ChangeSet, Event, EventType
 from keyturn.domain.framing import framed
 from keyturn.domain.instants import to_micros
-from keyturn.domain.key import Key, KeyType, Version
+from keyturn.domain.key import Key, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
@@ -74,6 +74,12 @@ class Reader:
     def get(self, key_id: str, by: Principal) -> Key:
         """The key; NotFoundError for an unknown id and another tenant's alike."""
         return self._keys.get(by.tenant, key_id)
+
+    def parts(self, key_id: str, by: Principal) -> tuple[Key, Version, Owner | None]:
+        """The key, its present version, and its owner if that was ever revoked: all that its status depends on."""
+        key = self.get(key_id, by)
+        owner = None if key.owner is None else self._keys.owner(key.tenant, key.owner)
+        return key, self._keys.version(key, key.version), owner
 
     def versions(self, key_id: str, by: Principal) -> list[Version]:
         """All versions of a key, oldest first."""

@@ -76,7 +76,9 @@ class Updater:
         if key.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED):
             raise IllegalTransitionError(f"a key that is {key.state.value} cannot be changed")
         now = self._clock.now()
-        values: dict[str, Any] = {name: _CLEARED.get(name) if value is None else value for name, value in changes.items()}
+        values: dict[str, Any] = {
+            name: _CLEARED.get(name) if value is None else value for name, value in changes.items()
+        }
         if "expires_in" in values or "expires_at" in values:
             values["expires_at"] = expiry(now, values.pop("expires_in", None), values.get("expires_at"))
         if "scope" in values and not isinstance(values["scope"], KeyScope):

@@ -76,9 +76,9 @@ class Cache:
         for row_id in row_ids:
             # A version's row is its key's id, a dot and a number: it shares the key's standing.
             name = row_id.partition(".")[0]
-            standing = self._standings.get(name)
-            if standing is not None:
-                standing.is_current = False
+            kept = self._standings.get(name)
+            if kept is not None:
+                kept.is_current = False
                 del self._standings[name]
 
     def _standing(self, row_id: str) -> Standing:

@@ -1,0 +1,246 @@
+"""The one place where things are wired together: back ends by URL, services over them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
+from keyturn.audit.trail import Trail
+from keyturn.audit.usage import Usage
+from keyturn.config import Environment, Settings
+from keyturn.crypto.generation import generate_material, new_key_id
+from keyturn.crypto.keyring import KEYRING_ROW, Keyring, create_keyring, open_keyring
+from keyturn.crypto.randomness import random_base62, random_bytes
+from keyturn.domain import canonical
+from keyturn.domain.bodies import key_put, version_put
+from keyturn.domain.bytestext import to_base64url
+from keyturn.domain.change import ChangeSet, Event, EventType
+from keyturn.domain.entry import chain_next, chain_start
+from keyturn.domain.ids import DEFAULT_TENANT, SYSTEM_TENANT
+from keyturn.domain.key import KeyType
+from keyturn.domain.principal import LOCAL_ACTOR, SYSTEM_ACTOR
+from keyturn.domain.scope import KeyScope
+from keyturn.domain.secret import Secret
+from keyturn.domain.spec import GeneratedKey, KeySpec
+from keyturn.errors import ConfigurationError, ConflictError, IntegrityError, SchemaError
+from keyturn.issuing.issuer import Issuer, OwnerAtIssue, created_event, rows_of
+from keyturn.issuing.keys import Keys
+from keyturn.issuing.lifecycle import Lifecycle
+from keyturn.issuing.reading import Reader
+from keyturn.issuing.updating import Updater
+from keyturn.ports.clock import SYSTEM_CLOCK, Clock
+from keyturn.ports.key_wrapper import KeyWrapper
+from keyturn.ports.ledger import Commit, Ledger, SealedHead
+from keyturn.records.log_reader import LogReader
+from keyturn.records.records import Records
+from keyturn.records.rows import open_row, seal_changes
+from keyturn.records.sealed_state import head_seal
+from keyturn.verifier.cache import DEFAULT_CAPACITY, Cache
+from keyturn.verifier.recorder import Recorder
+from keyturn.verifier.uses import Uses
+from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, Verifier
+
+LEDGERS: Final = {
+    "sqlite": "keyturn.adapters.ledger.sqlite",
+    "postgresql": "keyturn.adapters.ledger.postgres",
+    "postgres": "keyturn.adapters.ledger.postgres",
+}
+LOG_ID_CHARACTERS: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One process's Keyturn: services over one ledger. Close it to write what it has counted."""
+
+    ledger: Ledger
+    records: Records
+    issuer: Issuer
+    lifecycle: Lifecycle
+    updater: Updater
+    reader: Reader
+    trail: Trail
+    usage: Usage
+    verifier: Verifier
+    recorder: Recorder
+    clock: Clock
+
+    def close(self) -> None:
+        """Write what is left and let the ledger go. Calling it twice is harmless."""
+        self.recorder.close()
+        self.ledger.close()
+
+
+def ledger_module(url: str) -> ModuleType:
+    """The adapter for a store's URL; ConfigurationError for a scheme that is not known."""
+    scheme = url.partition(":")[0]
+    if scheme not in LEDGERS:
+        raise ConfigurationError(
+            f"unknown store {scheme!r}",
+            fix=f"Use a URL that begins with one of: {', '.join(sorted(LEDGERS))}.",
+        )
+    return importlib.import_module(LEDGERS[scheme])
+
+
+def open_node(
+    url: str,
+    wrapper: KeyWrapper,
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    max_staleness: float = DEFAULT_MAX_STALENESS,
+    cache_capacity: int = DEFAULT_CAPACITY,
+) -> Node:
+    """Everything over an initialised store.
+
+    SchemaError when it is not initialised, WrongKekError for another KEK, IntegrityError when its log does not hold.
+    """
+    ledger: Ledger = ledger_module(url).open_ledger(url)
+    try:
+        return _node_over(ledger, wrapper, clock, max_staleness, cache_capacity)
+    except BaseException:
+        ledger.close()
+        raise
+
+
+def _node_over(
+    ledger: Ledger, wrapper: KeyWrapper, clock: Clock, max_staleness: float, cache_capacity: int
+) -> Node:
+    keyring, log = _open_log(ledger, wrapper, clock)
+    records = Records(ledger=ledger, keyring=keyring, log=log)
+    keys, uses = Keys(records), Uses(ledger)
+    cache = Cache(cache_capacity)
+    return Node(
+        ledger=ledger,
+        records=records,
+        issuer=Issuer(records=records, keys=keys, clock=clock),
+        lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
+        updater=Updater(records=records, keys=keys, clock=clock),
+        reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
+        trail=Trail(ledger=ledger, keyring=keyring),
+        usage=Usage(ledger),
+        verifier=Verifier(records=records, uses=uses, clock=clock, cache=cache, max_staleness=max_staleness),
+        recorder=Recorder(records=records, uses=uses, clock=clock),
+        clock=clock,
+    )
+
+
+def _open_log(ledger: Ledger, wrapper: KeyWrapper, clock: Clock) -> tuple[Keyring, LogReader]:
+    row = ledger.read((KEYRING_ROW,))[0]
+    if row is None:
+        if ledger.head() > 0:
+            raise IntegrityError("the keyring is missing from a store that has a log")
+        raise SchemaError("the store has no keyring yet")
+    body = canonical.decode(row.body)
+    if not isinstance(body, dict):
+        raise IntegrityError("the keyring row is malformed")
+    keyring = open_keyring(body, wrapper, ledger.log_id)
+    opened = open_row(keyring, row)
+    log = LogReader(ledger=ledger, keyring=keyring, clock=clock)
+    if not log.floor.admits(row.id, row.revision, opened.digest):
+        raise IntegrityError("the keyring row is not the one that the log names")
+    return keyring, log
+
+
+def initialise(
+    url: str,
+    wrapper: KeyWrapper,
+    *,
+    with_first_key: bool,
+    grant_to: str | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> GeneratedKey | None:
+    """Apply the schema and make the keyring, unless they are there; several processes may do this at once.
+
+    With `with_first_key`, the process that makes the keyring also issues a provisioning key that may do everything,
+    and returns it; any other gets None.
+    """
+    module = ledger_module(url)
+    module.initialise(url, log_id=random_base62(LOG_ID_CHARACTERS), grant_to=grant_to)
+    ledger: Ledger = module.open_ledger(url)
+    try:
+        if ledger.read((KEYRING_ROW,))[0] is not None or ledger.head() > 0:
+            return None
+        return _begin(ledger, wrapper, clock, with_first_key)
+    except ConflictError:
+        return None  # another process was first
+    finally:
+        ledger.close()
+
+
+def _begin(ledger: Ledger, wrapper: KeyWrapper, clock: Clock, with_first_key: bool) -> GeneratedKey | None:
+    """Write the first entries together with their sealed head, so that a log without one is always a finding."""
+    keyring, put = create_keyring(wrapper, ledger.log_id)
+    now = clock.now()
+    event = Event(
+        type=EventType.KEYRING_CREATED,
+        time=now,
+        tenant=SYSTEM_TENANT,
+        actor=SYSTEM_ACTOR,
+        subjects=(KEYRING_ROW,),
+        rows=(put.id,),
+    )
+    changes, generated = ChangeSet(puts=(put,), events=(event,)), None
+    if with_first_key:
+        generated = first_key(clock)
+        key, version = rows_of(generated, DEFAULT_TENANT, keyring, OwnerAtIssue())
+        changes = ChangeSet(
+            puts=(put, key_put(key), version_put(version)),
+            events=(event, created_event(key, version, LOCAL_ACTOR, now)),
+        )
+    commit = seal_changes(keyring, changes, None)
+    ledger.commit(replace(commit, sealed_head=_head_after(commit, keyring, ledger.log_id)))
+    return generated
+
+
+def first_key(clock: Clock) -> GeneratedKey:
+    """A provisioning key of the tenant `default` that may do everything."""
+    spec = KeySpec(type=KeyType.PROVISIONING, scope=KeyScope.FULL, name="first", permissions=("*",))
+    material = generate_material(spec.type, spec.length, spec.prefix)
+    return GeneratedKey(key_id=new_key_id(), spec=spec, created_at=clock.now(), **material._asdict())
+
+
+def _head_after(commit: Commit, keyring: Keyring, log_id: str) -> SealedHead:
+    chain = chain_start(log_id)
+    for new in commit.entries:
+        chain = chain_next(chain, new.entry)
+    position = len(commit.entries)
+    return SealedHead(position, chain, head_seal(keyring, log_id, position, chain))
+
+
+def wrapper_for(settings: Settings) -> tuple[KeyWrapper, bool]:
+    """The KEK that the settings name, and whether it is development's key file.
+
+    ConfigurationError when production has none.
+    """
+    if settings.kms != "local":
+        raise ConfigurationError(
+            f"unknown KMS {settings.kms.partition(':')[0]!r}", fix="This version knows: local."
+        )
+    if settings.kek is not None:
+        return LocalKeyWrapper.from_setting(settings.kek), False
+    if settings.environment is Environment.PRODUCTION:
+        raise ConfigurationError(
+            "there is no key-encryption key",
+            fix="Set KEY_STORE_ENCRYPTION_KEY, for example to 'base64:' and the output of 'openssl rand -base64 32'.",
+        )
+    return LocalKeyWrapper.from_setting(_development_kek(settings.kek_file)), True
+
+
+def _development_kek(path: Path) -> Secret:
+    """The KEK in development's key file, which is made with mode 0600 if it is not there."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = "base64:" + to_base64url(random_bytes(KEK_BYTES))
+    try:
+        # O_EXCL: of several first starts at once, one makes the file and the others read it.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return Secret(path.read_text().strip())
+    with os.fdopen(descriptor, "w") as file:
+        file.write(fresh + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return Secret(fresh)

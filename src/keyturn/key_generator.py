@@ -1,0 +1,231 @@
+"""Making keys.
+
+    generator = SecureKeyGenerator()
+    api_key = generator.generate_api_key(
+        key_type=KeyType.API_TOKEN, key_scope=KeyScope.READ_WRITE, expires_in=86400 * 30
+    )
+    hand_over(api_key.secret.reveal())      # the one time that it is known
+
+A generated key verifies nowhere until a store has it: `SecureKeyStore.store_key`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from keyturn.crypto.derivation import (
+    PBKDF2_ITERATIONS,
+    DerivedKey,
+    derive_by_hkdf,
+    derive_by_pbkdf2,
+)
+from keyturn.crypto.digests import token_digest
+from keyturn.crypto.generation import generate_material, new_key_id
+from keyturn.domain import token
+from keyturn.domain.bytestext import from_base64url
+from keyturn.domain.key import KeyLength, KeyType
+from keyturn.domain.scope import KeyScope
+from keyturn.domain.secret import Secret
+from keyturn.domain.spec import GeneratedKey, KeySpec, expiry
+from keyturn.domain.verdict import KeyCheck
+from keyturn.errors import InvalidInputError
+from keyturn.ports.clock import SYSTEM_CLOCK, Clock
+
+__all__ = [
+    "DerivedKey",
+    "GeneratedKey",
+    "KeyLength",
+    "KeyScope",
+    "KeyType",
+    "Secret",
+    "SecureKeyGenerator",
+]
+
+MAX_BATCH: Final = 10_000
+
+
+class SecureKeyGenerator:
+    """Makes keys from the operating system's randomness. Needs no store and keeps nothing."""
+
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+
+    def generate_api_key(
+        self,
+        key_type: KeyType = KeyType.API_TOKEN,
+        key_scope: KeyScope = KeyScope.READ,
+        expires_in: int | None = None,
+        *,
+        length: KeyLength | int = KeyLength.BITS_256,
+        name: str | None = None,
+        owner: str | None = None,
+        prefix: str | None = None,
+        permissions: Sequence[str] = (),
+        allowed_ips: Sequence[str] = (),
+        metadata: Mapping[str, object] | None = None,
+        tags: Sequence[str] = (),
+        recoverable: bool = False,
+        not_before: datetime | None = None,
+        expires_at: datetime | None = None,
+    ) -> GeneratedKey:
+        """A fresh key.
+
+        Args:
+            key_type: API_TOKEN and PROVISIONING are presented by their holder; HMAC signs.
+            key_scope: which actions it covers.
+            expires_in: lifetime in seconds; None, with no `expires_at`, for a key that does not expire.
+            length: bits of the secret: 128, 256, 4096 or 8192.
+            owner: your own id for who holds it; all keys of an owner can be revoked at once.
+            prefix: 1 to 32 of a-z, 0-9 and _ before the token; `kt` when absent.
+            permissions: grants such as ``documents.read`` or ``documents.*``.
+            allowed_ips: addresses and networks that may present it; empty for any.
+            metadata: what every verification of it shall return; JSON without floats, 16 KiB at most.
+            recoverable: whether a token can be read back later; it is then stored encrypted.
+
+        Raises:
+            InvalidInputError: a value is out of bounds; `field` names it and `fix` says what is possible.
+        """
+        now = self._clock.now()
+        spec = KeySpec(
+            type=_checked_type(key_type),
+            scope=_checked_scope(key_scope),
+            length=_checked_length(length),
+            name=name,
+            owner=owner,
+            prefix=prefix,
+            permissions=_strings("permissions", permissions),
+            allowed_ips=_strings("allowed_ips", allowed_ips),
+            metadata=metadata or {},
+            tags=_strings("tags", tags),
+            recoverable=recoverable,
+            not_before=not_before,
+            expires_at=expiry(now, expires_in, expires_at),
+        )
+        return self.generate(spec)
+
+    def generate(self, spec: KeySpec) -> GeneratedKey:
+        """A fresh key of a checked specification."""
+        material = generate_material(spec.type, spec.length, spec.prefix)
+        return GeneratedKey(
+            key_id=new_key_id(),
+            spec=spec,
+            secret=material.secret,
+            credential_id=material.credential_id,
+            digest=material.digest,
+            created_at=self._clock.now(),
+        )
+
+    def generate_batch(
+        self,
+        count: int,
+        key_type: KeyType = KeyType.API_TOKEN,
+        key_scope: KeyScope = KeyScope.READ,
+        expires_in: int | None = None,
+        *,
+        length: KeyLength | int = KeyLength.BITS_256,
+        owner: str | None = None,
+        prefix: str | None = None,
+        permissions: Sequence[str] = (),
+        tags: Sequence[str] = (),
+    ) -> list[GeneratedKey]:
+        """`count` fresh keys that are alike but for identity and secret; 1 to 10,000."""
+        if type(count) is not int or not 1 <= count <= MAX_BATCH:
+            raise InvalidInputError(f"a batch has 1 to {MAX_BATCH:,} keys", field="count")
+        spec = KeySpec(
+            type=_checked_type(key_type),
+            scope=_checked_scope(key_scope),
+            length=_checked_length(length),
+            owner=owner,
+            prefix=prefix,
+            permissions=_strings("permissions", permissions),
+            tags=_strings("tags", tags),
+            expires_at=expiry(self._clock.now(), expires_in, None),
+        )
+        return [self.generate(spec) for _ in range(count)]
+
+    def derive_key(
+        self,
+        material: Secret | str | bytes,
+        *,
+        method: str = "pbkdf2",
+        salt: bytes | None = None,
+        iterations: int = PBKDF2_ITERATIONS,
+        info: bytes = b"",
+        length: int = 32,
+    ) -> DerivedKey:
+        """A key of `length` bytes derived from a passphrase (`pbkdf2`) or from key material (`hkdf`).
+
+        A fresh salt is drawn for each derivation unless one is given to derive the same key again. For PBKDF2
+        `iterations` is at least 100,000; HKDF needs an `info` that names the purpose.
+        """
+        secret = material if isinstance(material, Secret) else Secret(material)
+        if method == "pbkdf2":
+            return derive_by_pbkdf2(secret, salt=salt, iterations=iterations, length=length)
+        if method == "hkdf":
+            if not info:
+                raise InvalidInputError("HKDF needs an info that names the purpose of the key", field="info")
+            return derive_by_hkdf(secret, info=info, salt=salt, length=length)
+        raise InvalidInputError(f"unknown method {method!r}", field="method", fix="Use 'pbkdf2' or 'hkdf'.")
+
+    def verify_key_integrity(self, key: GeneratedKey) -> KeyCheck:
+        """Whether a generated key is whole: its token's form, checksum, handle and digest, or its material's length.
+
+        This says that nothing was damaged on the way; whether the key is accepted, only a store can say.
+        """
+        text = key.secret.reveal()
+        if not key.type.is_token:
+            return _material_check(text, int(key.spec.length) // 8)
+        parsed = token.parse(text)
+        if parsed is None:
+            return KeyCheck(False, "the token is malformed: its form or its checksum does not hold")
+        if key.digest is None or not hmac.compare_digest(token_digest(text), key.digest):
+            return KeyCheck(False, "the token is not the one whose digest was kept")
+        if (parsed.credential_id, parsed.prefix) != (key.credential_id, key.spec.prefix):
+            return KeyCheck(False, "the token carries another key's handle or prefix")
+        return KeyCheck(True, "the token is whole")
+
+
+def _material_check(text: str, length: int) -> KeyCheck:
+    try:
+        whole = len(from_base64url(text)) == length
+    except ValueError:
+        whole = False
+    return KeyCheck(whole, "the material is whole" if whole else "the material has been damaged")
+
+
+def _checked_type(key_type: KeyType) -> KeyType:
+    if not isinstance(key_type, KeyType):
+        raise InvalidInputError(
+            f"{key_type!r} is no KeyType", field="key_type", fix="Use KeyType.API_TOKEN, for example."
+        )
+    return key_type
+
+
+def _checked_scope(scope: KeyScope) -> KeyScope:
+    if not isinstance(scope, KeyScope):
+        raise InvalidInputError(
+            f"{scope!r} is no KeyScope", field="key_scope", fix="Use KeyScope.READ, for example."
+        )
+    return scope
+
+
+def _checked_length(length: KeyLength | int) -> KeyLength:
+    try:
+        return KeyLength(length)
+    except ValueError:
+        lengths = ", ".join(str(int(known)) for known in KeyLength)
+        raise InvalidInputError(
+            f"there is no key length of {length!r} bits", field="length", fix=f"Use one of: {lengths}."
+        ) from None
+
+
+def _strings(field: str, values: Sequence[str]) -> tuple[str, ...]:
+    # A str is a sequence of str too: taken as one it would grant single letters.
+    if isinstance(values, str):
+        raise InvalidInputError(
+            f"{field} is a list of strings, not one string", field=field, fix=f"Use [{values!r}]."
+        )
+    return tuple(values)

@@ -1,0 +1,327 @@
+"""Keeping and checking keys.
+
+store = SecureKeyStore(storage_backend="local", encryption_key=key)
+store.store_key(api_key)
+
+verification = store.authenticate(presented, scope=KeyScope.READ, ip="203.0.113.9")
+if verification: ...                    # truth is validity; .code says why not
+
+store.revoke_key(api_key.key_id)        # refused here when this returns, elsewhere within a second
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from keyturn.adapters.kms.local import LocalKeyWrapper
+from keyturn.audit.trail import KeyUsageEvent
+from keyturn.audit.usage import UsageStatistics
+from keyturn.bootstrap import Node, initialise, open_node
+from keyturn.config import settings_from
+from keyturn.domain.fields import check_tenant
+from keyturn.domain.ids import DEFAULT_TENANT, KEY, is_id
+from keyturn.domain.key import Key as KeyMetadata
+from keyturn.domain.key import KeyType
+from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.principal import LIBRARY_ACTOR, Principal
+from keyturn.domain.scope import KeyScope
+from keyturn.domain.secret import Secret
+from keyturn.domain.spec import GeneratedKey
+from keyturn.domain.verdict import KeyCheck, Verification
+from keyturn.errors import ConfigurationError, InvalidInputError, NotFoundError
+from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
+from keyturn.verifier.decision import Demand
+from keyturn.verifier.status import status
+from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, Miss
+
+__all__ = [
+    "KeyMetadata",
+    "KeyPage",
+    "KeyUsageEvent",
+    "RetrievedKey",
+    "RevocationReason",
+    "SecureKeyStore",
+    "UsageStatistics",
+    "Verification",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievedKey:
+    """A key's metadata, and its secret where that may come back; None for a token that is not recoverable."""
+
+    metadata: KeyMetadata
+    secret: Secret | None
+
+
+class SecureKeyStore:
+    """A store of keys in this process: on a file with nothing to set up, or on a database by URL.
+
+    Safe to use from several threads; several processes may open the same store. Close it, or use it as a context
+    manager, so that counted uses are written; at the latest they are when the program ends.
+
+    Args:
+        storage_backend: ``local``, a file of SQLite.
+        encryption_key: the key-encryption key: 32 bytes, or ``base64:…``, ``hex:…`` or ``passphrase:…``. Keep it away
+            from the data: without it the store cannot be opened.
+        path: the file; when absent, ``keyturn.db`` in the data directory.
+        tenant: the namespace that this object works in.
+        max_staleness: seconds within which a revocation made by another process holds in this one.
+
+    Raises:
+        WrongKekError: the store was made with another key.
+        IntegrityError: the store is not as it was written.
+        StorageError: it cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        storage_backend: str = "local",
+        encryption_key: bytes | str | Secret | None = None,
+        *,
+        path: str | Path | None = None,
+        tenant: str = DEFAULT_TENANT,
+        max_staleness: float = DEFAULT_MAX_STALENESS,
+    ) -> None:
+        if storage_backend != "local":
+            raise ConfigurationError(
+                f"unknown storage backend {storage_backend!r}",
+                fix="Use 'local', or SecureKeyStore.open with the URL of a database.",
+            )
+        url = settings_from(os.environ).store if path is None else f"sqlite:///{Path(path).absolute()}"
+        if not url.startswith("sqlite:"):
+            raise ConfigurationError(
+                "KEYTURN_STORE is not a file",
+                fix="Use SecureKeyStore.open(url) for a database, or give a path.",
+            )
+        wrapper = _wrapper(encryption_key)
+        # A file needs no one to set it up; a database has an owner, who does.
+        initialise(url, wrapper, with_first_key=False)
+        self._begin(open_node(url, wrapper, max_staleness=max_staleness), tenant)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        encryption_key: bytes | str | Secret | None = None,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        max_staleness: float = DEFAULT_MAX_STALENESS,
+    ) -> SecureKeyStore:
+        """A store by URL, such as ``postgresql://…``, which ``keyturn init`` has prepared; SchemaError otherwise."""
+        store = cls.__new__(cls)
+        wrapper = _wrapper(encryption_key)
+        if url.startswith("sqlite:"):
+            initialise(url, wrapper, with_first_key=False)
+        store._begin(open_node(url, wrapper, max_staleness=max_staleness), tenant)
+        return store
+
+    def _begin(self, node: Node, tenant: str) -> None:
+        self._node = node
+        self._verifier = node.verifier
+        self._recorder = node.recorder
+        self._clock = node.clock
+        self._principal = Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant))
+        self._close = weakref.finalize(self, node.close)
+
+    def close(self) -> None:
+        """Write what has been counted and let the store go."""
+        self._close()
+
+    def __enter__(self) -> SecureKeyStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def authenticate(
+        self,
+        token: str | Secret,
+        *,
+        scope: KeyScope | None = None,
+        permissions: str | None = None,
+        ip: str | None = None,
+    ) -> Verification:
+        """Whether what a client presented is good for what it asks.
+
+        Args:
+            token: the whole token.
+            scope: the key's scope must cover it.
+            permissions: names joined by AND that its grants must meet, such as ``documents.read``.
+            ip: the client's address, for keys that allow only some; such a key is refused without it.
+
+        Returns:
+            A Verification: true when valid; `code` says why it is not. It raises only for a call that makes no sense
+            (InvalidInputError); what cannot be decided is refused, as ``stale`` or ``integrity_failed``.
+        """
+        text = token.reveal() if isinstance(token, Secret) else token
+        demand = _demand(self._principal.tenant, scope, permissions)
+        outcome = self._verifier.decide(text, demand, ip)
+        if type(outcome) is Miss:
+            outcome = self._verifier.authenticate(text, demand, ip)
+        if self._clock.steady() >= self._recorder.due_at:
+            self._recorder.tick()
+        assert isinstance(outcome, Verification)
+        return outcome
+
+    def store_key(self, key: GeneratedKey) -> KeyMetadata:
+        """Keep a generated key: from now on it verifies. ConflictError if it is kept already."""
+        return self._node.issuer.issue(key, self._principal)
+
+    def store_keys(self, keys: Sequence[GeneratedKey]) -> list[KeyMetadata]:
+        """Keep 1 to 1,000 generated keys, all or none."""
+        return self._node.issuer.issue_all(keys, self._principal)
+
+    def retrieve_key(self, key_id: str) -> RetrievedKey:
+        """A key's metadata, and its secret where it may come back; handing that out is an entry in the log.
+
+        A token's secret comes back only if it was issued as recoverable, and no key's once it is not active.
+        """
+        metadata = self._node.reader.get(key_id, self._principal)
+        comes_back = (
+            metadata.recoverable or not metadata.type.is_token
+        ) and metadata.state is KeyState.ACTIVE
+        secret = self._node.reader.material(key_id, self._principal) if comes_back else None
+        return RetrievedKey(metadata=metadata, secret=secret)
+
+    def verify_key(self, key_id: str) -> KeyCheck:
+        """The status of a key that you hold by id. It says nothing of possession: anyone may know a key_id.
+
+        For what a client presented use `authenticate`. ValueError for anything but a key_id.
+
+        >>> is_valid, message = store.verify_key(api_key.key_id)        # doctest: +SKIP
+        """
+        if not isinstance(key_id, str) or not is_id(KEY, key_id):
+            raise InvalidInputError(
+                "verify_key takes a key_id, 'key_' and 22 letters and digits",
+                field="key_id",
+                fix="To check a token that a client presented, use authenticate(token).",
+            )
+        try:
+            key, version, owner = self._node.reader.parts(key_id, self._principal)
+        except NotFoundError:
+            return KeyCheck(False, "there is no such key")
+        return status(key, version, owner, self._clock.micros())
+
+    def revoke_key(
+        self,
+        key_id: str,
+        reason: RevocationReason = RevocationReason.UNSPECIFIED,
+        *,
+        note: str | None = None,
+    ) -> KeyMetadata:
+        """Refuse a key for good: in this process when this returns, in every other within its `max_staleness`."""
+        return self._node.lifecycle.revoke(key_id, self._principal, reason=reason, note=note)
+
+    def revoke_owner(
+        self,
+        owner: str,
+        reason: RevocationReason = RevocationReason.UNSPECIFIED,
+        *,
+        note: str | None = None,
+    ) -> int:
+        """Revoke every key that the owner has now, at once, in one commit; returns how many there were to follow."""
+        return self._node.lifecycle.revoke_owner(owner, self._principal, reason=reason, note=note)
+
+    def suspend_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
+        """Refuse a key until it is resumed."""
+        return self._node.lifecycle.suspend(key_id, self._principal, note=note)
+
+    def resume_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
+        """Accept a suspended key again."""
+        return self._node.lifecycle.resume(key_id, self._principal, note=note)
+
+    def destroy_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
+        """Destroy a key's material; its metadata and its history stay."""
+        return self._node.lifecycle.destroy(key_id, self._principal, note=note)
+
+    def update_key(self, key_id: str, **changes: Any) -> KeyMetadata:
+        """Change a key's policy.
+
+        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `not_before`, and `expires_at` or
+        `expires_in`. What is not named stays; None clears.
+
+        >>> store.update_key(key_id, permissions=["documents.read"], name=None)        # doctest: +SKIP
+        """
+        return self._node.updater.update(key_id, self._principal, changes)
+
+    def list_keys(
+        self,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        owner: str | None = None,
+        type: KeyType | None = None,
+        scope: KeyScope | None = None,
+        state: KeyState | None = None,
+        tag: str | None = None,
+        prefix: str | None = None,
+        expires_before: datetime | None = None,
+        unused_since: datetime | None = None,
+        q: str | None = None,
+    ) -> KeyPage:
+        """Keys, newest first, up to `limit` (1 to 1,000); the page's `next_cursor` leads on to those after them."""
+        matching = KeyFilter(
+            owner=owner,
+            type=type,
+            scope=scope,
+            state=state,
+            tag=tag,
+            prefix=prefix,
+            expires_before=expires_before,
+            unused_since=unused_since,
+            q=q,
+        )
+        return self._node.reader.list(self._principal, matching, limit=limit, cursor=cursor)
+
+    def cleanup_expired_keys(self) -> int:
+        """Record the keys of every tenant that have expired since the last time; how many there were.
+
+        An expired key is refused from its expiry on, whether this is called or not.
+        """
+        return self._node.lifecycle.expire_all()
+
+    def get_usage_statistics(self, key_id: str, *, since: datetime | None = None) -> UsageStatistics:
+        """Uses and refusals of a key since a time, 30 days ago when absent; what this process counted is included."""
+        self._node.recorder.flush()
+        self._node.reader.get(key_id, self._principal)
+        return self._node.usage.of(key_id, self._clock.now(), since)
+
+    def get_audit_log(
+        self, *, key_id: str | None = None, after: int = 0, limit: int = 100
+    ) -> list[KeyUsageEvent]:
+        """What happened, oldest first: up to `limit` (1 to 1,000) events after a position, of one key if it is named."""
+        return self._node.trail.events(self._principal.tenant, key_id=key_id, after=after, limit=limit)
+
+
+_DEMANDS: Final = 4_096  # permission queries come from programs, not from clients; the bound is for mistakes
+
+
+@lru_cache(maxsize=_DEMANDS)
+def _demand(tenant: str, scope: KeyScope | None, permissions: str | None) -> Demand:
+    return Demand.of(tenant=tenant, scope=scope, permissions=permissions)
+
+
+def _wrapper(encryption_key: bytes | str | Secret | None) -> LocalKeyWrapper:
+    if encryption_key is None:
+        setting: Mapping[str, str] = os.environ
+        if "KEY_STORE_ENCRYPTION_KEY" not in setting:
+            raise ConfigurationError(
+                "there is no key-encryption key",
+                fix="Give encryption_key=os.urandom(32), kept somewhere safe, or set KEY_STORE_ENCRYPTION_KEY.",
+            )
+        encryption_key = setting["KEY_STORE_ENCRYPTION_KEY"]
+    if isinstance(encryption_key, bytes):
+        return LocalKeyWrapper(Secret(encryption_key))
+    secret = encryption_key if isinstance(encryption_key, Secret) else Secret(encryption_key)
+    return LocalKeyWrapper.from_setting(secret)

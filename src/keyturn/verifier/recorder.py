@@ -1,0 +1,66 @@
+"""What a process writes down by and by: uses, summaries, findings, and the sealed head of the log.
+
+It has no thread of its own: a server calls `tick` from one, a library's user calls it by verifying. What cannot be
+written now is kept and tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+from keyturn.errors import KeyturnError
+from keyturn.ports.clock import Clock
+from keyturn.records.records import Records
+from keyturn.verifier.journal import SUMMARY_SECONDS, Journal
+from keyturn.verifier.uses import FLUSH_SECONDS, Uses
+
+_RETRY_SECONDS: Final = 2.0
+_log = logging.getLogger("keyturn.recorder")
+
+
+class Recorder:
+    """Flushes what one process has counted and found. `due_at` is in steady seconds."""
+
+    def __init__(self, *, records: Records, uses: Uses, clock: Clock) -> None:
+        self._records = records
+        self._uses = uses
+        self._journal = Journal(records)
+        self._clock = clock
+        self._working = threading.Lock()
+        self.due_at = clock.steady() + FLUSH_SECONDS
+        self._summary_at = clock.steady() + SUMMARY_SECONDS
+
+    def tick(self) -> None:
+        """Write what is due; at once where nothing is, or where another thread is at it."""
+        if self._clock.steady() < self.due_at or not self._working.acquire(blocking=False):
+            return
+        try:
+            self._write(is_last=False)
+        finally:
+            self._working.release()
+
+    def flush(self) -> None:
+        """Write what is counted so far, so that a reader sees it."""
+        with self._working:
+            self._write(is_last=False)
+
+    def close(self) -> None:
+        """Write everything that is left."""
+        with self._working:
+            self._write(is_last=True)
+
+    def _write(self, *, is_last: bool) -> None:
+        now = self._clock.steady()
+        self.due_at = now + FLUSH_SECONDS
+        try:
+            self._journal.gather(self._uses.flush())
+            self._journal.report_incidents(self._clock.now())
+            if is_last or now >= self._summary_at:
+                self._summary_at = now + SUMMARY_SECONDS
+                self._journal.summarise(self._clock.now())
+            self._records.log.seal_head()
+        except KeyturnError as error:
+            self.due_at = now + _RETRY_SECONDS
+            _log.warning("uses and findings could not be written yet: %s", error)
