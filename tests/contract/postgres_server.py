@@ -88,6 +88,11 @@ class PostgresServer:
         path = self._root / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    @property
+    def data(self) -> Path:
+        """The cluster's directory."""
+        return self._root / "data"
+
     def create(self) -> None:
         """Make the cluster and its two roles."""
         if self._user:
@@ -95,8 +100,7 @@ class PostgresServer:
             self._group = entry.pw_gid
             os.chown(self._root, entry.pw_uid, entry.pw_gid)
         self._bin = self._reachable_binaries()
-        data = str(self._root / "data")
-        self._run([str(self._bin / "initdb"), "-D", data, "-U", SUPERUSER, *_INITDB])
+        self._run([str(self._bin / "initdb"), "-D", str(self.data), "-U", SUPERUSER, *_INITDB])
         self.start()
         with psycopg.connect(self.url("postgres", SUPERUSER), autocommit=True) as connection:
             for role in (OWNER_ROLE, APP_ROLE):
@@ -106,7 +110,7 @@ class PostgresServer:
         """Start the server if it is not running, and return when it accepts connections."""
         if self._process is not None:
             return
-        command = [str(self._bin / "postgres"), "-D", str(self._root / "data"), "-k", str(self._root)]
+        command = [str(self._bin / "postgres"), "-D", str(self.data), "-k", str(self._root)]
         command += [f"--{name}={value}" for name, value in self._settings.items()]
         with (self._root / "log").open("ab") as log:
             self._process = subprocess.Popen(

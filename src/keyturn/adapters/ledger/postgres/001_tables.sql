@@ -26,8 +26,15 @@ CREATE TABLE keyturn.entries (
     details  text COLLATE "C"
 );
 
--- The columns after `position` are generated from the body, so that no writer can make them differ from it. JSON may hold
--- a NUL character (backslash, u0000), which PostgreSQL's text cannot: they hold U+FFFD in its place.
+-- A row's body as JSON to pick from. JSON may hold a NUL (\u0000), which PostgreSQL's text cannot: U+FFFD takes its place
+-- here, and only here. An escaped backslash before u0000 is no NUL; it steps aside as a character that JSON always escapes.
+CREATE FUNCTION keyturn.document(body text) RETURNS json
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN strpos(body, '\u0000') = 0 THEN body
+            ELSE replace(replace(replace(body, '\\', chr(1)), '\u0000', '\ufffd'), chr(1), '\\') END::json;
+REVOKE ALL ON FUNCTION keyturn.document(text) FROM PUBLIC;
+
+-- The columns after `position` are generated from the body, so that no writer can make them differ from it.
 CREATE TABLE keyturn.rows (
     id            text COLLATE "C" PRIMARY KEY,
     kind          text COLLATE "C" NOT NULL,
@@ -39,27 +46,27 @@ CREATE TABLE keyturn.rows (
     created       bigint NOT NULL,
     position      bigint NOT NULL,
     credential_id text COLLATE "C" GENERATED ALWAYS AS
-        (CASE WHEN kind = 'version' THEN replace(body, '\u0000', '\ufffd')::json ->> 'credential_id' END) STORED,
+        (CASE WHEN kind = 'version' THEN keyturn.document(body) ->> 'credential_id' END) STORED,
     key_id        text COLLATE "C" GENERATED ALWAYS AS
-        (CASE WHEN kind = 'version' THEN replace(body, '\u0000', '\ufffd')::json ->> 'key' END) STORED,
+        (CASE WHEN kind = 'version' THEN keyturn.document(body) ->> 'key' END) STORED,
     owner         text COLLATE "C" GENERATED ALWAYS AS
-        (CASE WHEN kind = 'key' THEN replace(body, '\u0000', '\ufffd')::json -> 'owner' ->> 'id' END) STORED,
+        (CASE WHEN kind = 'key' THEN keyturn.document(body) -> 'owner' ->> 'id' END) STORED,
     owner_row     text COLLATE "C" GENERATED ALWAYS AS
-        (CASE WHEN kind = 'key' THEN replace(body, '\u0000', '\ufffd')::json -> 'owner' ->> 'row' END) STORED,
+        (CASE WHEN kind = 'key' THEN keyturn.document(body) -> 'owner' ->> 'row' END) STORED,
     type          text COLLATE "C" GENERATED ALWAYS AS
-        (CASE WHEN kind = 'key' THEN replace(body, '\u0000', '\ufffd')::json ->> 'type' END) STORED,
+        (CASE WHEN kind = 'key' THEN keyturn.document(body) ->> 'type' END) STORED,
     scope         text COLLATE "C" GENERATED ALWAYS AS
-        (CASE WHEN kind = 'key' THEN replace(body, '\u0000', '\ufffd')::json ->> 'scope' END) STORED,
+        (CASE WHEN kind = 'key' THEN keyturn.document(body) ->> 'scope' END) STORED,
     state         text COLLATE "C" GENERATED ALWAYS AS
-        (CASE WHEN kind = 'key' THEN replace(body, '\u0000', '\ufffd')::json ->> 'state' END) STORED,
+        (CASE WHEN kind = 'key' THEN keyturn.document(body) ->> 'state' END) STORED,
     prefix        text COLLATE "C" GENERATED ALWAYS AS
-        (CASE WHEN kind = 'key' THEN replace(body, '\u0000', '\ufffd')::json ->> 'prefix' END) STORED,
+        (CASE WHEN kind = 'key' THEN keyturn.document(body) ->> 'prefix' END) STORED,
     name          text COLLATE "C" GENERATED ALWAYS AS
-        (CASE WHEN kind = 'key' THEN replace(body, '\u0000', '\ufffd')::json ->> 'name' END) STORED,
+        (CASE WHEN kind = 'key' THEN keyturn.document(body) ->> 'name' END) STORED,
     expires_at    bigint GENERATED ALWAYS AS
-        (CASE WHEN kind = 'key' THEN (replace(body, '\u0000', '\ufffd')::json ->> 'expires_at')::bigint END) STORED,
+        (CASE WHEN kind = 'key' THEN (keyturn.document(body) ->> 'expires_at')::bigint END) STORED,
     tags          jsonb GENERATED ALWAYS AS
-        (CASE WHEN kind = 'key' THEN (replace(body, '\u0000', '\ufffd')::json -> 'tags')::jsonb END) STORED
+        (CASE WHEN kind = 'key' THEN (keyturn.document(body) -> 'tags')::jsonb END) STORED
 );
 
 CREATE UNIQUE INDEX rows_credential ON keyturn.rows (credential_id) WHERE credential_id IS NOT NULL;

@@ -48,7 +48,7 @@ BEGIN
         ), mention AS (
             SELECT n, id, true AS is_put FROM put
             UNION ALL
-            SELECT n, 'credential ' || (replace(body, '\u0000', '\ufffd')::json ->> 'credential_id'), true
+            SELECT n, 'credential ' || (keyturn.document(body) ->> 'credential_id'), true
             FROM put WHERE kind = 'version'
             UNION ALL
             SELECT n, r ->> 0, false FROM change, jsonb_array_elements(c -> 'requires') AS r
@@ -70,7 +70,7 @@ BEGIN
         ), put AS MATERIALIZED (
             SELECT n, p ->> 'id' AS id, (p ->> 'revision')::bigint AS revision,
                    CASE WHEN p ->> 'kind' = 'version'
-                        THEN replace(p ->> 'body', '\u0000', '\ufffd')::json ->> 'credential_id' END AS credential
+                        THEN keyturn.document(p ->> 'body') ->> 'credential_id' END AS credential
             FROM change, jsonb_array_elements(c -> 'entries') AS e, jsonb_array_elements(e -> 'rows') AS p
         ), expected AS (
             SELECT n, id, revision - 1 AS revision FROM put
@@ -215,7 +215,7 @@ $$;
 
 CREATE FUNCTION keyturn.commit(changes jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off
+SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
     answers jsonb := '[]';

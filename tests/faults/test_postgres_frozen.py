@@ -1,0 +1,138 @@
+"""A server that is frozen: connections stay open, nobody answers, and every call still ends in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialise, open_ledger
+from keyturn.errors import OutcomeUnknownError, StorageError
+from keyturn.ports.ledger import RowFilter, SealedHead, Snapshot, UseCount
+from tests.contract.postgres_samples import LOG_ID, SEAL, change_of, checked_entries, put_row
+from tests.contract.postgres_server import APP_ROLE, PostgresServer
+
+SETTINGS = Settings(query=0.5, write=1.0, connect=0.5)
+GRACE = 0.5  # seconds that a busy machine may add
+USE = UseCount(tenant="t", key_id="key_x", version=1, code="valid", minute=1, count=1, last_at=1, last_ip=None)
+
+CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
+    "read_log": (SETTINGS.read, lambda ledger: ledger.read_log(1, 100)),
+    "head": (SETTINGS.read, lambda ledger: ledger.head()),
+    "read_credential": (SETTINGS.read, lambda ledger: ledger.read_credential("c")),
+    "read": (SETTINGS.query, lambda ledger: ledger.read(["row"])),
+    "read_versions": (SETTINGS.query, lambda ledger: ledger.read_versions("key_x")),
+    "list_keys": (SETTINGS.query, lambda ledger: ledger.list_keys(RowFilter(tenant="t"), 10)),
+    "list_owned": (SETTINGS.query, lambda ledger: ledger.list_owned("t", "o", "", 10)),
+    "list_expired": (SETTINGS.query, lambda ledger: ledger.list_expired(1, "", 10)),
+    "sealed_head": (SETTINGS.query, lambda ledger: ledger.sealed_head()),
+    "snapshot": (SETTINGS.query, lambda ledger: ledger.snapshot()),
+    "read_uses": (SETTINGS.query, lambda ledger: ledger.read_uses("key_x", 0, 9)),
+    "last_uses": (SETTINGS.query, lambda ledger: ledger.last_uses(["key_x"])),
+    "commit": (SETTINGS.write, lambda ledger: ledger.commit(change_of(put_row("frozen", 1)))),
+    "seal_head": (SETTINGS.write, lambda ledger: ledger.seal_head(SealedHead(1, bytes(32), SEAL))),
+    "save_snapshot": (SETTINGS.write, lambda ledger: ledger.save_snapshot(Snapshot(1, bytes(32), b"", SEAL))),
+    "record_uses": (SETTINGS.write, lambda ledger: ledger.record_uses([USE])),
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as started:
+        yield started
+
+
+@pytest.fixture
+def app_url(server: PostgresServer) -> Iterator[str]:
+    database = server.create_database()
+    initialise(database.owner_url, log_id=LOG_ID, grant_to=APP_ROLE)
+    yield database.app_url
+    server.thaw()
+
+
+@pytest.fixture
+def ledger(app_url: str) -> Iterator[PostgresLedger]:
+    opened = open_ledger(app_url, SETTINGS)
+    opened.commit(change_of(put_row("before", 1)))
+    yield opened
+    opened.close()
+
+
+def seconds_until_error(call: Callable[[], object]) -> float:
+    started = time.monotonic()
+    with pytest.raises(StorageError):
+        call()
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_ends_in_time_on_an_open_connection_and_on_a_new_one(
+    server: PostgresServer, ledger: PostgresLedger, name: str
+) -> None:
+    limit, call = CALLS[name]
+    server.freeze()
+    assert seconds_until_error(lambda: call(ledger)) < limit + GRACE  # closes the connection that was open
+    assert seconds_until_error(lambda: call(ledger)) < limit + GRACE
+
+
+def test_the_calls_are_all_that_the_port_offers() -> None:
+    methods = {name for name, value in vars(PostgresLedger).items() if callable(value) and not name.startswith("_")}
+    assert methods - CALLS.keys() == {"check", "close", "start_afresh", "wait_for_news"}
+
+
+def test_a_commit_that_got_no_answer_is_of_unknown_outcome(server: PostgresServer, ledger: PostgresLedger) -> None:
+    server.freeze()
+    with pytest.raises(OutcomeUnknownError):
+        ledger.commit(change_of(put_row("maybe", 1)))
+
+
+def test_a_commit_that_found_no_connection_is_known_not_to_be(server: PostgresServer, ledger: PostgresLedger) -> None:
+    server.freeze()
+    seconds_until_error(ledger.head)  # closes the open connection
+    with pytest.raises(StorageError) as caught:
+        ledger.commit(change_of(put_row("never", 1)))
+    assert not isinstance(caught.value, OutcomeUnknownError)
+
+
+def test_many_callers_at_once_end_in_time(server: PostgresServer, ledger: PostgresLedger) -> None:
+    """More callers than connections: whoever waits for a place waits no longer than whoever has one."""
+    server.freeze()
+    with ThreadPoolExecutor(30) as pool:
+        reads = [pool.submit(seconds_until_error, ledger.head) for _ in range(20)]
+        commits = [
+            pool.submit(seconds_until_error, lambda row=row: ledger.commit(change_of(put_row(f"{row}", 1))))  # type: ignore[misc]
+            for row in range(10)
+        ]
+        assert max(read.result() for read in reads) < SETTINGS.read + GRACE
+        assert max(commit.result() for commit in commits) < SETTINGS.write + GRACE
+
+
+def test_opening_ends_in_time(server: PostgresServer, app_url: str) -> None:
+    server.freeze()
+    assert seconds_until_error(lambda: open_ledger(app_url, SETTINGS)) < SETTINGS.connect + GRACE
+
+
+def test_waiting_for_news_ends_in_time(server: PostgresServer, ledger: PostgresLedger) -> None:
+    for is_listening in (False, True):
+        if is_listening:
+            ledger.wait_for_news(5)  # returns once it listens
+        server.freeze()
+        started = time.monotonic()
+        ledger.wait_for_news(0.4)
+        assert 0.39 <= time.monotonic() - started < 0.4 + GRACE
+        server.thaw()
+
+
+def test_all_is_well_again_when_the_server_goes_on(server: PostgresServer, ledger: PostgresLedger) -> None:
+    server.freeze()
+    with ThreadPoolExecutor(10) as pool:
+        lost = [pool.submit(ledger.commit, change_of(put_row(f"lost {row}", 1))) for row in range(10)]
+        errors = [each.exception() for each in lost]
+    assert all(isinstance(error, StorageError) for error in errors)
+    server.thaw()
+    head = ledger.head()
+    assert ledger.commit(change_of(put_row("after", 1))) >= head + 1
+    # What had been sent may have been done meanwhile; that is what "unknown" means. The log holds either way.
+    assert len(checked_entries(ledger)) == ledger.head()
