@@ -46,7 +46,7 @@ class Grants:
         wild = [_split(text) for text in self.texts if WILDCARD in text]
         self.exact: Final = frozenset(text for text in self.texts if WILDCARD not in text)
         # With its only wildcard at the end, a grant covers just what begins like it: str.startswith does them all.
-        self._prefixes: Final = tuple(".".join(p)[:-1] for p in wild if p.index(WILDCARD) == len(p) - 1)
+        self._prefixes: Final = tuple(".".join(p)[:-1] for p in wild if p[-1] == WILDCARD and WILDCARD not in p[:-1])
         self._wild: Final = tuple(p for p in wild if WILDCARD in p[:-1])
 
     def cover(self, name: str) -> bool:

@@ -35,7 +35,6 @@ _B62: Final = "[0-9A-Za-z]"
 SCANNER_PATTERN: Final = rf"\b{PREFIX_PATTERN}_{_B62}{{44}}(?:{_B62}{{21}}(?:{_B62}{{645}}(?:{_B62}{{688}})?)?)?\b"
 
 _SECRETS: Final = "|".join(f"{_B62}{{{length}}}" for length in SECRET_LENGTHS.values())
-_PREFIX: Final = re.compile(PREFIX_PATTERN)
 _TOKEN: Final = re.compile(
     rf"({PREFIX_PATTERN})_({_B62}{{{CREDENTIAL_ID_LENGTH}}})({_SECRETS})({_B62}{{{CHECKSUM_LENGTH}}})"
 )
@@ -54,7 +53,8 @@ def build(prefix: str, credential_id: str, secret: str) -> str:
     """The token of these parts; ValueError where one has another length or other characters than the format says."""
     text = f"{prefix}_{credential_id}{secret}"
     token = text + checksum(text)
-    if _PREFIX.fullmatch(prefix) is None or len(credential_id) != CREDENTIAL_ID_LENGTH or parse(token) is None:
+    parsed = parse(token)
+    if parsed is None or (parsed.prefix, parsed.credential_id) != (prefix, credential_id):
         raise ValueError("the parts of a token do not have the lengths and characters of the format")
     return token
 
