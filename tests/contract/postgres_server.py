@@ -5,7 +5,7 @@
         initialise(database.owner_url, log_id=..., grant_to=APP_ROLE)
         ledger = open_ledger(database.app_url)
 
-The server listens on a unix socket only, in a directory that no other user can enter; it syncs to disk as in production.
+The server listens on a unix socket only, in a directory that no other user can enter; it syncs to disk.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_program_cannot_write_to_any_table(
             "column": sql.Identifier(first_column(owner, table)),
         }
         with pytest.raises(psycopg.errors.InsufficientPrivilege), program.transaction():
-            program.execute(sql.SQL(statement).format(**parts))  # type: ignore[arg-type]
+            program.execute(sql.SQL(statement).format(**parts))
 
 
 def test_program_may_read_every_table(owner: psycopg.Connection[Any], program: psycopg.Connection[Any]) -> None:
@@ -133,9 +133,8 @@ def test_a_programs_temporary_objects_do_not_stand_in_for_the_real_ones(
     program.execute("CREATE TEMP TABLE entries (LIKE keyturn.entries)")
     program.execute("CREATE FUNCTION pg_temp.sha256(bytea) RETURNS bytea LANGUAGE sql AS 'SELECT $1'")
     program.execute("SET search_path = pg_temp, pg_catalog")
-    program.execute(
-        "SELECT keyturn.commit(%s::jsonb)", ('[{"entries": [{"entry": "aGk=", "seal": "AA==", "rows": []}]}]',)
-    )
+    change = '[{"entries": [{"entry": "aGk=", "seal": "AA==", "rows": []}]}]'
+    program.execute("SELECT keyturn.commit(%s::jsonb)", (change,))
     ledger = open_ledger(database.app_url)
     assert [len(entry.hash) for entry in ledger.read_log(1, 10)] == [32]
     ledger.close()

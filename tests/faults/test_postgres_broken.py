@@ -133,7 +133,7 @@ def test_what_was_acknowledged_survives_killing_the_server_again_and_again(
 
 
 def fill_the_disk_under(server: PostgresServer, database: PostgresDatabase, table: str) -> tuple[Path, Path]:
-    """Put /dev/full in the place of a table's file: the kernel then answers its growth with ENOSPC, without any root."""
+    """Put /dev/full in the place of a table's file, so that the kernel answers its growth with ENOSPC."""
     with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
         found = superuser.execute("SELECT pg_relation_filepath(%s::regclass)", (table,)).fetchone()
     assert found is not None
@@ -170,7 +170,7 @@ def test_a_full_disk_is_named_and_writes_nothing(
 def test_a_full_disk_is_named_where_the_server_reports_it_late(
     database: PostgresDatabase, ledger: PostgresLedger
 ) -> None:
-    """Some servers and quotas say 53100 only when the transaction ends; a deferred trigger of the owner's does so here."""
+    """A quota may be noticed only when the transaction ends; a deferred trigger of the owner's does so here."""
     with psycopg.connect(database.owner_url, autocommit=True) as owner:
         owner.execute(
             "CREATE FUNCTION keyturn.full() RETURNS trigger LANGUAGE plpgsql AS"

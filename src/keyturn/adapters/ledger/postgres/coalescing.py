@@ -1,7 +1,7 @@
 """Commits that wait together travel together.
 
-A commit costs a write to the disk, whatever it holds. The first caller sends its own; those who come meanwhile queue, and
-the first of them sends for all. There is no thread for it: whoever sends is a caller.
+A commit costs a write to the disk, whatever it holds. The first caller sends its own; those who come meanwhile queue,
+and the first of them sends for all. There is no thread for it: whoever sends is a caller.
 """
 
 from __future__ import annotations

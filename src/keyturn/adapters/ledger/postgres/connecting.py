@@ -1,7 +1,7 @@
 """Connections that give up in time, even on a server that is frozen.
 
-A server-side timeout needs a server that runs; here the client stops waiting by itself, closes the connection and says so.
-Looking up the host's name is the operating system's affair, and its time is not bounded here.
+A server-side timeout needs a server that runs; here the client stops waiting by itself, closes the connection and says
+so. Looking up the host's name is the operating system's affair, and its time is not bounded here.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ _CONDITIONS: Final[dict[str, LiteralString]] = {
     "tag": "tags ? %(tag)s",
     "prefix": "prefix = %(prefix)s",
     "expires_before": "expires_at < %(expires_before)s",
-    "unused_since": "NOT EXISTS (SELECT FROM keyturn.last_uses AS u WHERE u.key_id = rows.id AND u.at >= %(unused_since)s)",
+    "unused_since": """NOT EXISTS (SELECT FROM keyturn.last_uses AS u
+                       WHERE u.key_id = rows.id AND u.at >= %(unused_since)s)""",
     "q": """(strpos(lower(name), lower(%(q)s COLLATE "C")) > 0 OR strpos(lower(id), lower(%(q)s COLLATE "C")) > 0
              OR strpos(lower(owner), lower(%(q)s COLLATE "C")) > 0)""",
 }

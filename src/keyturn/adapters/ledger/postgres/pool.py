@@ -28,7 +28,7 @@ class Pool:
         self.start_afresh()
 
     def start_afresh(self) -> None:
-        """For a forked child: keep the parent's connections open and unused, as closing would end the parent's sessions."""
+        """For a forked child: keep the parent's connections open and unused; closing them would end its sessions."""
         self._inherited += self._idle
         self._idle = []
         self._places = threading.BoundedSemaphore(self._size)

@@ -27,7 +27,7 @@ class Writer:
         return None if record is None else record[0]
 
     def commit(self, encoded: Sequence[str], deadline: float) -> list[Outcome]:
-        """Outcomes of encoded ChangeSets sent together; where one of them cannot be stored at all, of each by itself."""
+        """Outcomes of encoded ChangeSets sent together, or each by itself where one of them cannot be stored at all."""
         try:
             return self._commit_together(encoded, deadline)
         except InvalidInputError:
