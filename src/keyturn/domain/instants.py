@@ -49,7 +49,7 @@ def parse_rfc3339(text: str) -> datetime:
     Up to nine decimals are taken, since some clients always write nanoseconds; those after the sixth are cut off.
     InvalidInputError for anything else: no offset, a leap second, a day that does not exist, a year before 1970.
     """
-    match = _RFC3339.fullmatch(text)
+    match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise InvalidInputError("not an RFC 3339 time with an offset", fix=_FIX)
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])

@@ -134,14 +134,10 @@ def _split(text: str) -> tuple[str, ...]:
 
 def _subsumes(pattern: tuple[str, ...], other: tuple[str, ...]) -> bool:
     """Whether `pattern` covers all that `other` does, a name or a pattern itself."""
-    open_ended = pattern[-1] == WILDCARD
-    if len(other) < len(pattern) if open_ended else len(other) != len(pattern):
+    if len(other) < len(pattern) or (len(other) > len(pattern) and pattern[-1] != WILDCARD):
         return False
-    if not open_ended and other[-1] == WILDCARD:
-        return False
-    # A literal is never equal to a wildcard of `other`, which stands for more than it.
-    fixed = pattern[:-1] if open_ended else pattern
-    return all(mine in (WILDCARD, theirs) for mine, theirs in zip(fixed, other, strict=False))
+    # A literal never equals a wildcard of `other`, which stands for more than it.
+    return all(mine in (WILDCARD, theirs) for mine, theirs in zip(pattern, other, strict=False))
 
 
 def _checked(text: str, shape: re.Pattern[str]) -> str:

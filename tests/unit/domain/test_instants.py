@@ -106,6 +106,12 @@ def test_what_is_not_rfc_3339_is_refused(text: str) -> None:
         parse_rfc3339(text)
 
 
+@pytest.mark.parametrize("value", [None, 1_769_860_800, b"2026-01-31T12:00:00Z", NOON])
+def test_what_is_no_text_is_refused(value: object) -> None:
+    with pytest.raises(InvalidInputError, match="RFC 3339"):
+        parse_rfc3339(value)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,5 +1,6 @@
 import pytest
 
+from keyturn.domain import network
 from keyturn.domain.network import NetworkSet, parse_network
 from keyturn.errors import InvalidInputError
 
@@ -143,6 +144,13 @@ def test_an_address_outside_the_list_is_not_contained(ip: str) -> None:
 )
 def test_what_is_no_address_is_not_contained_even_where_every_address_is(ip: str) -> None:
     assert not NetworkSet(("0.0.0.0/0", "::/0")).contains(ip)
+
+
+def test_addresses_that_callers_send_cannot_fill_the_memory() -> None:
+    before = network._address.cache_info()
+    assert not OFFICE.contains("1" * 46)
+    assert network._address.cache_info() == before
+    assert before.maxsize == network.MAX_CACHED_ADDRESSES
 
 
 def test_every_ipv6_address_does_not_mean_every_ipv4_address() -> None:
