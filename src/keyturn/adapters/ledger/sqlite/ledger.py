@@ -1,0 +1,243 @@
+"""The Ledger port on SQLite. See `keyturn.ports.ledger` for what each method promises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from keyturn.adapters.ledger.sqlite.committing import append, check_shape, store_sealed_head
+from keyturn.adapters.ledger.sqlite.forking import survive_forks
+from keyturn.adapters.ledger.sqlite.listing import ROW_COLUMNS, keys_statement
+from keyturn.adapters.ledger.sqlite.location import Settings, parse_url
+from keyturn.adapters.ledger.sqlite.news import News
+from keyturn.adapters.ledger.sqlite.reading import Readers
+from keyturn.adapters.ledger.sqlite.schema import checked_log_id
+from keyturn.adapters.ledger.sqlite.writing import Writer
+from keyturn.ports.ledger import (
+    Commit,
+    CredentialRows,
+    LastUse,
+    LogEntry,
+    Position,
+    Row,
+    RowFilter,
+    SealedHead,
+    Snapshot,
+    UsageCount,
+    UseCount,
+)
+
+__all__ = ["SqliteLedger", "open_ledger"]
+
+MAX_IDS: Final = 1_000
+MAX_USES: Final = 10_000
+
+_WIDTH: Final = len(ROW_COLUMNS.split(", "))
+_TRIPLE: Final = ", ".join(
+    f"{table}.{column}" for table in ("v", "k", "o") for column in ROW_COLUMNS.split(", ")
+)
+_CREDENTIAL: Final = (
+    f"SELECT {_TRIPLE} FROM rows AS v JOIN rows AS k ON k.id = v.key_id LEFT JOIN rows AS o ON o.id = k.owner_row"
+    " WHERE v.credential_id = ?"
+)
+_OWNED: Final = (
+    f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_owned WHERE kind = 'key' AND owner IS NOT NULL"
+    " AND tenant = ? AND owner = ? AND id > ? ORDER BY id LIMIT ?"
+)
+# The inner query looks at the index alone, so that sorting many expired keys by id moves no bodies.
+_EXPIRED: Final = (
+    f"SELECT {ROW_COLUMNS} FROM rows WHERE id IN (SELECT id FROM rows INDEXED BY rows_expiring WHERE kind = 'key'"
+    " AND state = 'active' AND expires_at IS NOT NULL AND expires_at <= ? AND id > ? ORDER BY id LIMIT ?) ORDER BY id"
+)
+_SNAPSHOT: Final = (
+    "INSERT INTO snapshot AS s (only_one, position, hash, body, seal) VALUES (1, ?, ?, ?, ?) ON CONFLICT (only_one)"
+    " DO UPDATE SET position = excluded.position, hash = excluded.hash, body = excluded.body, seal = excluded.seal"
+    " WHERE excluded.position >= s.position"
+)
+_USE: Final = (
+    "INSERT INTO usage AS u (key_id, minute, version, code, tenant, count) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key_id, minute, version, code, tenant) DO UPDATE SET count = u.count + excluded.count"
+)
+_LAST_USE: Final = (
+    "INSERT INTO last_use AS l (key_id, version, at, ip) VALUES (?, ?, ?, ?) ON CONFLICT (key_id, version)"
+    " DO UPDATE SET at = excluded.at, ip = excluded.ip WHERE excluded.at > l.at"
+)
+_USES: Final = (
+    "SELECT version, code, minute, sum(count) FROM usage WHERE key_id = ? AND minute BETWEEN ? AND ?"
+    " GROUP BY minute, version, code ORDER BY minute, version, code"
+)
+_VALID: Final = "valid"  # the code of a use that counts as such
+
+
+def open_ledger(url: str, settings: Settings | None = None) -> SqliteLedger:
+    """Open an initialised ledger.
+
+    Raises:
+        SchemaError: the file or its schema is missing, unfinished, or newer than this program; run `keyturn init`.
+        ConfigurationError: the URL does not fit.
+        IntegrityError: the file is damaged, or no database.
+        StorageError: the file cannot be read and written.
+    """
+    ledger = SqliteLedger(parse_url(url), settings or Settings())
+    try:
+        ledger.check()
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
+
+
+class SqliteLedger:
+    """A ledger in one file; made by `open_ledger`."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self._settings = settings
+        self._readers = Readers(path, settings)
+        self._writer = Writer(path, settings)
+        self._news = News(path)
+        self._log_id = ""
+        survive_forks(self)
+
+    @property
+    def log_id(self) -> str:
+        """16 base62 characters that name this log for good."""
+        return self._log_id
+
+    def check(self) -> None:
+        """Compare the schema with the program; the errors are those of `open_ledger`."""
+        self._log_id = checked_log_id(dict(self._readers.fetch("SELECT key, value FROM meta")))
+
+    def commit(self, commit: Commit) -> Position:
+        """Apply all of `commit` or nothing."""
+        check_shape(commit)
+        with self._writer.transaction() as connection:
+            position, has_overwritten = append(connection, self._log_id, commit)
+            if has_overwritten:
+                self._writer.scrub_soon()
+        return position
+
+    def read(self, ids: Sequence[str]) -> list[Row | None]:
+        """The rows of these ids, in order."""
+        _limit(len(ids), MAX_IDS, "ids")
+        statement = f"SELECT {ROW_COLUMNS} FROM rows WHERE id IN (SELECT value FROM json_each(?))"
+        found = {row.id: row for row in self._rows(statement, (json.dumps(list(ids)),))}
+        return [found.get(row) for row in ids]
+
+    def read_credential(self, credential_id: str) -> CredentialRows | None:
+        """The version that carries this credential_id, its key, and the owner's row if there is one."""
+        records = self._readers.fetch(_CREDENTIAL, (credential_id,))
+        if not records:
+            return None
+        version, key, owner = (records[0][start : start + _WIDTH] for start in (0, _WIDTH, 2 * _WIDTH))
+        return CredentialRows(Row(*version), Row(*key), None if owner[0] is None else Row(*owner))
+
+    def read_versions(self, key_id: str) -> list[Row]:
+        """All version rows of a key, oldest first."""
+        statement = f"SELECT {ROW_COLUMNS} FROM rows WHERE kind = 'version' AND key_id = ?"
+        return self._rows(f"{statement} ORDER BY created, length(id), id", (key_id,))
+
+    def list_keys(self, matching: RowFilter, limit: int) -> list[Row]:
+        """Key rows newest first."""
+        return self._rows(*keys_statement(matching, limit))
+
+    def list_owned(self, tenant: str, owner: str, after: str, limit: int) -> list[Row]:
+        """Key rows of an owner in the order of their ids."""
+        return self._rows(_OWNED, (tenant, owner, after, limit))
+
+    def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
+        """Active key rows of every tenant whose expiry has come, in the order of their ids."""
+        return self._rows(_EXPIRED, (before, after, limit))
+
+    def read_log(self, start: Position, limit: int) -> list[LogEntry]:
+        """Entries from `start` on, in order."""
+        statement = "SELECT position, entry, seal, hash, details FROM log WHERE position >= ? ORDER BY position LIMIT ?"
+        return [LogEntry(*record) for record in self._readers.fetch(statement, (start, limit))]
+
+    def head(self) -> Position:
+        """Position of the last entry; 0 for an empty log."""
+        return int(self._readers.fetch("SELECT coalesce(max(position), 0) FROM log")[0][0])
+
+    def sealed_head(self) -> SealedHead | None:
+        """The furthest sealed head."""
+        records = self._readers.fetch("SELECT position, hash, seal FROM sealed_head")
+        return SealedHead(*records[0]) if records else None
+
+    def seal_head(self, sealed: SealedHead) -> None:
+        """Keep `sealed` if it is ahead of the stored one."""
+        with self._writer.transaction() as connection:
+            store_sealed_head(connection, sealed)
+
+    def snapshot(self) -> Snapshot | None:
+        """The latest snapshot of the floor."""
+        records = self._readers.fetch("SELECT position, hash, body, seal FROM snapshot")
+        return Snapshot(*records[0]) if records else None
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep `snapshot` in place of an older one."""
+        with self._writer.transaction() as connection:
+            connection.execute(_SNAPSHOT, (snapshot.position, snapshot.hash, snapshot.body, snapshot.seal))
+
+    def record_uses(self, uses: Sequence[UseCount]) -> None:
+        """Add these counts; after OutcomeUnknownError they may have been added already."""
+        _limit(len(uses), MAX_USES, "uses")
+        if not uses:
+            return
+        counts = [(use.key_id, use.minute, use.version, use.code, use.tenant, use.count) for use in uses]
+        valid = (use for use in uses if use.code == _VALID and use.key_id)
+        with self._writer.transaction() as connection:
+            connection.executemany(_USE, counts)
+            connection.executemany(
+                _LAST_USE, [(use.key_id, use.version, use.last_at, use.last_ip) for use in valid]
+            )
+
+    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
+        """Counts of a key in these minutes, oldest first."""
+        records = self._readers.fetch(_USES, (key_id, first_minute, last_minute))
+        return [UsageCount(version=v, code=code, minute=minute, count=n) for v, code, minute, n in records]
+
+    def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:
+        """The latest valid use of each version of these keys."""
+        _limit(len(key_ids), MAX_IDS, "ids")
+        statement = (
+            "SELECT key_id, version, at, ip FROM last_use WHERE key_id IN (SELECT value FROM json_each(?))"
+        )
+        records = self._readers.fetch(f"{statement} ORDER BY key_id, version", (json.dumps(list(key_ids)),))
+        return [LastUse(key_id=key, version=version, at=at, ip=ip) for key, version, at, ip in records]
+
+    def wait_for_news(self, timeout: float) -> None:
+        """Return when the log may have grown, or after `timeout` seconds."""
+        self._news.wait(timeout)
+
+    def close(self) -> None:
+        """Close every connection; harmless when done twice."""
+        self._news.close()
+        self._readers.close()
+        self._writer.close()
+
+    def pause(self) -> None:
+        """Before a fork: close every connection, once what is under way has ended."""
+        self._news.pause()
+        self._readers.pause(self._settings.write)
+        self._writer.pause(self._settings.write)
+
+    def resume(self) -> None:
+        """After a fork, in the parent: connections are opened again when they are needed."""
+        self._writer.resume()
+        self._readers.resume()
+        self._news.resume()
+
+    def start_afresh(self) -> None:
+        """After a fork, in the child: leave to the parent whatever it could not close."""
+        self._writer.start_afresh()
+        self._readers.start_afresh()
+        self._news.start_afresh()
+
+    def _rows(self, statement: str, parameters: Sequence[object] | dict[str, object]) -> list[Row]:
+        return [Row(*record) for record in self._readers.fetch(statement, parameters)]
+
+
+def _limit(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise ValueError(f"at most {most} {what} at a time, not {count}")

@@ -1,0 +1,65 @@
+"""Which file a URL names, who may read it, and how long to wait for it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from keyturn.errors import ConfigurationError, StorageError
+
+__all__ = ["Settings", "create_file", "parse_url"]
+
+_FORMS: Final = "Write sqlite:///relative.db or sqlite:////absolute.db (three slashes or four)."
+_FILE_MODE: Final = 0o600
+_DIRECTORY_MODE: Final = 0o700
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Bounds; times in seconds.
+
+    Attributes:
+        write: how long a write waits for its turn.
+        read: how long a read may take, waiting for a connection included.
+        readers: connections for reading, which is also how many threads read at once.
+    """
+
+    write: float = 5.0
+    read: float = 10.0
+    readers: int = 4
+
+
+def parse_url(url: str) -> Path:
+    """The absolute path that a ``sqlite:`` URL names; ConfigurationError for any other form."""
+    scheme, separator, rest = url.partition("://")
+    if scheme != "sqlite" or not separator or not rest.startswith("/"):
+        raise ConfigurationError(f"{url!r} does not name an SQLite file", fix=_FORMS)
+    path = unquote(rest[1:])
+    if path in ("", "/") or ":memory:" in path:
+        raise ConfigurationError(
+            "a ledger needs a file: one in memory would lose every key when the process ends",
+            fix=f"{_FORMS} For tests, use a file in a temporary directory.",
+        )
+    if "\0" in path or "?" in rest:
+        raise ConfigurationError(f"{url!r} has parts that an SQLite store does not know", fix=_FORMS)
+    return Path(path).absolute()
+
+
+def create_file(path: Path) -> None:
+    """Make the file and its directories, for their owner alone, where they are missing; StorageError if that fails."""
+    try:
+        for directory in (*reversed(path.parent.parents), path.parent):
+            if not directory.exists():
+                directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        # Only ever a new file is opened here: closing any descriptor of an open database drops SQLite's locks on it.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _FILE_MODE))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StorageError(
+            f"cannot create the store {path}: {error.strerror}",
+            fix=f"Let this user write to {path.parent}, or choose another place.",
+        ) from error

@@ -1,0 +1,143 @@
+"""The schema: applying its files, and checking that they are there."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from keyturn.adapters.ledger.sqlite.connecting import connect_for_writing
+from keyturn.adapters.ledger.sqlite.failures import is_busy, storage_errors
+from keyturn.adapters.ledger.sqlite.location import create_file, parse_url
+from keyturn.adapters.ledger.sqlite.waiting import Turnstile, poll
+from keyturn.errors import ConfigurationError, InvalidInputError, SchemaError, StorageBusyError
+
+__all__ = ["checked_log_id", "initialise", "schema_files"]
+
+_SECONDS: Final = 30.0  # for all of `initialise`, waiting for others included
+_LOG_ID: Final = re.compile("[0-9A-Za-z]{16}")
+
+
+def schema_files() -> Sequence[tuple[int, str]]:
+    """Number and text of each schema file, in order."""
+    found = (item for item in resources.files(__package__).iterdir() if item.name.endswith(".sql"))
+    return sorted((int(item.name.partition("_")[0]), item.read_text("utf-8")) for item in found)
+
+
+def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
+    """Make the file where it is missing, bring the schema up to date, and name the log unless it has a name.
+
+    All or nothing; safe to run again, and by several processes at once.
+
+    Args:
+        url: `sqlite:///relative.db` or `sqlite:////absolute.db`.
+        log_id: 16 base62 characters; ignored if the log has a name already.
+        grant_to: None; a file has no roles, only its permissions.
+
+    Raises:
+        SchemaError: the schema is newer than this program.
+        ConfigurationError: the URL does not fit, or the file holds something else.
+        StorageError: the file cannot be made, read or written.
+    """
+    if grant_to is not None:
+        raise ConfigurationError(
+            "an SQLite store has no roles to grant anything to",
+            fix="Leave the role out; the file's permissions say who may use the store.",
+        )
+    if _LOG_ID.fullmatch(log_id) is None:
+        raise InvalidInputError("a log_id has 16 characters of 0-9, A-Z, a-z", field="log_id")
+    path = parse_url(url)
+    create_file(path)
+    turnstile = Turnstile(path)
+    deadline = monotonic() + _SECONDS
+    try:
+        with turnstile.hold(deadline), storage_errors():
+            _apply(path, log_id, deadline)
+    finally:
+        turnstile.close()
+
+
+def checked_log_id(meta: dict[str, str]) -> str:
+    """The log's id; SchemaError unless the schema is whole and of a version that this program can use."""
+    newest = schema_files()[-1][0]
+    version = int(meta.get("schema_version", 0))
+    if version < newest:
+        raise SchemaError(
+            f"the store's schema is at version {version}, this program needs {newest}: run 'keyturn init'"
+        )
+    _refuse_newer(meta, newest)
+    if "log_id" not in meta:
+        raise SchemaError("the store's schema is unfinished: its log has no name; run 'keyturn init'")
+    return meta["log_id"]
+
+
+def _apply(path: Path, log_id: str, deadline: float) -> None:
+    connection = connect_for_writing(path)
+    try:
+        # Outside of a transaction, and kept in the file: readers and a writer do not wait for each other.
+        _insist(connection, "PRAGMA journal_mode = WAL", deadline)
+        _insist(connection, "BEGIN IMMEDIATE", deadline)
+        _apply_missing(connection)
+        connection.execute("INSERT OR IGNORE INTO meta VALUES ('log_id', ?)", (log_id,))
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def _insist(connection: sqlite3.Connection, statement: str, deadline: float) -> None:
+    def attempt() -> bool:
+        try:
+            connection.execute(statement).fetchall()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+            return False
+        return True
+
+    if not poll(attempt, deadline):
+        raise StorageBusyError("another program holds the store locked")
+
+
+def _apply_missing(connection: sqlite3.Connection) -> None:
+    files = schema_files()
+    meta = _meta(connection)
+    _refuse_newer(meta, files[-1][0])
+    for number, text in files:
+        if number > int(meta.get("schema_version", 0)):
+            for statement in _statements(text):
+                connection.execute(statement)
+
+
+def _meta(connection: sqlite3.Connection) -> dict[str, str]:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not tables:
+        return {}
+    if not {"meta", "log", "rows"} <= tables:
+        raise ConfigurationError(
+            "the file is an SQLite database of something else", fix="Choose another file for the store."
+        )
+    return dict(connection.execute("SELECT key, value FROM meta"))
+
+
+def _refuse_newer(meta: dict[str, str], newest: int) -> None:
+    oldest_program = int(meta.get("oldest_program", 0))
+    if oldest_program > newest:
+        raise SchemaError(
+            f"the store's schema is at version {meta['schema_version']} and needs a program of {oldest_program}"
+            f" or later; this one is of {newest}",
+            fix="Upgrade this program; 'keyturn init' of an older one cannot go back.",
+        )
+
+
+def _statements(text: str) -> Iterator[str]:
+    """The statements of a file one by one: `executescript` would commit what went before."""
+    statement = ""
+    for part in text.split(";")[:-1]:
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
