@@ -10,6 +10,8 @@
     if verification: ...
 """
 
+from typing import Final
+
 from keyturn.errors import KeyturnError
 from keyturn.key_generator import (
     DerivedKey,
@@ -30,6 +32,8 @@ from keyturn.key_store import (
     UsageStatistics,
     Verification,
 )
+
+__version__: Final = "0.1.0"
 
 __all__ = [
     "DerivedKey",

@@ -47,7 +47,7 @@ class Cache:
     def by_id(self, credential_id: str) -> Entry | None:
         """The entry with this credential_id, if it is kept and current."""
         entry = self._young_ids.get(credential_id) or self._old_ids.get(credential_id)
-        if entry is not None and entry.key_standing.is_current and entry.owner_standing.is_current:
+        if entry is not None and entry.is_current:
             return entry
         return None
 

@@ -17,12 +17,12 @@ class Demand:
     """What a credential must meet, beside being valid.
 
     Attributes:
-        tenant: the namespace asked about; another tenant's credential is not found.
+        tenant: the namespace asked about; another tenant's credential is not found. None takes any, to learn whose it is.
         scope_bits: the actions that the key's scope must cover.
         query: the permissions that its grants must meet; None asks for none.
     """
 
-    tenant: str = DEFAULT_TENANT
+    tenant: str | None = DEFAULT_TENANT
     scope_bits: int = 0
     query: Query | None = None
 

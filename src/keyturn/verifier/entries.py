@@ -97,6 +97,11 @@ class Entry:
         self.used_at = 0
         self.used_from: str | None = None
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the log has said nothing new of it since it was loaded."""
+        return self.key_standing.is_current and self.owner_standing.is_current
+
 
 def _refusal(version: Version, key: Key, owner: Owner | None) -> Code | None:
     refusal = _REFUSALS[stricter(key.state, version.state)]

@@ -10,8 +10,10 @@ import hashlib
 from enum import Enum
 from typing import Final
 
+from keyturn.crypto.digests import token_digest
 from keyturn.domain import token as tokens
 from keyturn.domain.bodies import KEY, OWNER, VERSION, key_from, owner_from, version_from
+from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import IntegrityError, StorageError
@@ -83,7 +85,7 @@ class Verifier:
 
     def _answer(self, entry: Entry, demand: Demand, ip: str | None, as_of: str) -> Verification:
         now = self._clock.micros()
-        if entry.tenant != demand.tenant:
+        if entry.tenant != demand.tenant and demand.tenant is not None:
             # Another tenant's credential must look like one that does not exist.
             self._uses.count_refusal(demand.tenant, None, Code.NOT_FOUND, now, ip)
             return Verification(Code.NOT_FOUND, as_of)
@@ -91,7 +93,7 @@ class Verifier:
         if code is Code.VALID:
             self._uses.count(entry, now, ip)
         else:
-            self._uses.count_refusal(demand.tenant, entry, code, now, ip)
+            self._uses.count_refusal(entry.tenant, entry, code, now, ip)
         return Verification(code, as_of, entry.key, entry.version)
 
     def screen(self, token: str, demand: Demand, ip: str | None = None) -> ParsedToken | Verification:
@@ -111,7 +113,7 @@ class Verifier:
         """A refusal of a credential that no key can be held to."""
         if code in (Code.MALFORMED, Code.NOT_FOUND):
             self._throttle.failed(ip, self._clock.steady())
-        self._uses.count_refusal(demand.tenant, None, code, self._clock.micros(), ip)
+        self._uses.count_refusal(demand.tenant or SYSTEM_TENANT, None, code, self._clock.micros(), ip)
         return Verification(code, self._log.as_of if as_of is None else as_of)
 
     def authenticate(self, token: str, demand: Demand, ip: str | None = None) -> Verification:
@@ -143,21 +145,28 @@ class Verifier:
 
     def look_up(self, token: str, parsed: ParsedToken, demand: Demand, ip: str | None) -> Verification:
         """Load the credential and decide."""
-        try:
-            entry = self.load(parsed.credential_id)
-        except IntegrityError:
-            return self.refuse(Code.INTEGRITY_FAILED, demand, ip)
-        except StorageError:
-            return self.refuse(Code.STALE, demand, ip)
-        if not self.is_fresh:
-            return self.refuse(Code.STALE, demand, ip)
-        return self.decide_loaded(token, entry, demand, ip)
+        for _ in range(_LOAD_ATTEMPTS):
+            try:
+                entry = self.load(parsed.credential_id)
+            except IntegrityError:
+                return self.refuse(Code.INTEGRITY_FAILED, demand, ip)
+            except StorageError:
+                return self.refuse(Code.STALE, demand, ip)
+            outcome = self.decide_loaded(token, entry, demand, ip)
+            if isinstance(outcome, Verification):
+                return outcome
+        return self.refuse(Code.STALE, demand, ip)
 
-    def decide_loaded(self, token: str, entry: Entry | None, demand: Demand, ip: str | None) -> Verification:
-        """Decide on what `load` returned."""
+    def decide_loaded(self, token: str, entry: Entry | None, demand: Demand, ip: str | None) -> Verification | Miss:
+        """Decide on what `load` returned; a Miss if the log has moved on since."""
+        if not self.is_fresh:
+            return Miss.STALE
+        # Taken before the entry is found current, so that what is decided is at least as new.
         as_of = self._log.as_of
-        if entry is None or entry.digest != hashlib.sha256(token.encode()).digest():
+        if entry is None or entry.digest != token_digest(token):
             return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
+        if not entry.is_current:
+            return Miss.COLD
         return self._answer(entry, demand, ip, as_of)
 
     def load(self, credential_id: str) -> Entry | None:

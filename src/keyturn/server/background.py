@@ -1,0 +1,62 @@
+"""What a server does beside answering: follow the log, and write down what it has counted. One thread for each."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from keyturn.bootstrap import Node
+from keyturn.errors import IntegrityError, KeyturnError
+
+POLLS_A_BOUND: Final = 4  # reads of the log within max_staleness: one may fail, or be late, without a stale answer
+_RECORDER_SECONDS: Final = 0.25
+_JOIN_SECONDS: Final = 5.0
+
+_log = logging.getLogger("keyturn.background")
+
+
+class Background:
+    """The two threads of a server; `stop` ends them."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._poll = node.verifier.max_staleness / POLLS_A_BOUND
+        self._stopping = threading.Event()
+        self._threads = [self._thread(self._follow_log), self._thread(self._record)]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End both, waiting a little for what they are at."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(_JOIN_SECONDS)
+
+    def _thread(self, target: Callable[[], None]) -> threading.Thread:
+        return threading.Thread(target=target, name=f"keyturn-{target.__name__.strip('_')}", daemon=True)
+
+    def _follow_log(self) -> None:
+        reachable = True
+        while not self._stopping.is_set():
+            try:
+                self._node.records.log.catch_up()
+                if not reachable:
+                    _log.warning("the store answers again")
+                reachable = True
+                self._node.ledger.wait_for_news(self._poll)
+            except IntegrityError:
+                return  # the log does not hold: reported where it was found, and nothing is answered any more
+            except KeyturnError as error:
+                if reachable:
+                    _log.warning("the log cannot be read: %s", error)
+                reachable = False
+                self._stopping.wait(self._poll / POLLS_A_BOUND)
+
+    def _record(self) -> None:
+        while not self._stopping.wait(_RECORDER_SECONDS):
+            self._node.recorder.tick()

@@ -1,0 +1,161 @@
+"""Decisions on an event loop: inline where memory answers, in a bounded pool of threads where it does not.
+
+The loop never waits for a store. One read of the log serves all requests that found this node stale, and one load
+serves all that ask for the same credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from keyturn.domain.principal import Principal
+from keyturn.domain.key import KeyType
+from keyturn.domain.token import ParsedToken
+from keyturn.domain.verdict import Code, Verification
+from keyturn.errors import (
+    ForbiddenError,
+    IntegrityError,
+    KeyturnError,
+    StaleError,
+    StorageError,
+    ThrottledError,
+    UnauthenticatedError,
+)
+from keyturn.records.log_reader import LogReader
+from keyturn.verifier.decision import Demand
+from keyturn.verifier.entries import Entry
+from keyturn.verifier.verifier import Miss, Verifier
+
+CATCH_UP_SECONDS: Final = 0.25
+LOAD_SECONDS: Final = 1.0
+LOAD_THREADS: Final = 8
+MAX_LOADS: Final = 512  # under way or waiting; past it a cold credential is throttled
+
+ANY_TENANT: Final = Demand(tenant=None)
+
+
+class Decider:
+    """Decides for the requests of one event loop."""
+
+    def __init__(self, *, verifier: Verifier, log: LogReader) -> None:
+        self._verifier = verifier
+        self._log = log
+        self._threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="keyturn-load")
+        self._catching_up: asyncio.Future[None] | None = None
+        self._loads: dict[str, asyncio.Future[Entry | None]] = {}
+
+    def close(self) -> None:
+        """Let the threads go; those at work end within the store's own bounds."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def decide(self, token: str, demand: Demand, ip: str | None) -> Verification:
+        """The answer on a credential."""
+        outcome = self._verifier.decide(token, demand, ip)
+        if type(outcome) is Verification:
+            return outcome
+        return await self.resolve(outcome, token, demand, ip)
+
+    async def resolve(
+        self, outcome: Verification | Miss, token: str, demand: Demand, ip: str | None
+    ) -> Verification:
+        """The answer once what `Verifier.decide` lacked has been fetched."""
+        if outcome is Miss.STALE:
+            code = await self._catch_up()
+            if code is not None:
+                return self._verifier.refuse(code, demand, ip)
+            outcome = self._verifier.decide(token, demand, ip)
+        if outcome is Miss.COLD:
+            screened = self._verifier.screen(token, demand, ip)
+            if isinstance(screened, Verification):
+                return screened
+            return await self._load(screened, token, demand, ip)
+        if isinstance(outcome, Miss):
+            return self._verifier.refuse(Code.STALE, demand, ip)
+        return outcome
+
+    async def principal(self, authorization: str, permission: str, ip: str | None) -> Principal:
+        """Who calls, by the Authorization header; raises what the call is to be answered with."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise UnauthenticatedError("the call carries no provisioning key")
+        verification = await self.decide(token.strip(), ANY_TENANT, ip)
+        return principal_of(verification, permission)
+
+    async def _catch_up(self) -> Code | None:
+        """Share one read of the log; the code to refuse with where it fails or takes too long."""
+        if self._catching_up is None:
+            loop = asyncio.get_running_loop()
+            self._catching_up = loop.run_in_executor(self._threads, self._log.catch_up)
+            self._catching_up.add_done_callback(self._caught_up)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._catching_up), CATCH_UP_SECONDS)
+        except IntegrityError:
+            return Code.INTEGRITY_FAILED
+        except (StorageError, TimeoutError):
+            return Code.STALE
+        return None
+
+    def _caught_up(self, done: asyncio.Future[None]) -> None:
+        self._catching_up = None
+        if not done.cancelled():
+            done.exception()  # whoever waited has seen it; nobody may have
+
+    async def _load(self, parsed: ParsedToken, token: str, demand: Demand, ip: str | None) -> Verification:
+        load = self._loads.get(parsed.credential_id)
+        if load is None:
+            if len(self._loads) >= MAX_LOADS:
+                return self._verifier.refuse(Code.THROTTLED, demand, ip)
+            load = self._begin_load(parsed.credential_id)
+        try:
+            entry = await asyncio.wait_for(asyncio.shield(load), LOAD_SECONDS)
+        except IntegrityError:
+            return self._verifier.refuse(Code.INTEGRITY_FAILED, demand, ip)
+        except (StorageError, TimeoutError):
+            return self._verifier.refuse(Code.STALE, demand, ip)
+        outcome = self._verifier.decide_loaded(token, entry, demand, ip)
+        if isinstance(outcome, Verification):
+            return outcome
+        # The load was shared with an earlier request and the log has moved on since: begin again.
+        return await self.decide(token, demand, ip)
+
+    def _begin_load(self, credential_id: str) -> asyncio.Future[Entry | None]:
+        loop = asyncio.get_running_loop()
+        load = loop.run_in_executor(self._threads, self._verifier.load, credential_id)
+        self._loads[credential_id] = load
+
+        def ended(done: asyncio.Future[Entry | None]) -> None:
+            del self._loads[credential_id]
+            if not done.cancelled():
+                done.exception()
+
+        load.add_done_callback(ended)
+        return load
+
+
+def principal_of(verification: Verification, permission: str) -> Principal:
+    """The caller behind a valid provisioning key that holds `permission`; else the error to answer with."""
+    key = verification.key
+    if not verification or key is None or key.type is not KeyType.PROVISIONING:
+        raise _refusal(verification)
+    principal = Principal(
+        actor=f"key:{key.key_id}", tenant=key.tenant, permissions=key.permissions, scope=key.scope
+    )
+    principal.require(permission)
+    return principal
+
+
+def _refusal(verification: Verification) -> KeyturnError:
+    match verification.reason:
+        case Code.STALE:
+            return StaleError("this node has not read the log recently enough to decide on the caller's key")
+        case Code.INTEGRITY_FAILED:
+            return IntegrityError("the caller's key is not stored as it was written")
+        case Code.THROTTLED:
+            return ThrottledError("too many keys from this address were refused")
+        case Code.IP_DENIED:
+            return ForbiddenError("the caller's key may not be used from this address")
+        case _:
+            # Why is not said: whoever holds a revoked key learns nothing of it here.
+            return UnauthenticatedError("the provisioning key is not valid")

@@ -1,0 +1,125 @@
+"""Management calls on keys and owners. Each runs in a thread; who calls was decided on the event loop before."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from keyturn.domain.key import KeyLength
+from keyturn.domain.spec import KeySpec, expiry
+from keyturn.errors import InvalidInputError
+from keyturn.issuing.reading import KeyFilter
+from keyturn.key_generator import SecureKeyGenerator
+from keyturn.ports.clock import Clock
+from keyturn.server.access import (
+    MayCreate,
+    MayDestroy,
+    MayRead,
+    MayRevoke,
+    MayUpdate,
+    TheNode,
+)
+from keyturn.server.models import (
+    IssuedKeyBody,
+    KeyBody,
+    KeyChanges,
+    KeyListBody,
+    ListedKeys,
+    NewKey,
+    Note,
+    OwnerRevokedBody,
+    Revocation,
+)
+from keyturn.views import View, issued_view, key_view
+
+router = APIRouter(prefix="/v1", tags=["keys"])
+
+
+@router.post("/keys", status_code=201, response_model=IssuedKeyBody)
+def issue_key(wanted: NewKey, node: TheNode, by: MayCreate) -> View:
+    """Issue a key. The answer shows its secret, this once."""
+    generated = SecureKeyGenerator(clock=node.clock).generate(_spec(wanted, node.clock))
+    return issued_view(node.issuer.issue(generated, by), generated)
+
+
+@router.get("/keys", response_model=KeyListBody)
+def list_keys(asked: Annotated[ListedKeys, Query()], node: TheNode, by: MayRead) -> View:
+    """Keys of the caller's tenant, newest first."""
+    matching = KeyFilter(**asked.model_dump(exclude={"limit", "cursor"}))
+    page = node.reader.list(by, matching, limit=asked.limit, cursor=asked.cursor)
+    return {"items": [key_view(key) for key in page.items], "next_cursor": page.next_cursor}
+
+
+@router.get("/keys/{key_id}", response_model=KeyBody)
+def show_key(key_id: str, node: TheNode, by: MayRead) -> View:
+    """One key's metadata."""
+    return key_view(node.reader.get(key_id, by))
+
+
+@router.patch("/keys/{key_id}", response_model=KeyBody)
+def update_key(key_id: str, changes: KeyChanges, node: TheNode, by: MayUpdate) -> View:
+    """Change a key's policy: what is absent stays, null clears."""
+    named = {name: getattr(changes, name) for name in changes.model_fields_set}
+    return key_view(node.updater.update(key_id, by, named))
+
+
+@router.post("/keys/{key_id}/revoke", response_model=KeyBody)
+def revoke_key(key_id: str, node: TheNode, by: MayRevoke, why: Revocation | None = None) -> View:
+    """Refuse a key for good: on this node when the answer comes, on every other within its bound."""
+    why = why or Revocation()
+    return key_view(node.lifecycle.revoke(key_id, by, reason=why.reason, note=why.note))
+
+
+@router.post("/keys/{key_id}/suspend", response_model=KeyBody)
+def suspend_key(key_id: str, node: TheNode, by: MayRevoke, why: Note | None = None) -> View:
+    """Refuse a key until it is resumed."""
+    return key_view(node.lifecycle.suspend(key_id, by, note=why.note if why else None))
+
+
+@router.post("/keys/{key_id}/resume", response_model=KeyBody)
+def resume_key(key_id: str, node: TheNode, by: MayRevoke, why: Note | None = None) -> View:
+    """Accept a suspended key again."""
+    return key_view(node.lifecycle.resume(key_id, by, note=why.note if why else None))
+
+
+@router.post("/keys/{key_id}/destroy", response_model=KeyBody)
+def destroy_key(key_id: str, node: TheNode, by: MayDestroy, why: Note | None = None) -> View:
+    """Destroy a key's material; its metadata and its history stay."""
+    return key_view(node.lifecycle.destroy(key_id, by, note=why.note if why else None))
+
+
+# An owner is the caller's own id and may hold slashes, so it takes all of the path up to the last segment.
+@router.post("/owners/{owner:path}/revoke", response_model=OwnerRevokedBody)
+def revoke_owner(owner: str, node: TheNode, by: MayRevoke, why: Revocation | None = None) -> View:
+    """Revoke every key of an owner, at once, in one commit."""
+    why = why or Revocation()
+    followed = node.lifecycle.revoke_owner(owner, by, reason=why.reason, note=why.note)
+    return {"owner": owner, "revoked": followed}
+
+
+def _spec(wanted: NewKey, clock: Clock) -> KeySpec:
+    return KeySpec(
+        type=wanted.type,
+        scope=wanted.scope,
+        length=_length(wanted.length),
+        name=wanted.name,
+        owner=wanted.owner,
+        prefix=wanted.prefix,
+        permissions=tuple(wanted.permissions),
+        allowed_ips=tuple(wanted.allowed_ips),
+        metadata=wanted.metadata,
+        tags=tuple(wanted.tags),
+        recoverable=wanted.recoverable,
+        not_before=wanted.not_before,
+        expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
+    )
+
+
+def _length(bits: int) -> KeyLength:
+    try:
+        return KeyLength(bits)
+    except ValueError:
+        raise InvalidInputError(
+            f"there is no key length of {bits} bits", field="length", fix="Use 128, 256, 4096 or 8192."
+        ) from None

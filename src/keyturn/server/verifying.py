@@ -1,0 +1,102 @@
+"""`POST /v1/verify` and `/v1/verify/batch`: from bytes to bytes, without a framework."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+import orjson
+
+from keyturn.domain.principal import Principal
+from keyturn.domain.scope import KeyScope, parse_scope
+from keyturn.domain.verdict import Code, Verification
+from keyturn.errors import IntegrityError, InvalidInputError, StaleError
+from keyturn.records.log_reader import LogReader
+from keyturn.server.deciding import Decider
+from keyturn.server.exchange import Receive, RefusedRequestError, Send, read_body, send_json
+from keyturn.verifier.decision import Demand
+from keyturn.views import verification_view
+
+MAX_VERIFY_BYTES: Final = 16_384
+MAX_BATCH_BYTES: Final = 1_048_576
+MAX_BATCH: Final = 1_000
+PERMISSION: Final = "keys.verify"
+
+_MEMBERS: Final = frozenset(("key", "scope", "permissions", "ip"))
+_MAX_DEMANDS: Final = 4_096
+
+Question = tuple[str, Demand, str | None]
+
+
+class VerifyEndpoint:
+    """Answers verifications for callers that hold `keys.verify`."""
+
+    def __init__(self, *, decider: Decider, log: LogReader) -> None:
+        self._decider = decider
+        self._log = log
+
+    async def verify(self, authorization: str, client: str | None, receive: Receive, send: Send) -> None:
+        """One verification: 200, whatever the answer, once the caller is known and the question makes sense."""
+        body = await read_body(receive, MAX_VERIFY_BYTES)
+        try:
+            caller = await self._decider.principal(authorization, PERMISSION, client)
+        except (StaleError, IntegrityError) as error:
+            code = Code.STALE if isinstance(error, StaleError) else Code.INTEGRITY_FAILED
+            answer = Verification(code, self._log.as_of)
+        else:
+            answer = await self._decider.decide(*question(_parsed(body), caller))
+        await send_json(send, orjson.dumps(verification_view(answer)))
+
+    async def verify_batch(
+        self, authorization: str, client: str | None, receive: Receive, send: Send
+    ) -> None:
+        """Up to 1,000 verifications, answered in order; 503 where the caller's own key can't be decided on."""
+        body = await read_body(receive, MAX_BATCH_BYTES)
+        caller = await self._decider.principal(authorization, PERMISSION, client)
+        questions = [question(item, caller) for item in _items(_parsed(body))]
+        answers = [verification_view(await self._decider.decide(*asked)) for asked in questions]
+        await send_json(send, orjson.dumps({"items": answers}))
+
+
+def question(item: Any, caller: Principal) -> Question:
+    """What one verification asks: the token, what it must meet, and the client's address."""
+    if not isinstance(item, dict):
+        raise InvalidInputError("a verification is an object", fix='Send {"key": "..."}.')
+    if not item.keys() <= _MEMBERS:
+        name = min(item.keys() - _MEMBERS)
+        raise InvalidInputError(
+            f"unknown field {name[:64]!r}", field=name[:64], fix=f"Known are: {', '.join(sorted(_MEMBERS))}."
+        )
+    token = _text(item, "key")
+    if token is None:
+        raise InvalidInputError("a verification names a key", field="key", fix='Send {"key": "..."}.')
+    return token, _demand(caller.tenant, _text(item, "scope"), _text(item, "permissions")), _text(item, "ip")
+
+
+def _text(item: dict[str, Any], name: str) -> str | None:
+    value = item.get(name)
+    if value is not None and type(value) is not str:
+        raise InvalidInputError(f"{name} is a string", field=name)
+    return value
+
+
+@lru_cache(maxsize=_MAX_DEMANDS)
+def _demand(tenant: str, scope: str | None, permissions: str | None) -> Demand:
+    named: KeyScope | None = None if scope is None else parse_scope(scope)
+    return Demand.of(tenant=tenant, scope=named, permissions=permissions)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise RefusedRequestError(400, "malformed_json", "the body is not JSON", "Send a JSON object.") from None
+
+
+def _items(parsed: Any) -> list[Any]:
+    items = parsed.get("items") if isinstance(parsed, dict) and parsed.keys() == {"items"} else None
+    if not isinstance(items, list) or not 1 <= len(items) <= MAX_BATCH:
+        raise InvalidInputError(
+            f"a batch has 1 to {MAX_BATCH} items", field="items", fix='Send {"items": [{"key": "..."}]}.'
+        )
+    return items
