@@ -5,12 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
+from collections.abc import Callable
 
 from keyturn.domain.change import Require
 from keyturn.ports.ledger import Commit, Ledger, NewEntry, NewRow
 
 LOG_ID = "0123456789ABCDEF"
 SEAL = b"\x01" + bytes(36)
+
+
+def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Return as soon as `condition` holds; fail when it does not within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what the test waits for did not happen"
+        time.sleep(0.002)
 
 
 def put_row(row: str, revision: int, *, kind: str = "keyring", body: str | None = None) -> NewRow:

@@ -63,7 +63,9 @@ class PostgresServer:
 
     def __init__(self, **settings: str) -> None:
         self._settings = _SETTINGS | settings
-        self._root = Path(tempfile.mkdtemp(prefix="keyturn-pg-", dir="/tmp"))  # a socket's path is at most 107 bytes
+        self._root = Path(
+            tempfile.mkdtemp(prefix="keyturn-pg-", dir="/tmp")
+        )  # a socket's path is at most 107 bytes
         self._user = UNPRIVILEGED if os.geteuid() == 0 else None
         self._group: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -185,12 +187,14 @@ class PostgresServer:
         except (PermissionError, RuntimeError):
             copy = self._root / "pginstall"
             shutil.copytree(installed.parent, copy, symlinks=True)
-            os.chmod(copy, 0o755)
+            copy.chmod(0o755)  # a copy keeps the mode that kept `nobody` out
             return copy / "bin"
         return installed
 
     def _run(self, command: list[str]) -> None:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=self._root, **self._identity())
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, cwd=self._root, **self._identity()
+        )
         if done.returncode != 0:
             raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
 

@@ -11,6 +11,7 @@ import pytest
 
 from keyturn.adapters.ledger.postgres.coalescing import MAX_CHARACTERS, MAX_TOGETHER, Coalescer, Outcome
 from keyturn.errors import ConflictError, OutcomeUnknownError, StorageBusyError, StorageError
+from tests.contract.postgres_samples import until
 
 
 class Wire:
@@ -29,7 +30,9 @@ class Wire:
         return [self._answer(one) for one in encoded]
 
 
-def submit_while_held(wire: Wire, coalescer: Coalescer, texts: Sequence[str], timeout: float = 10) -> list[Future[int]]:
+def submit_while_held(
+    wire: Wire, coalescer: Coalescer, texts: Sequence[str], timeout: float = 10
+) -> list[Future[int]]:
     """Submit the first, and the others while it is under way; returns when all of them wait."""
     pool = ThreadPoolExecutor(len(texts))
     deadline = time.monotonic() + timeout
@@ -37,8 +40,7 @@ def submit_while_held(wire: Wire, coalescer: Coalescer, texts: Sequence[str], ti
     assert wire.is_waiting.wait(10)
     for waiting, text in enumerate(texts[1:], start=1):
         futures.append(pool.submit(coalescer.submit, text, deadline))
-        while len(coalescer._queue) < waiting:
-            time.sleep(0.001)
+        until(lambda: coalescer.waiting == waiting)  # noqa: B023  (called before the loop goes on)
     pool.shutdown(wait=False)
     return futures
 
@@ -120,11 +122,9 @@ def test_a_caller_whose_time_is_up_while_another_sends_for_it_does_not_know() ->
         assert wire.is_waiting.wait(10)
         wire.is_waiting.clear()
         leader = pool.submit(coalescer.submit, "bb", time.monotonic() + 10)
-        while len(coalescer._queue) < 1:
-            time.sleep(0.001)
+        until(lambda: coalescer.waiting == 1)
         follower = pool.submit(coalescer.submit, "ccc", time.monotonic() + 0.3)
-        while len(coalescer._queue) < 2:
-            time.sleep(0.001)
+        until(lambda: coalescer.waiting == 2)
         wire.is_open.set()
         wire.is_open.clear()
         assert first.result(10) == 1

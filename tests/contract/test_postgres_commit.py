@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,6 +25,7 @@ from tests.contract.postgres_samples import (
     put_key,
     put_row,
     put_version,
+    until,
 )
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
 
@@ -69,7 +69,13 @@ def test_each_change_of_a_list_is_answered_and_a_conflict_hurts_no_neighbour(
         owner, change_of(put_row("a", 1)), change_of(put_row("present", 1)), three, change_of(put_row("d", 2)),
         change_of(put_row("e", 1)),
     )  # fmt: skip
-    assert answers == [{"position": 2}, {"conflict": "present"}, {"position": 5}, {"conflict": "d"}, {"position": 6}]
+    assert answers == [
+        {"position": 2},
+        {"conflict": "present"},
+        {"position": 5},
+        {"conflict": "d"},
+        {"position": 6},
+    ]
     assert [row and (row.created, row.position) for row in ledger.read(["a", "c", "d", "e"])] == [
         (2, 2), (4, 4), None, (6, 6),
     ]  # fmt: skip
@@ -115,8 +121,7 @@ def test_waiting_commits_share_a_transaction_and_each_caller_gets_its_own_result
         with owner.transaction():
             owner.execute("SELECT pg_advisory_xact_lock(%s)", (COMMIT_LOCK,))
             futures = [pool.submit(commit, number) for number in range(len(texts))]
-            while len(ledger._commits._queue) < len(texts) - 1:
-                time.sleep(0.005)
+            until(lambda: ledger.waiting_commits == len(texts) - 1)
         outcomes = [future.exception(10) or future.result() for future in futures]
 
     entries = checked_entries(ledger)
@@ -126,7 +131,9 @@ def test_waiting_commits_share_a_transaction_and_each_caller_gets_its_own_result
         else:
             assert isinstance(outcome, ConflictError)
             assert text not in entries
-    assert [sum(isinstance(each, int) for each in outcomes[row : row + 3]) for row in range(0, 30, 3)] == [1] * 10
+    assert [sum(isinstance(each, int) for each in outcomes[row : row + 3]) for row in range(0, 30, 3)] == [
+        1
+    ] * 10
     found = owner.execute("SELECT count(DISTINCT xmin::text) FROM keyturn.entries").fetchone()
     assert found == (2,), "the first commit, and one call for all that waited"
 
@@ -138,12 +145,10 @@ def test_a_change_that_cannot_be_stored_hurts_none_that_travel_with_it(
         with owner.transaction():
             owner.execute("SELECT pg_advisory_xact_lock(%s)", (COMMIT_LOCK,))
             first = pool.submit(ledger.commit, change_of(put_row("a", 1)))
-            while not ledger._commits._is_led or ledger._commits._queue:
-                time.sleep(0.005)
+            until(lambda: waits_for_the_lock(owner))
             bad = pool.submit(ledger.commit, change_of(put_row("key", 1, kind="key", body="no JSON")))
             good = pool.submit(ledger.commit, change_of(put_row("b", 1)))
-            while len(ledger._commits._queue) < 2:
-                time.sleep(0.005)
+            until(lambda: ledger.waiting_commits == 2)
         assert {first.result(10), good.result(10)} == {1, 2}
         with pytest.raises(InvalidInputError):
             bad.result(10)
@@ -202,16 +207,15 @@ def test_a_commit_reads_what_the_last_holder_of_the_lock_wrote(
     with owner.transaction():
         commit_list(owner, change_of(put_row("a", 1)))
         waiting.start()
-        until_someone_waits_for_the_lock(owner)
+        until(lambda: waits_for_the_lock(owner))
     waiting.join(10)
     assert isinstance(outcome[0], ConflictError)
 
 
-def until_someone_waits_for_the_lock(connection: psycopg.Connection[Any]) -> None:
-    """Return when another session waits for an advisory lock."""
-    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    while connection.execute(query).fetchone() == (0,):
-        time.sleep(0.005)
+def waits_for_the_lock(connection: psycopg.Connection[Any]) -> bool:
+    """Whether another session waits for an advisory lock."""
+    query = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    return connection.execute(query).fetchone() is not None
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
@@ -225,7 +229,9 @@ def test_isolation_levels_that_would_read_the_past_are_refused(
     ledger.close()
 
 
-def test_a_commit_is_durable_where_the_database_would_not_wait_for_the_disk(owner: psycopg.Connection[Any]) -> None:
+def test_a_commit_is_durable_where_the_database_would_not_wait_for_the_disk(
+    owner: psycopg.Connection[Any],
+) -> None:
     owner.execute("SET synchronous_commit = off")
     with owner.transaction():
         commit_list(owner, change_of(put_row("a", 1)))

@@ -76,7 +76,9 @@ def test_program_cannot_write_to_any_table(
             program.execute(sql.SQL(statement).format(**parts))
 
 
-def test_program_may_read_every_table(owner: psycopg.Connection[Any], program: psycopg.Connection[Any]) -> None:
+def test_program_may_read_every_table(
+    owner: psycopg.Connection[Any], program: psycopg.Connection[Any]
+) -> None:
     for table in tables(owner):
         program.execute(sql.SQL("SELECT FROM {}").format(sql.Identifier("keyturn", table)))
 
@@ -117,7 +119,9 @@ def test_public_has_no_privilege_in_the_schema(owner: psycopg.Connection[Any]) -
     assert found == []
 
 
-def test_functions_with_the_owners_rights_choose_their_own_search_path(owner: psycopg.Connection[Any]) -> None:
+def test_functions_with_the_owners_rights_choose_their_own_search_path(
+    owner: psycopg.Connection[Any],
+) -> None:
     found = owner.execute(
         "SELECT proname, proconfig FROM pg_proc WHERE pronamespace = 'keyturn'::regnamespace AND prosecdef"
     ).fetchall()

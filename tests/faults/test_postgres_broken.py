@@ -13,7 +13,7 @@ import pytest
 
 from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialise, open_ledger
 from keyturn.errors import ConflictError, OutcomeUnknownError, StorageError, StorageFullError
-from tests.contract.postgres_samples import LOG_ID, change_of, checked_entries, put_row
+from tests.contract.postgres_samples import LOG_ID, change_of, checked_entries, put_row, until
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase, PostgresServer
 
 COMMIT_LOCK = int.from_bytes(b"keyturn")
@@ -46,17 +46,36 @@ def end_sessions(database: PostgresDatabase) -> None:
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
         superuser.execute(f"SELECT pg_terminate_backend(pid) {others}".encode())
-        while superuser.execute(f"SELECT count(*) {others}".encode()).fetchone() != (0,):
-            time.sleep(0.005)
+        until(lambda: superuser.execute(f"SELECT count(*) {others}".encode()).fetchone() == (0,))
 
 
-def test_a_read_goes_on_after_its_connection_was_ended(database: PostgresDatabase, ledger: PostgresLedger) -> None:
+def test_a_read_goes_on_after_its_connection_was_ended(
+    database: PostgresDatabase, ledger: PostgresLedger
+) -> None:
     ledger.commit(change_of(put_row("row", 1)))
     end_sessions(database)
     assert ledger.head() == 1
 
 
-def test_a_commit_goes_on_after_idle_connections_were_ended(database: PostgresDatabase, ledger: PostgresLedger) -> None:
+def test_a_read_whose_connection_ends_under_way_is_made_again(
+    database: PostgresDatabase, ledger: PostgresLedger
+) -> None:
+    ledger.commit(change_of(put_row("row", 1)))
+    with psycopg.connect(database.superuser_url) as blocker, ThreadPoolExecutor(1) as pool:
+        blocker.execute("LOCK TABLE keyturn.entries IN ACCESS EXCLUSIVE MODE")
+        waiting = pool.submit(ledger.head)
+        query = (
+            "SELECT pg_terminate_backend(pid) FROM pg_locks"
+            " WHERE relation = 'keyturn.entries'::regclass AND NOT granted"
+        )
+        until(lambda: blocker.execute(query).fetchone())
+        blocker.rollback()
+        assert waiting.result(10) == 1
+
+
+def test_a_commit_goes_on_after_idle_connections_were_ended(
+    database: PostgresDatabase, ledger: PostgresLedger
+) -> None:
     """No OutcomeUnknownError for each idle connection after a restart: it is seen to be dead before it is used."""
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: ledger.head(), range(40)))
@@ -71,8 +90,7 @@ def test_a_commit_whose_connection_ends_under_way_is_of_unknown_outcome(
         blocker.execute("SELECT pg_advisory_xact_lock(%s)", (COMMIT_LOCK,))
         waiting = pool.submit(ledger.commit, change_of(put_row("row", 1)))
         query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        while blocker.execute(query).fetchone() is None:
-            time.sleep(0.005)
+        until(lambda: blocker.execute(query).fetchone())
         with pytest.raises(OutcomeUnknownError):
             waiting.result(10)
     assert ledger.commit(change_of(put_row("row", 1))) == 1
@@ -118,8 +136,7 @@ def test_what_was_acknowledged_survives_killing_the_server_again_and_again(
         thread.start()
     for _ in range(KILLS):
         enough = len(acknowledged) + 100
-        while len(acknowledged) < enough:
-            time.sleep(0.01)
+        until(lambda: len(acknowledged) >= enough)  # noqa: B023  (called before the loop goes on)
         server.kill()
         server.start()
     stop.set()

@@ -16,7 +16,9 @@ from tests.contract.postgres_server import APP_ROLE, PostgresServer
 
 SETTINGS = Settings(query=0.5, write=1.0, connect=0.5)
 GRACE = 0.5  # seconds that a busy machine may add
-USE = UseCount(tenant="t", key_id="key_x", version=1, code="valid", minute=1, count=1, last_at=1, last_ip=None)
+USE = UseCount(
+    tenant="t", key_id="key_x", version=1, code="valid", minute=1, count=1, last_at=1, last_ip=None
+)
 
 CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "read_log": (SETTINGS.read, lambda ledger: ledger.read_log(1, 100)),
@@ -78,17 +80,23 @@ def test_every_call_ends_in_time_on_an_open_connection_and_on_a_new_one(
 
 
 def test_the_calls_are_all_that_the_port_offers() -> None:
-    methods = {name for name, value in vars(PostgresLedger).items() if callable(value) and not name.startswith("_")}
+    methods = {
+        name for name, value in vars(PostgresLedger).items() if callable(value) and not name.startswith("_")
+    }
     assert methods - CALLS.keys() == {"check", "close", "start_afresh", "wait_for_news"}
 
 
-def test_a_commit_that_got_no_answer_is_of_unknown_outcome(server: PostgresServer, ledger: PostgresLedger) -> None:
+def test_a_commit_that_got_no_answer_is_of_unknown_outcome(
+    server: PostgresServer, ledger: PostgresLedger
+) -> None:
     server.freeze()
     with pytest.raises(OutcomeUnknownError):
         ledger.commit(change_of(put_row("maybe", 1)))
 
 
-def test_a_commit_that_found_no_connection_is_known_not_to_be(server: PostgresServer, ledger: PostgresLedger) -> None:
+def test_a_commit_that_found_no_connection_is_known_not_to_be(
+    server: PostgresServer, ledger: PostgresLedger
+) -> None:
     server.freeze()
     seconds_until_error(ledger.head)  # closes the open connection
     with pytest.raises(StorageError) as caught:

@@ -1,10 +1,12 @@
 """The ledger in PostgreSQL 15 or newer.
 
-    initialise("postgresql://owner@db/keyturn", log_id=log_id, grant_to="keyturn_app")     # once, by `keyturn init`
-    ledger = open_ledger("postgresql://keyturn_app@db/keyturn")                             # by every process
+    # once, by `keyturn init`:
+    initialise("postgresql://owner@db/keyturn", log_id=log_id, grant_to="keyturn_app")
+    # by every process:
+    ledger = open_ledger("postgresql://keyturn_app@db/keyturn")
 
-The schema `keyturn` is plain SQL, in the numbered files beside this one. The program's role may read its tables and
-execute its functions and nothing else, so that what reaches the log passes `keyturn.commit`.
+The schema `keyturn` is plain SQL, in the numbered files beside this one. The program's role may read its
+tables and execute its functions and nothing else, so that what reaches the log passes `keyturn.commit`.
 
 Behind PgBouncer in transaction mode, use 1.21 or newer with `max_prepared_statements` above 0, or open with
 `Settings(prepare=False)`; `wait_for_news` then sleeps, because LISTEN needs a session of its own.

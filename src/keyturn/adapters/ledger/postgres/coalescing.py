@@ -1,7 +1,7 @@
 """Commits that wait together travel together.
 
-A commit costs a write to the disk, whatever it holds. The first caller sends its own; those who come meanwhile queue,
-and the first of them sends for all. There is no thread for it: whoever sends is a caller.
+A commit costs a write to the disk, whatever it holds. The first caller sends its own; those who come
+meanwhile queue, and the first of them sends for all. There is no thread for it: whoever sends is a caller.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Send: TypeAlias = Callable[[Sequence[str], float], Sequence[Outcome]]
 
 
 class _Turn:
-    """One caller's ChangeSet and what became of it. All fields but `woken` are guarded by the coalescer's lock."""
+    """One caller's ChangeSet and what became of it; the coalescer's lock guards it."""
 
     __slots__ = ("deadline", "encoded", "is_leader", "is_queued", "outcome", "woken")
 
@@ -51,6 +51,12 @@ class Coalescer:
         self._lock = threading.Lock()
         self._queue: deque[_Turn] = deque()
         self._is_led = False
+
+    @property
+    def waiting(self) -> int:
+        """How many ChangeSets wait to be sent."""
+        with self._lock:
+            return len(self._queue)
 
     def submit(self, encoded: str, deadline: float) -> int:
         """The position that the ChangeSet got.
@@ -129,7 +135,7 @@ class Coalescer:
 
 
 def _own_copy(error: KeyturnError) -> KeyturnError:
-    """The error for one caller: an instance that several threads raise would collect the tracebacks of all."""
+    """The error for one caller: one that several threads raise would collect the tracebacks of all."""
     mine = copy.copy(error)
     mine.__cause__ = error.__cause__
     return mine

@@ -1,29 +1,35 @@
 """Connections that give up in time, even on a server that is frozen.
 
-A server-side timeout needs a server that runs; here the client stops waiting by itself, closes the connection and says
-so. Looking up the host's name is the operating system's affair, and its time is not bounded here.
+A server-side timeout needs a server that runs; here the client stops waiting by itself, closes the
+connection and says so. Looking up the host's name is the operating system's affair, and its time is not
+bounded here.
 """
 
 from __future__ import annotations
 
 import select
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
 from psycopg import generators, pq, waiting
-from psycopg.abc import PQGen
+from psycopg.abc import ConnDict, PQGen
 from psycopg.conninfo import conninfo_attempts, conninfo_to_dict, make_conninfo
 
 from keyturn.errors import ConfigurationError
 
 __all__ = ["DeadlineConnection", "DeadlineExpiredError", "Settings", "connect", "parse_url"]
 
-OLDEST_SERVER: Final = 150_000  # 15: the oldest that PostgreSQL still mends, and that this adapter is tested on
+OLDEST_SERVER: Final = (
+    150_000  # 15: the oldest that PostgreSQL still mends, and that this adapter is tested on
+)
 
 _INTERVAL = 0.1  # seconds between looks at signals while waiting
 _RV = TypeVar("_RV")
+_TimedOut = psycopg.errors._WaitTimeout  # noqa: SLF001  (what `wait` raises has no public name)
 _DEFAULTS: Final = {
     "application_name": "keyturn",
     "client_encoding": "UTF8",
@@ -33,6 +39,12 @@ _DEFAULTS: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",  # ms
 }
+
+# Compiling a plan (jit) costs more than any statement here takes.
+_SESSION: Final[LiteralString] = (
+    "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
+    " set_config('jit', 'off', false), set_config('search_path', 'pg_catalog, pg_temp', false)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +87,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
         remaining = max(0.0, self.deadline - monotonic())
         try:
             return waiting.wait(gen, self.pgconn.socket, interval=interval, timeout=remaining)
-        except psycopg.errors._WaitTimeout:
+        except _TimedOut:
             self.close()
             raise DeadlineExpiredError("the server did not answer in time") from None
         except (KeyboardInterrupt, SystemExit):
@@ -92,14 +104,14 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
 
 def parse_url(url: str) -> dict[str, Any]:
-    """The connection's parameters, with our defaults; ConfigurationError, without the URL, when it does not parse."""
+    """The connection's parameters, with our defaults; ConfigurationError when the URL does not parse."""
     try:
         given = conninfo_to_dict(url)
     except psycopg.Error:
         # psycopg's message may quote the part of the URL with the password.
         raise ConfigurationError(
             "the store's URL is not a valid PostgreSQL URL",
-            fix="Write postgresql://user:password@host:5432/database, with special characters percent-encoded.",
+            fix="Write postgresql://user:password@host:5432/database, special characters percent-encoded.",
         ) from None
     return {**_DEFAULTS, **given}
 
@@ -109,15 +121,7 @@ def connect(params: dict[str, Any], settings: Settings, deadline: float) -> Dead
 
     Raises psycopg.Error, or ConfigurationError for a server that is too old.
     """
-    attempts = conninfo_attempts(params)
-    for left in range(len(attempts), 0, -1):
-        attempt = make_conninfo("", **attempts[-left])
-        try:
-            connection = _attempt(attempt, (deadline - monotonic()) / left)
-            break
-        except psycopg.OperationalError:
-            if left == 1:
-                raise
+    connection = _first_that_answers(conninfo_attempts(params), deadline)
     connection.deadline = deadline
     try:
         _prepare_session(connection, settings)
@@ -127,10 +131,20 @@ def connect(params: dict[str, Any], settings: Settings, deadline: float) -> Dead
     return connection
 
 
+def _first_that_answers(attempts: Sequence[ConnDict], deadline: float) -> DeadlineConnection:
+    """Try each address in turn, none for longer than its share of the time."""
+    for left in range(len(attempts), 1, -1):
+        with suppress(psycopg.OperationalError):
+            return _attempt(make_conninfo("", **attempts[-left]), (deadline - monotonic()) / left)
+    return _attempt(make_conninfo("", **attempts[-1]), deadline - monotonic())
+
+
 def _attempt(conninfo: str, timeout: float) -> DeadlineConnection:
     try:
-        pgconn = waiting.wait_conn(generators.connect(conninfo), interval=_INTERVAL, timeout=max(0.0, timeout))
-    except psycopg.errors._WaitTimeout:
+        pgconn = waiting.wait_conn(
+            generators.connect(conninfo), interval=_INTERVAL, timeout=max(0.0, timeout)
+        )
+    except _TimedOut:
         raise DeadlineExpiredError("the server did not accept a connection in time") from None
     return DeadlineConnection(pgconn)
 
@@ -144,11 +158,7 @@ def _prepare_session(connection: DeadlineConnection, settings: Settings) -> None
         )
     connection.autocommit = True
     connection.prepare_threshold = 2 if settings.prepare else None
-    # The server gives up before the client does, so that what it says is still heard. Compiling a plan (jit) costs more
-    # than any statement here takes.
-    statement: LiteralString = (
-        "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
-        " set_config('jit', 'off', false), set_config('search_path', 'pg_catalog, pg_temp', false)"
-    )
+    # The server gives up before the client does, so that what it says is still heard.
     milliseconds = settings.write * 1_000
-    connection.execute(statement, (f"{milliseconds * 0.8:.0f}", f"{milliseconds * 0.9:.0f}"), prepare=False)
+    limits = (f"{milliseconds * 0.8:.0f}", f"{milliseconds * 0.9:.0f}")
+    connection.execute(_SESSION, limits, prepare=False)

@@ -6,14 +6,11 @@ import json
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, LiteralString
 
+from keyturn.adapters.ledger.postgres.statements import ROW_WIDTH
 from keyturn.ports.ledger import Commit, CredentialRows, NewEntry, NewRow, Row, SealedHead, UseCount
 
-__all__ = ["ROW_COLUMNS", "credential_of", "encode_commit", "encode_sealed", "encode_uses"]
-
-ROW_COLUMNS: Final[LiteralString] = "id, kind, tenant, revision, body, seal, material, created, position"
-_WIDTH: Final = 9  # of a row
+__all__ = ["credential_of", "encode_commit", "encode_sealed", "encode_uses"]
 
 
 def encode_commit(commit: Commit) -> str:
@@ -82,9 +79,9 @@ def encode_uses(uses: Sequence[UseCount]) -> str:
 
 def credential_of(record: tuple[object, ...]) -> CredentialRows:
     """The joined record of a version, its key and, where it has a row, the owner."""
-    version, key, owner = (record[start : start + _WIDTH] for start in (0, _WIDTH, 2 * _WIDTH))
+    version, key, owner = (record[start : start + ROW_WIDTH] for start in (0, ROW_WIDTH, 2 * ROW_WIDTH))
     return CredentialRows(
-        version=Row(*version),  # type: ignore[arg-type]  # the statement selects ROW_COLUMNS three times
+        version=Row(*version),  # type: ignore[arg-type]  # the statement selects a row's columns three times
         key=Row(*key),  # type: ignore[arg-type]
         owner=None if owner[0] is None else Row(*owner),  # type: ignore[arg-type]
     )

@@ -22,11 +22,26 @@ from keyturn.errors import (
 
 __all__ = ["is_lost", "read_errors", "translate", "write_errors"]
 
-_FULL: Final = frozenset({"53100"})
-_BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014"})
-_NO_SCHEMA: Final = frozenset({"3F000", "42P01", "42703", "42883"})
-_FORBIDDEN: Final = "42501"
-_WRONG_ISOLATION: Final = "25001"
+_GRANTS: Final = (
+    "Run 'keyturn init' as the schema's owner with this role as the one to grant to,"
+    " or SELECT keyturn.grant_to('<role>') as that owner."
+)
+_ISOLATION: Final = "Set default_transaction_isolation of this role to 'read committed'."
+_BUSY = (StorageBusyError, "the store is busy", None)
+_NO_SCHEMA = (SchemaError, "the store has no Keyturn schema, or another version of it", None)
+_MEANINGS: Final[dict[str, tuple[type[KeyturnError], str, str | None]]] = {
+    "53100": (StorageFullError, "the store is full", None),
+    "40001": _BUSY,  # serialization failure
+    "40P01": _BUSY,  # deadlock
+    "55P03": _BUSY,  # lock_timeout
+    "57014": _BUSY,  # statement_timeout, or cancelled by hand
+    "3F000": _NO_SCHEMA,
+    "42P01": _NO_SCHEMA,  # table
+    "42703": _NO_SCHEMA,  # column
+    "42883": _NO_SCHEMA,  # function
+    "42501": (ConfigurationError, "the store's role lacks a right", _GRANTS),
+    "25001": (ConfigurationError, "the store's role has settings that do not fit", _ISOLATION),
+}
 
 
 def is_lost(error: psycopg.Error) -> bool:
@@ -42,27 +57,10 @@ def is_lost(error: psycopg.Error) -> bool:
 
 def translate(error: psycopg.Error) -> KeyturnError:
     """Our error for one of psycopg's, where the outcome is known or does not matter."""
-    state = error.sqlstate or ""
-    said = _said(error)
-    if state in _FULL:
-        return StorageFullError(f"the store is full: {said}")
-    if state in _BUSY:
-        return StorageBusyError(f"the store is busy: {said}")
-    if state in _NO_SCHEMA:
-        return SchemaError(f"the store has no Keyturn schema, or another version of it: {said}")
-    if state == _FORBIDDEN:
-        return ConfigurationError(f"the store's role lacks a right: {said}", fix=_GRANTS)
-    if state == _WRONG_ISOLATION:
-        return ConfigurationError(said, fix="Set default_transaction_isolation of this role to 'read committed'.")
     if _is_refused(error):
-        return InvalidInputError(f"the store cannot keep this: {said}")
-    return StorageError(f"the store failed: {said}")
-
-
-_GRANTS: Final = (
-    "Run 'keyturn init' as the schema's owner with this role as the one to grant to,"
-    " or SELECT keyturn.grant_to('<role>') as that owner."
-)
+        return InvalidInputError(f"the store cannot keep this: {_said(error)}")
+    kind, problem, fix = _MEANINGS.get(error.sqlstate or "", (StorageError, "the store failed", None))
+    return kind(f"{problem}: {_said(error)}", fix=fix)
 
 
 def _said(error: psycopg.Error) -> str:

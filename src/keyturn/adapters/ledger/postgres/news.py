@@ -17,7 +17,7 @@ __all__ = ["Listener"]
 
 
 class Listener:
-    """One connection that listens, and the threads that wait for it: the first listens, the others wait for the first.
+    """One connection that listens; of the threads that wait, one listens and the others wait for that one.
 
     Without a connection it sleeps, so that a caller who polls in between polls at its own pace.
     """
@@ -30,7 +30,7 @@ class Listener:
         self._turn = threading.Lock()
 
     def start_afresh(self) -> None:
-        """Listen anew: for a forked child, which must leave its parent's connection alone, open and unused."""
+        """For a forked child: listen anew, and leave the parent's connection open and unused."""
         self._inherited.append(self._connection)
         self._connection = None
         self._turn = threading.Lock()

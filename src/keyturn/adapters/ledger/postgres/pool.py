@@ -28,7 +28,7 @@ class Pool:
         self.start_afresh()
 
     def start_afresh(self) -> None:
-        """For a forked child: keep the parent's connections open and unused; closing them would end its sessions."""
+        """For a forked child: keep the parent's connections open and unused; to close them ends its sessions."""
         self._inherited += self._idle
         self._idle = []
         self._places = threading.BoundedSemaphore(self._size)
@@ -36,7 +36,7 @@ class Pool:
 
     @contextmanager
     def lend(self, deadline: float) -> Iterator[DeadlineConnection]:
-        """A connection whose deadline is set. Afterwards it is kept if it is in order, and closed if it is not.
+        """A connection whose deadline is set; afterwards it is kept if it is in order.
 
         Raises StorageBusyError when none becomes free in time, and whatever `make` raises.
         """

@@ -8,6 +8,7 @@ from typing import LiteralString
 from keyturn.adapters.ledger.postgres.coalescing import Outcome
 from keyturn.adapters.ledger.postgres.failures import read_errors, write_errors
 from keyturn.adapters.ledger.postgres.pool import Pool
+from keyturn.adapters.ledger.postgres.statements import COMMIT
 from keyturn.errors import ConflictError, InvalidInputError, KeyturnError
 
 __all__ = ["Writer"]
@@ -27,7 +28,7 @@ class Writer:
         return None if record is None else record[0]
 
     def commit(self, encoded: Sequence[str], deadline: float) -> list[Outcome]:
-        """Outcomes of encoded ChangeSets sent together, or each by itself where one of them cannot be stored at all."""
+        """Outcomes of encoded ChangeSets, sent together; where one cannot be stored at all, one by one."""
         try:
             return self._commit_together(encoded, deadline)
         except InvalidInputError:
@@ -36,7 +37,7 @@ class Writer:
             return [self._commit_alone(one, deadline) for one in encoded]
 
     def _commit_together(self, encoded: Sequence[str], deadline: float) -> list[Outcome]:
-        answers = self.call("SELECT keyturn.commit(%s::jsonb)", (f"[{','.join(encoded)}]",), deadline)
+        answers = self.call(COMMIT, (f"[{','.join(encoded)}]",), deadline)
         if not isinstance(answers, list) or len(answers) != len(encoded):
             raise TypeError("keyturn.commit answers with a list of as many as it was given")
         return [_outcome(answer) for answer in answers]

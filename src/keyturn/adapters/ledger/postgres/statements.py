@@ -1,0 +1,79 @@
+"""What the ledger asks the database. Every statement is fixed text; values travel beside it, never in it."""
+# ruff: noqa: S608  (what is put together here is constants of this module, no value from outside)
+
+from __future__ import annotations
+
+from typing import Final, LiteralString
+
+from keyturn.ports.ledger import RowFilter
+
+_ROW: Final[LiteralString] = "id, kind, tenant, revision, body, seal, material, created, position"
+ROW_WIDTH: Final = 9
+
+_TRIPLE: Final[LiteralString] = ", ".join(
+    f"{table}.{column}" for table in ("v", "k", "o") for column in _ROW.split(", ")
+)
+
+READ_ROWS: Final[LiteralString] = f"SELECT {_ROW} FROM keyturn.rows WHERE id = ANY(%s)"
+READ_CREDENTIAL: Final[LiteralString] = f"""
+    SELECT {_TRIPLE} FROM keyturn.rows AS v
+    JOIN keyturn.rows AS k ON k.id = v.key_id
+    LEFT JOIN keyturn.rows AS o ON o.id = k.owner_row
+    WHERE v.credential_id = %s"""
+READ_VERSIONS: Final[LiteralString] = f"""
+    SELECT {_ROW} FROM keyturn.rows WHERE kind = 'version' AND key_id = %s
+    ORDER BY created, length(id), id"""
+LIST_OWNED: Final[LiteralString] = f"""
+    SELECT {_ROW} FROM keyturn.rows WHERE kind = 'key' AND tenant = %s AND owner = %s AND id > %s
+    ORDER BY id LIMIT %s"""
+LIST_EXPIRED: Final[LiteralString] = f"""
+    SELECT {_ROW} FROM keyturn.rows
+    WHERE kind = 'key' AND state = 'active' AND expires_at <= %s AND id > %s
+    ORDER BY id LIMIT %s"""
+READ_LOG: Final[LiteralString] = """
+    SELECT position, entry, seal, hash, details FROM keyturn.entries WHERE position >= %s
+    ORDER BY position LIMIT %s"""
+READ_HEAD: Final[LiteralString] = "SELECT coalesce(max(position), 0) FROM keyturn.entries"
+READ_SEALED_HEAD: Final[LiteralString] = "SELECT position, hash, seal FROM keyturn.sealed_heads"
+READ_SNAPSHOT: Final[LiteralString] = "SELECT position, hash, body, seal FROM keyturn.snapshots"
+READ_USES: Final[LiteralString] = """
+    SELECT version, code, minute, sum(count)::bigint FROM keyturn.uses
+    WHERE key_id = %s AND minute BETWEEN %s AND %s
+    GROUP BY minute, version, code ORDER BY minute, version, code"""
+READ_LAST_USES: Final[LiteralString] = """
+    SELECT key_id, version, at, ip FROM keyturn.last_uses WHERE key_id = ANY(%s)
+    ORDER BY key_id, version"""
+
+COMMIT: Final[LiteralString] = "SELECT keyturn.commit(%s::jsonb)"
+SEAL_HEAD: Final[LiteralString] = "SELECT keyturn.seal_head(%s::jsonb)"
+SAVE_SNAPSHOT: Final[LiteralString] = "SELECT keyturn.save_snapshot(%s, %s, %s, %s)"
+RECORD_USES: Final[LiteralString] = "SELECT keyturn.record_uses(%s::jsonb)"
+
+# Each placeholder takes the filter's field of the same name. `lower` in C collation knows ASCII only, as the
+# port asks.
+_CONDITIONS: Final[dict[str, LiteralString]] = {
+    "before": "created < %(before)s",
+    "owner": "owner = %(owner)s",
+    "type": "type = %(type)s",
+    "scope": "scope = %(scope)s",
+    "state": "state = %(state)s",
+    "tag": "tags ? %(tag)s",
+    "prefix": "prefix = %(prefix)s",
+    "expires_before": "expires_at < %(expires_before)s",
+    "unused_since": """NOT EXISTS (SELECT FROM keyturn.last_uses AS u
+                       WHERE u.key_id = rows.id AND u.at >= %(unused_since)s)""",
+    "q": """EXISTS (SELECT FROM unnest(ARRAY[name, id, owner]) AS word
+            WHERE strpos(lower(word COLLATE "C"), lower(%(q)s COLLATE "C")) > 0)""",
+}
+
+
+def list_keys(matching: RowFilter, limit: int) -> tuple[LiteralString, dict[str, object]]:
+    """The statement that lists keys, newest first, made of the conditions that a filter has; its parameters."""
+    statement: LiteralString = f"SELECT {_ROW} FROM keyturn.rows WHERE kind = 'key' AND tenant = %(tenant)s"
+    parameters: dict[str, object] = {"tenant": matching.tenant, "limit": limit}
+    for field, condition in _CONDITIONS.items():
+        value = getattr(matching, field)
+        if value is not None:
+            statement += f" AND {condition}"
+            parameters[field] = value
+    return statement + " ORDER BY created DESC, id DESC LIMIT %(limit)s", parameters
