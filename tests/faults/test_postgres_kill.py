@@ -1,0 +1,90 @@
+"""Clients killed with SIGKILL in the middle of their commits: whole or not at all, and what was acknowledged stays."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import multiprocessing.connection
+import os
+import random
+import threading
+import time
+
+from keyturn.adapters.ledger.postgres import initialise, open_ledger
+from keyturn.ports.ledger import Commit
+from tests.contract.postgres_samples import LOG_ID, checked_entries, new_entry, put_row
+from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
+
+KILLS = 120
+THREADS = 4  # of each client, so that commits travel together
+LONGEST_LIFE = 0.02  # seconds after its first acknowledged commit
+
+
+def pair_of(text: str) -> Commit:
+    """Two entries and two rows, which must come together or not at all."""
+    names = (f"{text}/1", f"{text}/2")
+    rows = tuple(put_row(name, 1) for name in names)
+    return Commit((), rows, tuple(new_entry(name, entry=name.encode()) for name in names))
+
+
+def commit_until_killed(url: str, client: int, report: int) -> None:
+    """Commit for ever, and report each position that was acknowledged as one line."""
+    ledger = open_ledger(url)
+
+    def write(thread: int) -> None:
+        for number in itertools.count():
+            text = f"{client}.{thread}.{number}"
+            position = ledger.commit(pair_of(text))
+            os.write(report, f"{position} {text}\n".encode())
+
+    for thread in range(THREADS):
+        threading.Thread(target=write, args=(thread,)).start()
+
+
+def acknowledged_before_the_kill(url: str, client: int, random_life: random.Random) -> list[tuple[int, str]]:
+    """Start a client, kill it at a random moment, and return what it had been told."""
+    reader, writer = FORKSERVER.Pipe(duplex=False)
+    process = FORKSERVER.Process(target=run_client, args=(url, client, writer))
+    process.start()
+    writer.close()
+    lines = os.read(reader.fileno(), 1 << 20)  # blocks until the first acknowledgement
+    time.sleep(random_life.uniform(0, LONGEST_LIFE))
+    process.kill()
+    process.join()
+    while more := os.read(reader.fileno(), 1 << 20):
+        lines += more
+    reader.close()
+    words = (line.split() for line in lines.decode().splitlines())
+    return [(int(position), text) for position, text in words]
+
+
+def run_client(url: str, client: int, writer: multiprocessing.connection.Connection) -> None:
+    """What a client process does: kept apart so that the pipe's end stays open with it."""
+    commit_until_killed(url, client, writer.fileno())
+    threading.Event().wait()
+
+
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload([__name__, "keyturn.adapters.ledger.postgres"])
+
+
+def test_killed_clients_lose_nothing_that_was_acknowledged(postgres_database: PostgresDatabase) -> None:
+    initialise(postgres_database.owner_url, log_id=LOG_ID, grant_to=APP_ROLE)
+    lives = random.Random(20)
+    acknowledged = [
+        each
+        for client in range(KILLS)
+        for each in acknowledged_before_the_kill(postgres_database.app_url, client, lives)
+    ]
+    assert len(acknowledged) >= KILLS
+
+    ledger = open_ledger(postgres_database.app_url)
+    entries = [entry.decode() for entry in checked_entries(ledger)]
+    for position, text in acknowledged:
+        assert entries[position - 2 : position] == [f"{text}/1", f"{text}/2"]
+    assert len(entries) > 2 * len(acknowledged), "some commits should have been cut off from their answers"
+    for first, second in zip(entries[::2], entries[1::2], strict=True):
+        assert first.removesuffix("/1") == second.removesuffix("/2")
+    for start in range(0, len(entries), 1_000):
+        assert None not in ledger.read(entries[start : start + 1_000])
+    ledger.close()
