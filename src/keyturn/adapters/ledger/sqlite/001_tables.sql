@@ -35,7 +35,8 @@ CREATE TABLE rows (
     state         TEXT GENERATED ALWAYS AS (CASE WHEN kind = 'key' THEN json_extract(body, '$.state') END) VIRTUAL,
     prefix        TEXT GENERATED ALWAYS AS (CASE WHEN kind = 'key' THEN json_extract(body, '$.prefix') END) VIRTUAL,
     name          TEXT GENERATED ALWAYS AS (CASE WHEN kind = 'key' THEN json_extract(body, '$.name') END) VIRTUAL,
-    expires_at    INTEGER GENERATED ALWAYS AS (CASE WHEN kind = 'key' THEN json_extract(body, '$.expires_at') END) VIRTUAL
+    expires_at    INTEGER GENERATED ALWAYS AS (CASE WHEN kind = 'key' THEN json_extract(body, '$.expires_at') END) VIRTUAL,
+    CHECK (expires_at IS NULL OR typeof(expires_at) = 'integer') -- STRICT does not look into virtual columns
 ) STRICT;
 
 CREATE UNIQUE INDEX rows_credential ON rows (credential_id) WHERE credential_id IS NOT NULL;
