@@ -1,0 +1,36 @@
+"""What holds for every test: nothing of the developer's own machine reaches the program under test."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Final
+
+import pytest
+from hypothesis import settings
+
+# Fixtures of a real PostgreSQL, started when the first test asks for one.
+pytest_plugins = ("tests.contract.postgres_server",)
+
+_OWN_SETTINGS: Final = ("KEYTURN_", "KEY_STORE_", "SUPABASE_")
+_LIBPQ: Final = ("PGHOST", "PGPORT", "PGUSER", "PGPASS", "PGSERVICE", "PGDATABASE", "PGOPTIONS", "PGSSL")
+_COLOUR: Final = ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "CLICOLOR")
+_UNWANTED: Final = (*_OWN_SETTINGS, *_LIBPQ, *_COLOUR)
+
+# A busy machine is not a failure. "ci" is hypothesis' own profile: the same examples every time.
+settings.register_profile("here", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Clean the environment before test modules are imported; programs that tests start inherit it."""
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    for name in list(os.environ):
+        if name.startswith(_UNWANTED) or name.lower().endswith("_proxy"):
+            patch.delenv(name)
+    home = tempfile.TemporaryDirectory(prefix="keyturn-home-")
+    config.add_cleanup(home.cleanup)
+    patch.setenv("HOME", home.name)
+    patch.setenv("XDG_CONFIG_HOME", f"{home.name}/config")
+    patch.setenv("XDG_DATA_HOME", f"{home.name}/data")
