@@ -1,13 +1,13 @@
 """Issue, verify, rotate and audit API keys and signing keys.
 
-    from keyturn import KeyScope, KeyType, SecureKeyGenerator, SecureKeyStore
+from keyturn import KeyScope, KeyType, SecureKeyGenerator, SecureKeyStore
 
-    generator = SecureKeyGenerator()
-    store = SecureKeyStore(storage_backend="local", encryption_key=key)     # 32 bytes, kept away from the data
-    api_key = generator.generate_api_key(key_type=KeyType.API_TOKEN, key_scope=KeyScope.READ_WRITE)
-    store.store_key(api_key)
-    verification = store.authenticate(api_key.secret.reveal(), scope=KeyScope.READ)
-    if verification: ...
+generator = SecureKeyGenerator()
+store = SecureKeyStore(storage_backend="local", encryption_key=key)     # 32 bytes, kept away from the data
+api_key = generator.generate_api_key(key_type=KeyType.API_TOKEN, key_scope=KeyScope.READ_WRITE)
+store.store_key(api_key)
+verification = store.authenticate(api_key.secret.reveal(), scope=KeyScope.READ)
+if verification: ...
 """
 
 from typing import Final

@@ -169,7 +169,7 @@ class SecureKeyStore:
         outcome = self._verifier.decide(text, demand, ip)
         if type(outcome) is Miss:
             outcome = self._verifier.authenticate(text, demand, ip)
-        if self._clock.steady() >= self._recorder.due_at:
+        if self._verifier.asked_at >= self._recorder.due_at:
             self._recorder.tick()
         assert isinstance(outcome, Verification)
         return outcome
@@ -211,7 +211,7 @@ class SecureKeyStore:
             key, version, owner = self._node.reader.parts(key_id, self._principal)
         except NotFoundError:
             return KeyCheck(False, "there is no such key")
-        return status(key, version, owner, self._clock.micros())
+        return status(key, version, owner, self._clock.nanos())
 
     def revoke_key(
         self,

@@ -43,6 +43,9 @@ class KeyScope(Enum):
     def __init__(self, value: str) -> None:
         self.actions: frozenset[Action] = _ACTIONS[value]
 
+    # Members are single objects; Enum's own hash is a Python function, and demands are looked up by scope.
+    __hash__ = object.__hash__
+
     def covers(self, other: KeyScope) -> bool:
         """Whether a key of this scope meets a request for `other`: it holds every action of it."""
         return other.actions <= self.actions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, NamedTuple, Protocol, final
 
 if TYPE_CHECKING:
     from keyturn.domain.key import Key
@@ -29,6 +29,18 @@ class Code(Enum):
     INTEGRITY_FAILED = "integrity_failed"
 
 
+class Presented(Protocol):
+    """What was found behind a credential: a version of a key."""
+
+    @property
+    def key(self) -> Key:
+        """The key."""
+
+    @property
+    def version(self) -> int:
+        """The number of the version."""
+
+
 @final
 class Verification:
     """The answer to one verification; false unless it is valid.
@@ -42,17 +54,14 @@ class Verification:
     Attributes:
         code: one of the verification codes, as text.
         as_of: how far this node had read the log, as ``log_id:position``.
-        key: the whole key as it was decided on; None where no key was found or its secret was wrong.
-        version: which version of the key was presented; None like `key`.
     """
 
-    __slots__ = ("as_of", "key", "reason", "version")
+    __slots__ = ("_presented", "as_of", "reason")
 
-    def __init__(self, reason: Code, as_of: str, key: Key | None = None, version: int | None = None) -> None:
+    def __init__(self, reason: Code, as_of: str, presented: Presented | None = None) -> None:
         self.reason = reason
         self.as_of = as_of
-        self.key = key
-        self.version = version
+        self._presented = presented
 
     def __bool__(self) -> bool:
         return self.reason is Code.VALID
@@ -66,6 +75,16 @@ class Verification:
     def code(self) -> str:
         """The verification code."""
         return self.reason.value
+
+    @property
+    def key(self) -> Key | None:
+        """The whole key as it was decided on; None where no key was found or its secret was wrong."""
+        return None if self._presented is None else self._presented.key
+
+    @property
+    def version(self) -> int | None:
+        """Which version of the key was presented; None like `key`."""
+        return None if self._presented is None else self._presented.version
 
     @property
     def key_id(self) -> str | None:

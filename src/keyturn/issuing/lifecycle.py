@@ -8,6 +8,7 @@ from typing import Final
 from keyturn.domain import fields
 from keyturn.domain.bodies import key_from, key_put, owner_put, version_put
 from keyturn.domain.change import ChangeSet, Event, EventType, Put
+from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, Owner
 from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
@@ -136,7 +137,7 @@ class Lifecycle:
 
         Expired keys are refused from their expiry on, recorded or not.
         """
-        recorded, after, now = 0, "", self._clock.micros()
+        recorded, after, now = 0, "", to_micros(self._clock.now())
         while rows := self._ledger.list_expired(now, after, _FOLLOWING):
             after = rows[-1].id
             keys = [key_from(opened.body) for opened in self._records.open_all(rows)]

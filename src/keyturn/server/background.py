@@ -10,7 +10,9 @@ from typing import Final
 from keyturn.bootstrap import Node
 from keyturn.errors import IntegrityError, KeyturnError
 
-POLLS_A_BOUND: Final = 4  # reads of the log within max_staleness: one may fail, or be late, without a stale answer
+POLLS_A_BOUND: Final = (
+    4  # reads of the log within max_staleness: one may fail, or be late, without a stale answer
+)
 _RECORDER_SECONDS: Final = 0.25
 _JOIN_SECONDS: Final = 5.0
 

@@ -90,7 +90,9 @@ def _parsed(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise RefusedRequestError(400, "malformed_json", "the body is not JSON", "Send a JSON object.") from None
+        raise RefusedRequestError(
+            400, "malformed_json", "the body is not JSON", "Send a JSON object."
+        ) from None
 
 
 def _items(parsed: Any) -> list[Any]:

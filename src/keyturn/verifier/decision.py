@@ -20,29 +20,29 @@ class Demand:
         tenant: the namespace asked about; another tenant's credential is not found. None takes any, to learn whose it is.
         scope_bits: the actions that the key's scope must cover.
         query: the permissions that its grants must meet; None asks for none.
+        required: the names in the query, as a set.
     """
 
     tenant: str | None = DEFAULT_TENANT
     scope_bits: int = 0
     query: Query | None = None
+    required: frozenset[str] = frozenset()
 
     @classmethod
     def of(
         cls, *, tenant: str = DEFAULT_TENANT, scope: KeyScope | None = None, permissions: str | None = None
     ) -> Demand:
         """A demand from its parts; InvalidInputError where the permission query does not parse."""
-        return cls(
-            tenant,
-            0 if scope is None else scope_bits(scope),
-            None if permissions is None else parse_query(permissions),
-        )
+        query = None if permissions is None else parse_query(permissions)
+        bits = 0 if scope is None else scope_bits(scope)
+        return cls(tenant, bits, query, frozenset() if query is None else frozenset(query.names))
 
 
 NO_DEMAND: Final = Demand()
 
 
 def judge(entry: Entry, demand: Demand, ip: str | None, now: int) -> Code:
-    """Whether the credential is good for the demand at `now` (microseconds since the epoch), coming from `ip`.
+    """Whether the credential is good for the demand at `now` (nanoseconds since the epoch), coming from `ip`.
 
     The order is part of the contract: state, time, network, scope, permissions.
     """
@@ -57,6 +57,11 @@ def judge(entry: Entry, demand: Demand, ip: str | None, now: int) -> Code:
         return Code.IP_DENIED
     if demand.scope_bits & ~entry.scope_bits:
         return Code.INSUFFICIENT_SCOPE
-    if demand.query is not None and not demand.query.is_met_by(entry.grants):
+    # Most grants are the very names that are asked for; patterns are looked at only where they are not.
+    if (
+        not demand.required <= entry.granted
+        and demand.query is not None
+        and not demand.query.is_met_by(entry.grants)
+    ):
         return Code.INSUFFICIENT_PERMISSIONS
     return Code.VALID

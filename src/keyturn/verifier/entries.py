@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, final
 
 from keyturn.domain.instants import to_micros
@@ -12,7 +13,9 @@ from keyturn.domain.permissions import Grants
 from keyturn.domain.scope import Action, KeyScope
 from keyturn.domain.verdict import Code
 
-FOREVER: Final = 1 << 62  # microseconds: later than any expiry
+FOREVER: Final = 1 << 62  # nanoseconds since the epoch: a century from now
+_NANOS: Final = 1_000  # in a microsecond
+_SHARED_GRANTS: Final = 10_000  # different sets of grants kept once for all keys that have them
 
 _ACTION_BITS: Final = {action: 1 << index for index, action in enumerate(Action)}
 
@@ -34,7 +37,7 @@ def scope_bits(scope: KeyScope) -> int:
 
 @final
 class Standing:
-    """Whether what is kept of a key, or of an owner, is still what the log says: shared by all that depends on it."""
+    """Whether what is kept of an owner is still what the log says: shared by all of the owner's keys."""
 
     __slots__ = ("__weakref__", "is_current")
 
@@ -49,16 +52,20 @@ NO_OWNER: Final = Standing()
 class Entry:
     """One credential, ready to be decided on. `refusal` is what its state says, None for an active one.
 
-    `uses`, `used_at` and `used_from` are what has been counted since the last flush.
+    `granted` is what of the grants is no pattern. `is_key_current` falls when the log says something new of the key.
+
+    Times are nanoseconds since the epoch. `uses`, `used_at` and `used_from` are what has been counted since the last
+    flush.
     """
 
     __slots__ = (
         "credential_id",
         "digest",
         "expires_at",
+        "granted",
         "grants",
         "key",
-        "key_standing",
+        "is_key_current",
         "networks",
         "not_before",
         "owner_standing",
@@ -71,27 +78,22 @@ class Entry:
         "version",
     )
 
-    def __init__(
-        self,
-        version: Version,
-        key: Key,
-        owner: Owner | None,
-        key_standing: Standing,
-        owner_standing: Standing,
-    ) -> None:
+    def __init__(self, version: Version, key: Key, owner: Owner | None, owner_standing: Standing) -> None:
         self.credential_id = version.credential_id
         self.digest = version.digest
         self.key = key
         self.tenant = key.tenant
         self.version = version.number
         self.refusal = _refusal(version, key, owner)
-        self.not_before = 0 if key.not_before is None else to_micros(key.not_before)
-        ends = [to_micros(end) for end in (key.expires_at, version.expires_at) if end is not None]
+        self.not_before = 0 if key.not_before is None else to_micros(key.not_before) * _NANOS
+        ends = [to_micros(end) * _NANOS for end in (key.expires_at, version.expires_at) if end is not None]
         self.expires_at = min(ends, default=FOREVER)
         self.networks = NetworkSet(key.allowed_ips) if key.allowed_ips else None
         self.scope_bits = scope_bits(key.scope)
-        self.grants = Grants(key.permissions)
-        self.key_standing = key_standing
+        # Shared among keys that have the same: a decision then touches memory that is in the processor's cache.
+        self.grants = _grants(key.permissions)
+        self.granted = self.grants.exact
+        self.is_key_current = True
         self.owner_standing = owner_standing
         self.uses = 0
         self.used_at = 0
@@ -100,7 +102,12 @@ class Entry:
     @property
     def is_current(self) -> bool:
         """Whether the log has said nothing new of it since it was loaded."""
-        return self.key_standing.is_current and self.owner_standing.is_current
+        return self.is_key_current and self.owner_standing.is_current
+
+
+@lru_cache(maxsize=_SHARED_GRANTS)
+def _grants(permissions: tuple[str, ...]) -> Grants:
+    return Grants(permissions)
 
 
 def _refusal(version: Version, key: Key, owner: Owner | None) -> Code | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -16,11 +15,11 @@ from keyturn.domain.verdict import Code
 from keyturn.errors import KeyturnError
 from keyturn.records.incidents import Incident
 from keyturn.records.records import Records
-from keyturn.verifier.uses import CountKey, Tally
+from keyturn.ports.ledger import UseCount
+from keyturn.verifier.uses import together
 
 SUMMARY_SECONDS: Final = 60.0
 MAX_LISTED: Final = 200  # keys or sources listed in one entry; the rest is only counted
-MAX_SUBJECTS: Final = 200
 MAX_PENDING: Final = 20_000
 
 
@@ -29,20 +28,20 @@ class Journal:
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._pending: dict[tuple[str, str, int, str], Tally] = {}
+        self._pending: dict[tuple[str, str, int, str], UseCount] = {}
         self._omitted: dict[str, int] = defaultdict(int)
 
-    def gather(self, counts: Mapping[CountKey, Tally]) -> None:
+    def gather(self, counts: list[UseCount]) -> None:
         """Take in what was counted, whatever minute it fell in."""
-        for key, tally in counts.items():
-            name = (key.tenant, key.key_id, key.version, key.code)
+        for count in counts:
+            name = (count.tenant, count.key_id, count.version, count.code)
             known = self._pending.get(name)
             if known is not None:
-                self._pending[name] = known.plus(tally)
+                self._pending[name] = together(known, count)
             elif len(self._pending) < MAX_PENDING:
-                self._pending[name] = tally
+                self._pending[name] = count
             else:
-                self._omitted[key.tenant] += tally.times
+                self._omitted[count.tenant] += count.count
 
     def report_incidents(self, now: datetime) -> None:
         """Tell the log of rows that were found altered; StorageError where it can't be told now."""
@@ -60,13 +59,13 @@ class Journal:
         """Write the summaries of what was gathered; on StorageError it is kept for the next time."""
         if not self._pending:
             return
-        by_kind: dict[tuple[str, EventType], list[dict[str, object]]] = defaultdict(list)
-        for (tenant, key_id, version, code), tally in self._pending.items():
-            kind = EventType.KEY_USED if code == Code.VALID.value else EventType.VERIFY_FAILED
-            by_kind[tenant, kind].append(_line(key_id, version, code, tally))
+        by_kind: dict[tuple[str, EventType], list[UseCount]] = defaultdict(list)
+        for count in self._pending.values():
+            kind = EventType.KEY_USED if count.code == Code.VALID.value else EventType.VERIFY_FAILED
+            by_kind[count.tenant, kind].append(count)
         events = [
-            _summary(tenant, kind, lines, self._omitted.get(tenant, 0), now)
-            for (tenant, kind), lines in by_kind.items()
+            _summary(tenant, kind, counts, self._omitted.get(tenant, 0), now)
+            for (tenant, kind), counts in by_kind.items()
         ]
         for start in range(0, len(events), MAX_EVENTS):
             self._records.commit(ChangeSet(events=tuple(events[start : start + MAX_EVENTS])))
@@ -74,35 +73,32 @@ class Journal:
         self._omitted.clear()
 
 
-def _line(key_id: str, version: int, code: str, tally: Tally) -> dict[str, object]:
+def _line(count: UseCount) -> dict[str, object]:
     line: dict[str, object] = {
-        "code": code,
-        "count": tally.times,
-        "last_at": rfc3339(from_micros(tally.last_at)),
+        "code": count.code,
+        "count": count.count,
+        "last_at": rfc3339(from_micros(count.last_at)),
     }
-    if key_id:
-        line |= {"key_id": key_id, "version": version}
-    if tally.last_ip is not None:
-        line["last_ip"] = tally.last_ip
+    if count.key_id:
+        line |= {"key_id": count.key_id, "version": count.version}
+    if count.last_ip is not None:
+        line["last_ip"] = count.last_ip
     return line
 
 
-def _summary(
-    tenant: str, kind: EventType, lines: list[dict[str, object]], omitted: int, now: datetime
-) -> Event:
-    lines.sort(key=lambda line: int(str(line["count"])), reverse=True)
-    listed, rest = lines[:MAX_LISTED], lines[MAX_LISTED:]
-    subjects = dict.fromkeys(str(line["key_id"]) for line in listed if "key_id" in line)
+def _summary(tenant: str, kind: EventType, counts: list[UseCount], omitted: int, now: datetime) -> Event:
+    counts.sort(key=lambda count: count.count, reverse=True)
+    listed, rest = counts[:MAX_LISTED], counts[MAX_LISTED:]
     return Event(
         type=kind,
         time=now,
         tenant=tenant,
         actor=SYSTEM_ACTOR,
-        subjects=tuple(list(subjects)[:MAX_SUBJECTS]),
+        subjects=tuple(dict.fromkeys(count.key_id for count in listed if count.key_id)),
         details={
-            "total": sum(int(str(line["count"])) for line in lines),
-            "listed": listed,
-            "not_listed": len(rest) + omitted,
+            "total": sum(count.count for count in counts) + omitted,
+            "listed": [_line(count) for count in listed],
+            "not_listed": len(rest) + bool(omitted),
         },
     )
 

@@ -14,9 +14,12 @@ from keyturn.errors import KeyturnError
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
 from keyturn.verifier.journal import SUMMARY_SECONDS, Journal
-from keyturn.verifier.uses import FLUSH_SECONDS, Uses
+from keyturn.verifier.uses import Uses
 
-_RETRY_SECONDS: Final = 2.0
+FLUSH_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 2.0
+# Where very many keys are used at once, writing their counts takes at most a tenth of the time.
+SHARE: Final = 9
 _log = logging.getLogger("keyturn.recorder")
 
 
@@ -42,25 +45,32 @@ class Recorder:
             self._working.release()
 
     def flush(self) -> None:
-        """Write what is counted so far, so that a reader sees it."""
+        """Write all that is counted so far, so that a reader sees it."""
         with self._working:
-            self._write(is_last=False)
+            while self._write(is_last=False):
+                pass
 
     def close(self) -> None:
         """Write everything that is left."""
         with self._working:
+            while self._write(is_last=False):
+                pass
             self._write(is_last=True)
 
-    def _write(self, *, is_last: bool) -> None:
-        now = self._clock.steady()
-        self.due_at = now + FLUSH_SECONDS
+    def _write(self, *, is_last: bool) -> bool:
+        """Write a batch of what is due; whether more waits, and the ledger takes it."""
+        began, more = self._clock.steady(), False
         try:
-            self._journal.gather(self._uses.flush())
+            more = self._uses.flush(self._journal.gather)
             self._journal.report_incidents(self._clock.now())
-            if is_last or now >= self._summary_at:
-                self._summary_at = now + SUMMARY_SECONDS
+            if is_last or began >= self._summary_at:
+                self._summary_at = began + SUMMARY_SECONDS
                 self._journal.summarise(self._clock.now())
             self._records.log.seal_head()
+            wait = 0.0 if more else FLUSH_SECONDS
         except KeyturnError as error:
-            self.due_at = now + _RETRY_SECONDS
             _log.warning("uses and findings could not be written yet: %s", error)
+            wait = RETRY_SECONDS
+        ended = self._clock.steady()
+        self.due_at = ended + max(wait, SHARE * (ended - began))
+        return more

@@ -19,8 +19,8 @@ _MESSAGES: Final = {
 
 
 def status(key: Key, version: Version, owner: Owner | None, now: int) -> KeyCheck:
-    """Whether the key would be accepted at `now` (microseconds since the epoch), with a sentence for people."""
-    entry = Entry(version, key, owner, NO_OWNER, NO_OWNER)
+    """Whether the key would be accepted at `now` (nanoseconds since the epoch), with a sentence for people."""
+    entry = Entry(version, key, owner, NO_OWNER)
     entry.networks = None
     code = judge(entry, NO_DEMAND, None, now)
     return KeyCheck(code is Code.VALID, _MESSAGES[code])

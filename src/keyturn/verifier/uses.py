@@ -1,14 +1,16 @@
 """Counting uses: in memory at each verification, to the ledger in batches, never a write a request.
 
-Counts go to the ledger's usage tables. The log gets a bounded summary of what happened, at most one entry of each
-kind a minute. What could not be written is kept for the next time while it fits, then counted in `dropped`.
+A valid use is counted in the credential's own entry, so an outage of the ledger costs no memory and loses no use.
+Refusals are counted by kind; what no longer fits is counted in `dropped`.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from typing import Final, NamedTuple
 
 from keyturn.domain.verdict import Code
@@ -16,16 +18,18 @@ from keyturn.errors import KeyturnError
 from keyturn.ports.ledger import Ledger, UseCount
 from keyturn.verifier.entries import Entry
 
-FLUSH_SECONDS: Final = 1.0
-MAX_WAITING: Final = 100_000  # counts kept while the ledger does not answer
-MAX_A_WRITE: Final = 10_000
-_MICROS_A_MINUTE: Final = 60_000_000
+MAX_REFUSALS: Final = 100_000  # kinds of refusals kept while the ledger does not answer
+BATCH: Final = 1_000  # counts a write: some ten milliseconds, which in library use a caller waits for
+_NANOS_A_MICRO: Final = 1_000
+_NANOS_A_MINUTE: Final = 60_000_000_000
 
 _log = logging.getLogger("keyturn.uses")
 
+Written = Callable[[list[UseCount]], None]
 
-class CountKey(NamedTuple):
-    """What is counted apart: no key can be held to an unknown credential, so its key_id is empty."""
+
+class _Kind(NamedTuple):
+    """What is counted apart. No key can be held to an unknown credential, so its key_id is empty."""
 
     tenant: str
     key_id: str
@@ -34,29 +38,14 @@ class CountKey(NamedTuple):
     minute: int
 
 
-class Tally(NamedTuple):
-    """How often, when last (microseconds since the epoch), and from where."""
-
-    times: int
-    last_at: int
-    last_ip: str | None
-
-    def plus(self, other: Tally) -> Tally:
-        """Both together."""
-        latest = self if self.last_at > other.last_at else other
-        return Tally(
-            self.times + other.times, latest.last_at, latest.last_ip or self.last_ip or other.last_ip
-        )
-
-
 class Uses:
-    """Counts of this process that the ledger does not have yet."""
+    """Counts of this process that the ledger does not have yet. Times are nanoseconds since the epoch."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()
         self._used: list[Entry] = []
-        self._waiting: dict[CountKey, Tally] = {}
+        self._refusals: dict[_Kind, UseCount] = {}
         self.dropped = 0
 
     def count(self, entry: Entry, now: int, ip: str | None) -> None:
@@ -72,54 +61,79 @@ class Uses:
     def count_refusal(self, tenant: str, entry: Entry | None, code: Code, now: int, ip: str | None) -> None:
         """One refusal, of a known credential or of an unknown one."""
         key_id, version = ("", 0) if entry is None else (entry.key.key_id, entry.version)
+        kind = _Kind(tenant, key_id, version, code.value, now // _NANOS_A_MINUTE)
         with self._lock:
-            self._add(
-                CountKey(tenant, key_id, version, code.value, now // _MICROS_A_MINUTE), Tally(1, now, ip)
-            )
+            self._add(kind, _counted(kind, 1, now, ip))
 
-    def drain(self) -> Mapping[CountKey, Tally]:
-        """Everything counted so far; the caller gives back what it could not write."""
+    def flush(self, written: Written) -> bool:
+        """Write a batch of what is counted to the ledger and pass it on; whether there is more to write.
+
+        StorageError where the ledger does not answer; what it did not take is kept.
+        """
         with self._lock:
-            for entry in self._used:
-                minute = entry.used_at // _MICROS_A_MINUTE
-                key = CountKey(entry.tenant, entry.key.key_id, entry.version, Code.VALID.value, minute)
-                self._add(key, Tally(entry.uses, entry.used_at, entry.used_from))
-                entry.uses, entry.used_from = 0, None
-            self._used = []
-            waiting, self._waiting = self._waiting, {}
-            return waiting
-
-    def flush(self) -> Mapping[CountKey, Tally]:
-        """Write what is counted to the ledger, and return it; what cannot be written waits. StorageError then."""
-        counts = self.drain()
-        written = 0
-        items = list(counts.items())
+            kinds = list(islice(self._refusals, BATCH))
+            refusals = [self._refusals.pop(kind) for kind in kinds]
+            room = BATCH - len(kinds)
+            used, self._used = self._used[:room], self._used[room:]
+            uses = [_use(entry) for entry in used]
+        counts = refusals + uses
         try:
-            for start in range(0, len(items), MAX_A_WRITE):
-                batch = items[start : start + MAX_A_WRITE]
-                self._ledger.record_uses([_use_count(key, tally) for key, tally in batch])
-                written += len(batch)
+            if counts:
+                self._ledger.record_uses(counts)
         except KeyturnError:
-            self._give_back(items[written:])
+            self._keep(kinds, refusals, used)
             raise
-        return counts
+        self._settle(used, uses)
+        written(counts)
+        return bool(self._used or self._refusals)
 
-    def _give_back(self, items: list[tuple[CountKey, Tally]]) -> None:
+    def _settle(self, entries: list[Entry], counts: list[UseCount]) -> None:
+        """Take what was written off the entries; those used again meanwhile stay for the next flush."""
         with self._lock:
-            for key, tally in items:
-                self._add(key, tally)
+            for entry, count in zip(entries, counts, strict=True):
+                entry.uses -= count.count
+                if entry.uses:
+                    self._used.append(entry)
 
-    def _add(self, key: CountKey, tally: Tally) -> None:
-        known = self._waiting.get(key)
+    def _keep(self, kinds: list[_Kind], refusals: list[UseCount], used: list[Entry]) -> None:
+        with self._lock:
+            self._used = used + self._used
+            for kind, count in zip(kinds, refusals, strict=True):
+                self._add(kind, count)
+
+    def _add(self, kind: _Kind, count: UseCount) -> None:
+        known = self._refusals.get(kind)
         if known is not None:
-            self._waiting[key] = known.plus(tally)
-        elif len(self._waiting) < MAX_WAITING:
-            self._waiting[key] = tally
+            self._refusals[kind] = together(known, count)
+        elif len(self._refusals) < MAX_REFUSALS:
+            self._refusals[kind] = count
         else:
             if not self.dropped:
-                _log.error("counts of uses no longer fit in memory: is the ledger reachable?")
-            self.dropped += tally.times
+                _log.error("counts of refusals no longer fit in memory: is the ledger reachable?")
+            self.dropped += count.count
 
 
-def _use_count(key: CountKey, tally: Tally) -> UseCount:
-    return UseCount(**key._asdict(), count=tally.times, last_at=tally.last_at, last_ip=tally.last_ip)
+def together(first: UseCount, second: UseCount) -> UseCount:
+    """Two counts of one kind as one, with the later time and the latest address that is known."""
+    earlier, later = (first, second) if first.last_at <= second.last_at else (second, first)
+    return replace(
+        later, count=first.count + second.count, last_ip=later.last_ip if later.last_ip else earlier.last_ip
+    )
+
+
+def _counted(kind: _Kind, count: int, at: int, ip: str | None) -> UseCount:
+    return UseCount(**kind._asdict(), count=count, last_at=at // _NANOS_A_MICRO, last_ip=ip)
+
+
+def _use(entry: Entry) -> UseCount:
+    key = entry.key
+    return UseCount(
+        tenant=entry.tenant,
+        key_id=key.key_id,
+        version=entry.version,
+        code=Code.VALID.value,
+        minute=entry.used_at // _NANOS_A_MINUTE,
+        count=entry.uses,
+        last_at=entry.used_at // _NANOS_A_MICRO,
+        last_ip=entry.used_from,
+    )

@@ -6,8 +6,8 @@ of the log (`STALE`) or a look-up (`COLD`). `authenticate` does both in the call
 
 from __future__ import annotations
 
-import hashlib
 from enum import Enum
+from hashlib import sha256
 from typing import Final
 
 from keyturn.crypto.digests import token_digest
@@ -43,6 +43,7 @@ class Verifier:
 
     Attributes:
         max_staleness: seconds since the start of the last completed read of the log within which it decides.
+        asked_at: steady time of the latest decision.
     """
 
     def __init__(
@@ -57,34 +58,38 @@ class Verifier:
         self._records = records
         self._log = records.log
         self._uses = uses
-        self._clock = clock
+        self._steady = clock.steady
+        self._nanos = clock.nanos
         self._cache = cache
         self._throttle = Throttle()
         self.max_staleness = max_staleness
+        self.asked_at = clock.steady()
         self._log.listen(cache.drop)
 
     @property
     def is_fresh(self) -> bool:
         """Whether this process has read the log recently enough to decide."""
-        return self._clock.steady() - self._log.read_at <= self.max_staleness
+        return self._steady() - self._log.read_at <= self.max_staleness
 
     def decide(self, token: str, demand: Demand, ip: str | None = None) -> Verification | Miss:
         """The answer, from memory alone, or what is missing for it."""
-        if self._clock.steady() - self._log.read_at > self.max_staleness:
+        self.asked_at = steady = self._steady()
+        log = self._log
+        if steady - log.read_at > self.max_staleness:
             return Miss.STALE
         # Taken first: what is decided below is at least as new.
-        as_of = self._log.as_of
+        as_of = log.as_of
         try:
-            digest = hashlib.sha256(token.encode()).digest()
+            digest = sha256(token.encode()).digest()
         except UnicodeEncodeError:
             return self.refuse(Code.MALFORMED, demand, ip, as_of)
-        entry = self._cache.by_digest(digest)
-        if entry is None:
+        entry = self._cache.young.get(digest) or self._cache.from_old(digest)
+        if entry is None or not (entry.is_key_current and entry.owner_standing.is_current):
             return Miss.COLD
         return self._answer(entry, demand, ip, as_of)
 
     def _answer(self, entry: Entry, demand: Demand, ip: str | None, as_of: str) -> Verification:
-        now = self._clock.micros()
+        now = self._nanos()
         if entry.tenant != demand.tenant and demand.tenant is not None:
             # Another tenant's credential must look like one that does not exist.
             self._uses.count_refusal(demand.tenant, None, Code.NOT_FOUND, now, ip)
@@ -94,7 +99,7 @@ class Verifier:
             self._uses.count(entry, now, ip)
         else:
             self._uses.count_refusal(entry.tenant, entry, code, now, ip)
-        return Verification(code, as_of, entry.key, entry.version)
+        return Verification(code, as_of, entry)
 
     def screen(self, token: str, demand: Demand, ip: str | None = None) -> ParsedToken | Verification:
         """After a COLD miss: what to look up, or the refusal that needs no look-up."""
@@ -105,15 +110,15 @@ class Verifier:
         if self._cache.by_id(parsed.credential_id) is not None:
             # The id is known and current, and its token has another digest: the secret is wrong.
             return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
-        if self._throttle.wait(ip, self._clock.steady()) > 0:
+        if self._throttle.wait(ip, self._steady()) > 0:
             return self.refuse(Code.THROTTLED, demand, ip, as_of)
         return parsed
 
     def refuse(self, code: Code, demand: Demand, ip: str | None, as_of: str | None = None) -> Verification:
         """A refusal of a credential that no key can be held to."""
         if code in (Code.MALFORMED, Code.NOT_FOUND):
-            self._throttle.failed(ip, self._clock.steady())
-        self._uses.count_refusal(demand.tenant or SYSTEM_TENANT, None, code, self._clock.micros(), ip)
+            self._throttle.failed(ip, self._steady())
+        self._uses.count_refusal(demand.tenant or SYSTEM_TENANT, None, code, self._nanos(), ip)
         return Verification(code, self._log.as_of if as_of is None else as_of)
 
     def authenticate(self, token: str, demand: Demand, ip: str | None = None) -> Verification:
@@ -157,7 +162,9 @@ class Verifier:
                 return outcome
         return self.refuse(Code.STALE, demand, ip)
 
-    def decide_loaded(self, token: str, entry: Entry | None, demand: Demand, ip: str | None) -> Verification | Miss:
+    def decide_loaded(
+        self, token: str, entry: Entry | None, demand: Demand, ip: str | None
+    ) -> Verification | Miss:
         """Decide on what `load` returned; a Miss if the log has moved on since."""
         if not self.is_fresh:
             return Miss.STALE
@@ -214,6 +221,6 @@ class Verifier:
         version = version_from(opened[0].body, opened[0].row.material)
         key = key_from(opened[1].body)
         owner = owner_from(opened[2].body) if len(opened) > 2 else None
-        entry = Entry(version, key, owner, *self._cache.standings(key))
+        entry = Entry(version, key, owner, self._cache.owner_standing(key.owner_row))
         self._cache.put(entry)
         return entry
