@@ -46,9 +46,14 @@ def entry_of(*rows: str, entry: bytes | None = None, details: str | None = None)
     return NewEntry(os.urandom(24) if entry is None else entry, SEAL, details, rows)
 
 
-def change_of(*rows: NewRow, requires: tuple[Require, ...] = (), sealed: SealedHead | None = None) -> Commit:
+def change_of(
+    *rows: NewRow,
+    requires: tuple[Require, ...] = (),
+    entry: bytes | None = None,
+    sealed: SealedHead | None = None,
+) -> Commit:
     """One entry that names all of these rows."""
-    return Commit(requires, rows, (entry_of(*(row.id for row in rows)),), sealed)
+    return Commit(requires, rows, (entry_of(*(row.id for row in rows), entry=entry),), sealed)
 
 
 def entries_only(count: int) -> Commit:

@@ -15,7 +15,7 @@ from keyturn.errors import SchemaError
 
 __all__ = ["ReadConnection", "connect_for_reading", "connect_for_writing"]
 
-_BUSY_MILLISECONDS: Final = 100  # longer waits are the caller's, in `waiting`
+_WRITER_BUSY: Final = 0.1  # seconds; longer waits are the caller's, in `waiting`
 _OPCODES_PER_CHECK: Final = 100_000  # of the deadline: some milliseconds of a read
 _CACHE_KIB: Final = 16_384
 _INNOCUOUS: Final = 0x200000  # SQLITE_INNOCUOUS
@@ -31,9 +31,12 @@ class ReadConnection(sqlite3.Connection):
         return monotonic() > self.deadline
 
 
-def connect_for_reading(path: Path) -> ReadConnection:
-    """A connection that cannot write; any one thread may use it at a time."""
-    connection = _connect(path, ReadConnection)
+def connect_for_reading(path: Path, busy: float) -> ReadConnection:
+    """A connection that cannot write; any one thread may use it at a time.
+
+    A read waits `busy` seconds for another process that opens, recovers or closes the store.
+    """
+    connection = _connect(path, ReadConnection, busy)
     assert isinstance(connection, ReadConnection)  # what the factory made
     connection.execute("PRAGMA query_only = ON")
     connection.set_progress_handler(connection.is_late, _OPCODES_PER_CHECK)
@@ -42,20 +45,20 @@ def connect_for_reading(path: Path) -> ReadConnection:
 
 def connect_for_writing(path: Path) -> sqlite3.Connection:
     """A connection whose commits are on the disk when they return, and which leaves no deleted contents behind."""
-    connection = _connect(path, sqlite3.Connection)
+    connection = _connect(path, sqlite3.Connection, _WRITER_BUSY)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 
 
-def _connect(path: Path, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+def _connect(path: Path, factory: type[sqlite3.Connection], busy: float) -> sqlite3.Connection:
     if not path.exists():
         raise SchemaError(f"there is no store at {path}: run 'keyturn init'")
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw",  # never creates: only `initialise` does, with the right permissions
         uri=True,
-        timeout=_BUSY_MILLISECONDS / 1_000,
+        timeout=busy,
         isolation_level=None,
         check_same_thread=False,
         factory=factory,

@@ -14,6 +14,7 @@ from keyturn.adapters.ledger.sqlite.failures import storage_errors
 
 __all__ = ["News"]
 
+_BUSY: Final = 5.0  # seconds
 _PAUSE: Final = 0.02  # seconds between looks, each of a few microseconds
 
 
@@ -73,7 +74,7 @@ class News:
             if self._is_closed:
                 return 0, 0
             if self._connection is None:
-                self._connection = connect_for_reading(self._path)
+                self._connection = connect_for_reading(self._path, _BUSY)
                 self._known = threading.local()  # another connection counts from elsewhere
             found: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
             return id(self._connection), found

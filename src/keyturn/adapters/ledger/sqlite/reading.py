@@ -41,7 +41,7 @@ class Readers:
         try:
             with storage_errors():
                 if connection is None:
-                    connection = connect_for_reading(self._path)
+                    connection = connect_for_reading(self._path, self._settings.read)
                 connection.deadline = deadline
                 records = connection.execute(statement, parameters).fetchall()
         except BaseException:
