@@ -19,6 +19,8 @@ MAX_STALENESS_RANGE: Final = (
     60.0,
 )  # below it every request would read the log; above it nothing is bounded
 
+MAX_PORT: Final = 65_535
+
 _KNOWN: Final = frozenset(
     "KEYTURN_" + name for name in ("STORE", "KMS", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS")
 )
@@ -97,7 +99,7 @@ def _environment(text: str) -> Environment:
 
 
 def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= 65_535:
+    if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= MAX_PORT:
         raise ConfigurationError(
             f"KEYTURN_PORT is {text!r}", fix="Use a number from 0 (any free port) to 65535."
         )

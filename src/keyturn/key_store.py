@@ -121,7 +121,8 @@ class SecureKeyStore:
         wrapper = _wrapper(encryption_key)
         if url.startswith("sqlite:"):
             initialise(url, wrapper, with_first_key=False)
-        store._begin(open_node(url, wrapper, max_staleness=max_staleness), tenant)
+        node = open_node(url, wrapper, max_staleness=max_staleness)
+        store._begin(node, tenant)  # noqa: SLF001 - a named constructor of this class
         return store
 
     def _begin(self, node: Node, tenant: str) -> None:
@@ -300,7 +301,7 @@ class SecureKeyStore:
     def get_audit_log(
         self, *, key_id: str | None = None, after: int = 0, limit: int = 100
     ) -> list[KeyUsageEvent]:
-        """What happened, oldest first: up to `limit` (1 to 1,000) events after a position, of one key if it is named."""
+        """What happened, oldest first: up to `limit` (1 to 1,000) events after a position, of one key if named."""
         return self._node.trail.events(self._principal.tenant, key_id=key_id, after=after, limit=limit)
 
 

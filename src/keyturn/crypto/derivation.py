@@ -1,7 +1,7 @@
 """Deriving keys: HKDF from key material, PBKDF2 from what a person remembers.
 
-    derived = derive_by_pbkdf2(Secret("correct horse ..."))       # a fresh salt, kept in the result
-    again = derive_by_pbkdf2(Secret("correct horse ..."), salt=derived.salt, iterations=derived.iterations)
+derived = derive_by_pbkdf2(Secret("correct horse ..."))       # a fresh salt, kept in the result
+again = derive_by_pbkdf2(Secret("correct horse ..."), salt=derived.salt, iterations=derived.iterations)
 """
 
 from __future__ import annotations
@@ -85,12 +85,15 @@ def _checked_salt(salt: bytes | None) -> bytes:
     if salt is None:
         return random_bytes(SALT_BYTES)
     if len(salt) < SALT_BYTES:
-        raise InvalidInputError("a salt has at least 16 bytes", field="salt", fix="Leave it out for a fresh one.")
+        raise InvalidInputError(
+            "a salt has at least 16 bytes", field="salt", fix="Leave it out for a fresh one."
+        )
     return salt
 
 
 def _check_length(length: int) -> None:
     if not MIN_DERIVED_BYTES <= length <= MAX_DERIVED_BYTES:
         raise InvalidInputError(
-            f"a derived key has {MIN_DERIVED_BYTES} to {MAX_DERIVED_BYTES} bytes, not {length}", field="length"
+            f"a derived key has {MIN_DERIVED_BYTES} to {MAX_DERIVED_BYTES} bytes, not {length}",
+            field="length",
         )

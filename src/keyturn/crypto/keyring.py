@@ -1,8 +1,8 @@
 """The keyring: data-encryption keys by version, each good for several purposes through derivation.
 
-The data keys are random and live wrapped, in the ledger's `keyring` row; the KEK that wraps them lives elsewhere. No
-DEK is used as it is: each purpose has a key of its own, derived with the log's id as salt, so that what one installation
-sealed means nothing to another. `docs/formats/sealed.md` specifies all of it.
+The data keys are random and live wrapped, in the ledger's `keyring` row; the KEK that wraps them lives elsewhere.
+No DEK is used as it is: each purpose has a key of its own, derived with the log's id as salt, so that what one
+installation sealed means nothing to another. `docs/formats/sealed.md` specifies all of it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.base62 import encode
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import Put
-from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.domain.framing import framed
+from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.errors import IntegrityError
 from keyturn.ports.key_wrapper import KeyWrapper
 
@@ -78,7 +78,7 @@ class Keyring:
         return hkdf(self._deks[version], salt=salt, info=info, length=length)
 
     def pseudonym(self, kind: str, *parts: str) -> str:
-        """22 base62 characters that stand for `parts` in the log, the same for good, and tell nothing without the key."""
+        """22 base62 characters that stand for `parts`, the same for good, and tell nothing without the key."""
         mac = hmac.digest(self._lookup_key, framed(kind, *parts), "sha256")
         return encode(int.from_bytes(mac[:16], "big"), 22)
 

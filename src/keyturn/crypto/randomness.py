@@ -7,7 +7,8 @@ from typing import Final
 
 from keyturn.domain.base62 import ALPHABET
 
-# 248 is the largest multiple of 62 in a byte: the eight values above it are dropped, so each character is equally likely.
+# 248 is the largest multiple of 62 in a byte: with the eight values from it on dropped, each character is equally
+# likely.
 _CHARACTERS: Final = bytes(ord(ALPHABET[byte % 62]) for byte in range(256))
 _DROPPED: Final = bytes(range(248, 256))
 

@@ -68,9 +68,7 @@ def key_put(key: Key) -> Put:
         "not_before": _micros(key.not_before),
         "expires_at": _micros(key.expires_at),
     }
-    return Put(
-        id=key.row_id, kind=KEY, tenant=key.tenant, revision=key.revision, body=_without_absent(body)
-    )
+    return Put(id=key.row_id, kind=KEY, tenant=key.tenant, revision=key.revision, body=_without_absent(body))
 
 
 def version_put(version: Version) -> Put:

@@ -20,7 +20,9 @@ from typing import Final, NoReturn
 from keyturn.errors import InvalidInputError
 
 MAX_INTEGER: Final = 2**53 - 1  # RFC 8785, section 3.2.2.3, by way of RFC 7493, section 2.2
-MAX_DEPTH: Final = 16  # objects and arrays inside one another; rows and entries need 4, metadata has a bound of its own
+MAX_DEPTH: Final = (
+    16  # objects and arrays inside one another; rows and entries need 4, metadata has a bound of its own
+)
 _FIRST_ASTRAL: Final = "\U00010000"
 
 # For these settings json's C encoder writes strings as RFC 8785, section 3.2.2.2, has them. It knows no order but that
@@ -28,7 +30,9 @@ _FIRST_ASTRAL: Final = "\U00010000"
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 )
-_UNSORTED: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
+_UNSORTED: Final = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
+)
 
 
 def encode(value: object) -> str:

@@ -48,7 +48,9 @@ def check_tenant(tenant: str) -> str:
             field="tenant",
         )
     if tenant == SYSTEM_TENANT:
-        raise InvalidInputError(f"the tenant '{SYSTEM_TENANT}' is reserved", field="tenant", fix="Choose another name.")
+        raise InvalidInputError(
+            f"the tenant '{SYSTEM_TENANT}' is reserved", field="tenant", fix="Choose another name."
+        )
     return tenant
 
 
@@ -151,7 +153,9 @@ def _check_text(text: str, field: str, longest: int) -> str:
             f"{field}: control characters, line breaks and invisible characters are refused", field=field
         )
     if text != text.strip():
-        raise InvalidInputError(f"{field}: a space at the beginning or the end", field=field, fix="Leave it out.")
+        raise InvalidInputError(
+            f"{field}: a space at the beginning or the end", field=field, fix="Leave it out."
+        )
     return text
 
 

@@ -143,4 +143,6 @@ def parse_reason(text: str) -> RevocationReason:
         return RevocationReason(text)
     except ValueError:
         names = ", ".join(reason.value for reason in RevocationReason)
-        raise InvalidInputError("no such revocation reason", field="reason", fix=f"Use one of: {names}.") from None
+        raise InvalidInputError(
+            "no such revocation reason", field="reason", fix=f"Use one of: {names}."
+        ) from None

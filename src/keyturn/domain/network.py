@@ -53,7 +53,9 @@ class NetworkSet:
 
     def contains(self, ip: str) -> bool:
         """Whether the address lies in one of the networks; False for what is no address, or one with a zone id."""
-        address = _address(ip) if len(ip) <= MAX_ADDRESS_CHARACTERS else None  # longer ones would fill the cache
+        address = (
+            _address(ip) if len(ip) <= MAX_ADDRESS_CHARACTERS else None
+        )  # longer ones would fill the cache
         if address is None:
             return False
         version, number = address
@@ -105,7 +107,9 @@ def _network(text: str) -> _Network:
         network = ip_network(text, strict=False)
         given = int(ip_address(address))
     except ValueError:
-        raise InvalidInputError(f"not an address or a network: {text!a}", field="allowed_ips", fix=_FIX) from None
+        raise InvalidInputError(
+            f"not an address or a network: {text!a}", field="allowed_ips", fix=_FIX
+        ) from None
     if int(network.network_address) != given:
         right = _text(_unmapped_network(network))
         raise InvalidInputError(

@@ -46,7 +46,9 @@ class Grants:
         wild = [_split(text) for text in self.texts if WILDCARD in text]
         self.exact: Final = frozenset(text for text in self.texts if WILDCARD not in text)
         # With its only wildcard at the end, a grant covers just what begins like it: str.startswith does them all.
-        self._prefixes: Final = tuple(".".join(p)[:-1] for p in wild if p[-1] == WILDCARD and WILDCARD not in p[:-1])
+        self._prefixes: Final = tuple(
+            ".".join(p)[:-1] for p in wild if p[-1] == WILDCARD and WILDCARD not in p[:-1]
+        )
         self._wild: Final = tuple(p for p in wild if WILDCARD in p[:-1])
 
     def cover(self, name: str) -> bool:
@@ -101,7 +103,9 @@ class Query:
 def check_name(name: str) -> str:
     """`name`, when it is a permission's name; InvalidInputError otherwise, also for a wildcard."""
     if isinstance(name, str) and WILDCARD in name:
-        raise InvalidInputError("'*' has a meaning in grants only", field="permissions", fix="Name the permission.")
+        raise InvalidInputError(
+            "'*' has a meaning in grants only", field="permissions", fix="Name the permission."
+        )
     return _checked(name, _NAME)
 
 
@@ -124,7 +128,8 @@ def grants_within(held: Sequence[str], asked: Sequence[str]) -> bool:
     patterns = [_split(check_grant(grant)) for grant in held]
     exact = set(held)
     return all(
-        check_grant(grant) in exact or any(_subsumes(pattern, _split(grant)) for pattern in patterns) for grant in asked
+        check_grant(grant) in exact or any(_subsumes(pattern, _split(grant)) for pattern in patterns)
+        for grant in asked
     )
 
 
@@ -177,7 +182,9 @@ def parse_query(text: str) -> Query:
             fix="Leave it out to require nothing.",
         )
     if len(words) > 2 * MAX_QUERY_NAMES:
-        raise InvalidInputError(f"a permission query has at most {MAX_QUERY_NAMES} names", field="permissions")
+        raise InvalidInputError(
+            f"a permission query has at most {MAX_QUERY_NAMES} names", field="permissions"
+        )
     for place, word in enumerate(words):
         _check_word(word, is_name=place % 2 == 0)
     if len(words) % 2 == 0:

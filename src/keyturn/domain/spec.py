@@ -9,11 +9,11 @@ from typing import Final
 
 from keyturn.domain import fields
 from keyturn.domain.key import KeyLength, KeyType
-from keyturn.domain.secret import Secret
 from keyturn.domain.scope import KeyScope
+from keyturn.domain.secret import Secret
+from keyturn.domain.token import DEFAULT_PREFIX
 from keyturn.errors import InvalidInputError
 
-DEFAULT_PREFIX: Final = "kt"
 MAX_LIFETIME: Final = timedelta(days=36_525)  # a century: longer is a mistyped unit
 
 _LENGTHS: Final = {
@@ -60,10 +60,14 @@ class KeySpec:
         if self.type.is_token:
             object.__setattr__(self, "prefix", fields.check_prefix(self.prefix or DEFAULT_PREFIX))
         elif self.prefix is not None:
-            raise InvalidInputError(f"a {self.type.value} key has no prefix", field="prefix", fix="Leave it out.")
+            raise InvalidInputError(
+                f"a {self.type.value} key has no prefix", field="prefix", fix="Leave it out."
+            )
         if not self.type.is_token and self.recoverable:
             raise InvalidInputError(
-                "recoverable is for tokens", field="recoverable", fix=f"Leave it out: {self.type.value} material always comes back."
+                "recoverable is for tokens",
+                field="recoverable",
+                fix=f"Leave it out: {self.type.value} material always comes back.",
             )
         check_window(self.not_before, self.expires_at)
 
@@ -83,7 +87,7 @@ def checked_policy(
         "owner": None if owner is None else fields.check_owner(owner),
         "permissions": fields.check_permissions(permissions),
         "allowed_ips": fields.check_networks(allowed_ips),
-        "metadata": fields.check_metadata(metadata or {}),
+        "metadata": fields.check_metadata(dict(metadata or {})),
         "tags": fields.check_tags(tags),
     }
 
@@ -92,7 +96,9 @@ def check_window(not_before: datetime | None, expires_at: datetime | None) -> No
     """InvalidInputError for a time without a zone, or a window that ends before it begins."""
     for name, instant in (("not_before", not_before), ("expires_at", expires_at)):
         if instant is not None and instant.tzinfo is None:
-            raise InvalidInputError(f"{name} has no time zone", field=name, fix="Use an aware datetime, in UTC.")
+            raise InvalidInputError(
+                f"{name} has no time zone", field=name, fix="Use an aware datetime, in UTC."
+            )
     if not_before is not None and expires_at is not None and expires_at <= not_before:
         raise InvalidInputError(
             "expires_at is not after not_before", field="expires_at", fix="Choose a later expiry."
@@ -117,7 +123,9 @@ def expiry(now: datetime, expires_in: int | None, expires_at: datetime | None) -
     if expires_at is not None:
         check_window(None, expires_at)
         if expires_at <= now:
-            raise InvalidInputError("expires_at is in the past", field="expires_at", fix="Choose a later time.")
+            raise InvalidInputError(
+                "expires_at is in the past", field="expires_at", fix="Choose a later time."
+            )
         if expires_at - now > MAX_LIFETIME:
             raise InvalidInputError("expires_at is more than a century away", field="expires_at")
     return expires_at

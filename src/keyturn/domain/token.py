@@ -32,7 +32,9 @@ _B62: Final = "[0-9A-Za-z]"
 
 # For secret scanners: finds tokens of every length in any text; the checksum then tells them from look-alikes. One run
 # of characters nests in the next because RE2, which most scanners use, has no look-around and no counts above 1,000.
-SCANNER_PATTERN: Final = rf"\b{PREFIX_PATTERN}_{_B62}{{44}}(?:{_B62}{{21}}(?:{_B62}{{645}}(?:{_B62}{{688}})?)?)?\b"
+SCANNER_PATTERN: Final = (
+    rf"\b{PREFIX_PATTERN}_{_B62}{{44}}(?:{_B62}{{21}}(?:{_B62}{{645}}(?:{_B62}{{688}})?)?)?\b"
+)
 
 _SECRETS: Final = "|".join(f"{_B62}{{{length}}}" for length in SECRET_LENGTHS.values())
 _TOKEN: Final = re.compile(

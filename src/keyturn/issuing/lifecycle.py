@@ -14,11 +14,11 @@ from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
 from keyturn.errors import ConflictError
 from keyturn.issuing.keys import Keys
+from keyturn.issuing.retrying import retried
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
 
-_ATTEMPTS: Final = 10  # against others who change the same key; each try reads anew
 _FOLLOWING: Final = 200  # key rows changed in one commit, after their owner was revoked
 _ENDED: Final = (KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED)
 
@@ -49,11 +49,14 @@ class Lifecycle:
         note: str | None = None,
     ) -> Key:
         """Refuse the key for good. Revoking a revoked key again changes nothing, unless it is now a compromise."""
-        key = self._keys.get(by.tenant, key_id)
         act = act_for(reason)
-        if key.state in _ENDED and not (key.state is KeyState.DEACTIVATED and act is Act.COMPROMISE):
-            return key
-        return self._act(key_id, act, EventType.KEY_REVOKED, by, reason=reason, note=note)
+
+        def has_happened(key: Key) -> bool:
+            return key.state in _ENDED and not (key.state is KeyState.DEACTIVATED and act is Act.COMPROMISE)
+
+        return self._act(
+            key_id, act, EventType.KEY_REVOKED, by, reason=reason, note=note, unless=has_happened
+        )
 
     def destroy(self, key_id: str, by: Principal, *, note: str | None = None) -> Key:
         """Destroy the material of every version; the metadata and the history stay."""
@@ -79,40 +82,40 @@ class Lifecycle:
         When this returns, or fails after the first commit, no key issued to the owner before verifies any more.
         """
         fields.check_owner(owner)
-        details = _noted(note)
-        row_id = self._keys.owner_row_id(by.tenant, owner)
-        for attempt in range(_ATTEMPTS):
-            found = self._keys.owner(by.tenant, owner)
-            revoked = Owner(
-                row_id=row_id,
-                tenant=by.tenant,
-                id=owner,
-                revision=1 if found is None else found.revision + 1,
-                epoch=1 if found is None else found.epoch + 1,
-                revoked_at=self._clock.now(),
-                reason=reason,
-            )
-            event = Event(
-                type=EventType.OWNER_REVOKED,
-                time=revoked.revoked_at,
-                tenant=by.tenant,
-                actor=by.actor,
-                subjects=(row_id,),
-                rows=(row_id,),
-                details={"owner": owner, "reason": reason.value, **details},
-            )
-            try:
-                self._records.commit(ChangeSet(puts=(owner_put(revoked),), events=(event,)))
-                break
-            except ConflictError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        return self._follow(owner, revoked, by)
+        details = {"owner": owner, "reason": reason.value, **_noted(note)}
+        revoked = retried(lambda: self._raise_epoch(owner, by, reason, details))
+        return self._follow(revoked, by)
 
-    def _follow(self, owner: str, revoked: Owner, by: Principal) -> int:
+    def _raise_epoch(
+        self, owner: str, by: Principal, reason: RevocationReason, details: dict[str, str]
+    ) -> Owner:
+        found = self._keys.owner(by.tenant, owner)
+        now = self._clock.now()
+        revoked = Owner(
+            row_id=self._keys.owner_row_id(by.tenant, owner),
+            tenant=by.tenant,
+            id=owner,
+            revision=1 if found is None else found.revision + 1,
+            epoch=1 if found is None else found.epoch + 1,
+            revoked_at=now,
+            reason=reason,
+        )
+        event = Event(
+            type=EventType.OWNER_REVOKED,
+            time=now,
+            tenant=by.tenant,
+            actor=by.actor,
+            subjects=(revoked.row_id,),
+            rows=(revoked.row_id,),
+            details=details,
+        )
+        self._records.commit(ChangeSet(puts=(owner_put(revoked),), events=(event,)))
+        return revoked
+
+    def _follow(self, revoked: Owner, by: Principal) -> int:
         """Bring the key rows after their owner's; they are refused already."""
         followed, after = 0, ""
-        while rows := self._ledger.list_owned(by.tenant, owner, after, _FOLLOWING):
+        while rows := self._ledger.list_owned(by.tenant, revoked.id, after, _FOLLOWING):
             after = rows[-1].id
             keys = [key_from(opened.body) for opened in self._records.open_all(rows)]
             due = [key for key in keys if key.state not in _ENDED and key.owner_epoch < revoked.epoch]
@@ -167,21 +170,21 @@ class Lifecycle:
         reason: RevocationReason | None = None,
         note: str | None = None,
         also: Callable[[Key], Iterator[Put]] = lambda _: iter(()),
+        unless: Callable[[Key], bool] = lambda _: False,
     ) -> Key:
         details = _noted(note) | ({} if reason is None else {"reason": reason.value})
-        for attempt in range(_ATTEMPTS):
+
+        def attempt() -> Key:
             key = self._keys.get(by.tenant, key_id)
+            if unless(key):
+                return key
             changed = key.after(act, self._clock.now(), reason)
             puts = (key_put(changed), *also(key))
-            rows = tuple(put.id for put in puts[1:])
-            event = self._event(event_type, changed, rows, by, details)
-            try:
-                self._records.commit(ChangeSet(puts=puts, events=(event,)))
-                return changed
-            except ConflictError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+            event = self._event(event_type, changed, tuple(put.id for put in puts[1:]), by, details)
+            self._records.commit(ChangeSet(puts=puts, events=(event,)))
+            return changed
+
+        return retried(attempt)
 
     def _event(
         self, event_type: EventType, key: Key, rows: tuple[str, ...], by: Principal, details: dict[str, str]

@@ -15,11 +15,11 @@ from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import check_window, checked_policy, expiry
-from keyturn.errors import ConflictError, IllegalTransitionError, InvalidInputError
+from keyturn.errors import IllegalTransitionError, InvalidInputError
 from keyturn.issuing.keys import Keys
+from keyturn.issuing.retrying import retried
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
-
 
 UPDATABLE: Final = frozenset(
     (
@@ -35,7 +35,6 @@ UPDATABLE: Final = frozenset(
     )
 )
 _CLEARED: Final[Mapping[str, Any]] = {"permissions": (), "allowed_ips": (), "metadata": {}, "tags": ()}
-_ATTEMPTS: Final = 10
 
 
 class Updater:
@@ -59,18 +58,14 @@ class Updater:
                 field=unknown[0],
                 fix=f"These can: {', '.join(sorted(UPDATABLE))}.",
             )
-        for attempt in range(_ATTEMPTS):
-            key = self._keys.get(by.tenant, key_id)
-            changed = self._changed(key, changes, by)
-            try:
-                self._records.commit(
-                    ChangeSet(puts=(key_put(changed),), events=(self._event(changed, by, changes),))
-                )
-                return changed
-            except ConflictError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+
+        def attempt() -> Key:
+            changed = self._changed(self._keys.get(by.tenant, key_id), changes, by)
+            event = self._event(changed, by, changes)
+            self._records.commit(ChangeSet(puts=(key_put(changed),), events=(event,)))
+            return changed
+
+        return retried(attempt)
 
     def _changed(self, key: Key, changes: Mapping[str, Any], by: Principal) -> Key:
         if key.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED):

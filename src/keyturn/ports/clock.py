@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Protocol
 
@@ -33,7 +33,8 @@ class SystemClock:
     steady = staticmethod(partial(time.clock_gettime, _STEADY))
 
     def now(self) -> datetime:
-        return datetime.now(timezone.utc)
+        """The present, in UTC."""
+        return datetime.now(UTC)
 
 
 SYSTEM_CLOCK: Final = SystemClock()

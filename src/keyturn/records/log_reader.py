@@ -16,7 +16,7 @@ from keyturn.domain.floor import Floor
 from keyturn.errors import IntegrityError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Position, SealedHead
-from keyturn.records.progress import Progress, replay
+from keyturn.records.progress import replay
 from keyturn.records.sealed_state import head_seal, make_snapshot
 
 BATCH: Final = 2_000  # entries a read

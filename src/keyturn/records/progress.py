@@ -30,9 +30,7 @@ class Progress:
             return None
         return entries[1:]
 
-    def check(
-        self, keyring: Keyring, entries: Sequence[LogEntry], *, vouched: Position = 0
-    ) -> list[RowMark]:
+    def check(self, keyring: Keyring, entries: Sequence[LogEntry], *, vouched: Position = 0) -> list[RowMark]:
         """The rows that entries name, once their chain and seals hold; IntegrityError otherwise.
 
         Up to `vouched` a sealed head stands for the entries' own seals.

@@ -1,8 +1,8 @@
 """The sealed rows of the ledger, read checked and committed sealed: what every service works on.
 
-    records = Records(ledger=ledger, keyring=keyring, log=log)
-    opened = records.get(key_id)                  # seal, columns and floor hold, or IntegrityError
-    records.commit(ChangeSet(...))                # durable, and known in this process, when it returns
+records = Records(ledger=ledger, keyring=keyring, log=log)
+opened = records.get(key_id)                  # seal, columns and floor hold, or IntegrityError
+records.commit(ChangeSet(...))                # durable, and known in this process, when it returns
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows and entries between what services mean and what a ledger stores: sealed on the way in, checked on the way out."""
+"""Rows and entries between services and a ledger: sealed on the way in, checked on the way out."""
 
 from __future__ import annotations
 
@@ -63,9 +63,7 @@ def _seal_row(keyring: Keyring, put: Put) -> tuple[NewRow, RowMark]:
 def _seal_entry(keyring: Keyring, event: Event, marks: Mapping[str, RowMark]) -> NewEntry:
     details = encode_details(event.details, random_bytes(16)) if event.details else None
     entry = encode_entry(event, [marks[row_id] for row_id in event.rows], details)
-    return NewEntry(
-        entry=entry, seal=keyring.seal(Purpose.ENTRY, entry), details=details, rows=event.rows
-    )
+    return NewEntry(entry=entry, seal=keyring.seal(Purpose.ENTRY, entry), details=details, rows=event.rows)
 
 
 def open_row(keyring: Keyring, row: Row) -> OpenedRow:

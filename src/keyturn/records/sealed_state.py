@@ -32,9 +32,7 @@ def check_head(keyring: Keyring, log_id: str, sealed: SealedHead) -> None:
     keyring.check(Purpose.HEAD, framed(log_id, str(sealed.position)) + sealed.hash, sealed.seal)
 
 
-def make_snapshot(
-    keyring: Keyring, log_id: str, position: Position, chain: bytes, floor: Floor
-) -> Snapshot:
+def make_snapshot(keyring: Keyring, log_id: str, position: Position, chain: bytes, floor: Floor) -> Snapshot:
     """The floor at a position, sealed."""
     body = zlib.compress(floor.to_bytes(), 1)
     seal = keyring.seal(Purpose.SNAPSHOT, framed(log_id, str(position)) + chain + body)

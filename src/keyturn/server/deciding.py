@@ -10,8 +10,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from keyturn.domain.principal import Principal
 from keyturn.domain.key import KeyType
+from keyturn.domain.principal import Principal
 from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import (

@@ -40,6 +40,7 @@ class Dispatcher:
         self._hot = {"/v1/verify": endpoint.verify, "/v1/verify/batch": endpoint.verify_batch}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass on the lifespan."""
         if scope["type"] != "http":
             await self._management(scope, receive, send)
             return
@@ -58,7 +59,7 @@ class Dispatcher:
             await send_problem(send, refused.status, refused.body, {}, close=True)
         except KeyturnError as error:
             await send_error(send, error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last resort: a client never sees a traceback
             _log.exception("a request failed")
             if not started:
                 await send_problem(send, 500, _INTERNAL, {}, close=True)

@@ -1,4 +1,4 @@
-"""What management calls take and give, as the OpenAPI document shows it. Bounds are checked where keys are specified."""
+"""What management calls take and give, as the OpenAPI document shows it. Bounds are checked by `KeySpec`."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from keyturn.verifier.entries import NO_OWNER, Entry, Standing
 
+MIN_CAPACITY: Final = 2
 DEFAULT_CAPACITY: Final = 500_000  # credentials; the benchmark says how many bytes each takes
 
 
@@ -48,8 +49,8 @@ class Cache:
     """
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
-        if capacity < 2:
-            raise ValueError("a cache holds at least two credentials")
+        if capacity < MIN_CAPACITY:
+            raise ValueError(f"a cache holds at least {MIN_CAPACITY} credentials")
         self._half = capacity // 2
         # An entry on its way from one generation to the other must not be missed by `drop`.
         self._lock = threading.Lock()

@@ -17,7 +17,8 @@ class Demand:
     """What a credential must meet, beside being valid.
 
     Attributes:
-        tenant: the namespace asked about; another tenant's credential is not found. None takes any, to learn whose it is.
+        tenant: the namespace asked about; another tenant's credential is not found. None
+            takes any, to learn whose it is.
         scope_bits: the actions that the key's scope must cover.
         query: the permissions that its grants must meet; None asks for none.
         required: the names in the query, as a set.

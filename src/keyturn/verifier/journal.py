@@ -7,15 +7,14 @@ from datetime import datetime
 from typing import Final
 
 from keyturn.domain.change import MAX_EVENTS, ChangeSet, Event, EventType
-from keyturn.domain.ids import SYSTEM_TENANT
-from keyturn.domain.ids import KEY, is_id
+from keyturn.domain.ids import KEY, SYSTEM_TENANT, is_id
 from keyturn.domain.instants import from_micros, rfc3339
 from keyturn.domain.principal import SYSTEM_ACTOR
 from keyturn.domain.verdict import Code
 from keyturn.errors import KeyturnError
+from keyturn.ports.ledger import UseCount
 from keyturn.records.incidents import Incident
 from keyturn.records.records import Records
-from keyturn.ports.ledger import UseCount
 from keyturn.verifier.uses import together
 
 SUMMARY_SECONDS: Final = 60.0

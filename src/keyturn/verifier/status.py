@@ -1,4 +1,4 @@
-"""The status of a key as such: what a verification would say of its state and its time, asked by nobody in particular."""
+"""The status of a key as such: what a verification would say of its state and its time."""
 
 from __future__ import annotations
 

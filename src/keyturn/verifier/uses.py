@@ -116,9 +116,7 @@ class Uses:
 def together(first: UseCount, second: UseCount) -> UseCount:
     """Two counts of one kind as one, with the later time and the latest address that is known."""
     earlier, later = (first, second) if first.last_at <= second.last_at else (second, first)
-    return replace(
-        later, count=first.count + second.count, last_ip=later.last_ip if later.last_ip else earlier.last_ip
-    )
+    return replace(later, count=first.count + second.count, last_ip=later.last_ip or earlier.last_ip)
 
 
 def _counted(kind: _Kind, count: int, at: int, ip: str | None) -> UseCount:

@@ -1,7 +1,8 @@
 """Verification: decided in memory where the credential is known, loaded and checked where it is not.
 
-`decide` never waits and never reads a store. When it can't answer it returns a Miss, which says what is needed: a read
-of the log (`STALE`) or a look-up (`COLD`). `authenticate` does both in the caller's thread; a server does them elsewhere.
+`decide` never waits and never reads a store. When it can't answer it returns a Miss, which says what is needed: a
+read of the log (`STALE`) or a look-up (`COLD`). `authenticate` does both in the caller's thread; a server does them
+elsewhere.
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ class Verifier:
             with self._log.applying:
                 # The log can't move on between this check and the fill.
                 if self._is_current(opened, rows):
-                    return self._filled(opened)
+                    return self._filled(opened, rows)
             attempts -= 1
             if attempts == 0:
                 problem = "a row is not the one that the log names"
@@ -217,10 +218,10 @@ class Verifier:
             return self._log.floor.admits_absence(opened[1].body["owner"]["row"])
         return True
 
-    def _filled(self, opened: list[OpenedRow]) -> Entry:
+    def _filled(self, opened: list[OpenedRow], rows: CredentialRows) -> Entry:
         version = version_from(opened[0].body, opened[0].row.material)
         key = key_from(opened[1].body)
-        owner = owner_from(opened[2].body) if len(opened) > 2 else None
+        owner = owner_from(opened[2].body) if rows.owner is not None else None
         entry = Entry(version, key, owner, self._cache.owner_standing(key.owner_row))
         self._cache.put(entry)
         return entry

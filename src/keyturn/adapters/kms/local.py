@@ -38,7 +38,9 @@ class LocalKeyWrapper:
 
     def __init__(self, kek: Secret, *, is_passphrase: bool = False) -> None:
         if not is_passphrase and len(kek) != KEK_BYTES:
-            raise ConfigurationError(f"a key-encryption key has {KEK_BYTES} bytes, not {len(kek)}", fix=_FORMS)
+            raise ConfigurationError(
+                f"a key-encryption key has {KEK_BYTES} bytes, not {len(kek)}", fix=_FORMS
+            )
         self._kek = kek
         self._form = _PASSPHRASE if is_passphrase else _RAW
         # Stretching takes a fifth of a second, so it is done once for each salt.
@@ -56,7 +58,9 @@ class LocalKeyWrapper:
         try:
             if form == "base64":
                 padded = value.rstrip("=") + "=" * (-len(value.rstrip("=")) % 4)
-                return cls(Secret(base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True)))
+                return cls(
+                    Secret(base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True))
+                )
             if form == "hex":
                 return cls(Secret(bytes.fromhex(value)))
         except (binascii.Error, ValueError):
