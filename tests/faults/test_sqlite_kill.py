@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import queue
-import sqlite3
 import threading
 from contextlib import closing
 from functools import partial
-from pathlib import Path
+from sqlite3 import connect
 from typing import Any
 
 import pytest
 
 from keyturn.ports.ledger import Commit, Ledger, NewEntry, Position
-from tests.contract.ledger_stores import Store, sqlite_store
+from tests.contract.ledger_stores import Store
 from tests.faults.kill_loop import Acknowledged, kill_writers, problems_of
 
 KILLS = 120
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    created = sqlite_store(tmp_path / "keyturn.db")
-    created.initialise()
-    return created
 
 
 class Wrong:
@@ -74,20 +66,20 @@ def open_wrong(kind: type[Wrong], store: Store) -> Any:
     return kind(store.open())
 
 
-def test_killed_writers_lose_nothing_that_was_acknowledged(store: Store) -> None:
-    acknowledged = kill_writers(store.open, kills=KILLS, seed=3)
+def test_killed_writers_lose_nothing_that_was_acknowledged(sqlite: Store) -> None:
+    acknowledged = kill_writers(sqlite.open, kills=KILLS, seed=3)
     assert len(acknowledged) >= KILLS
-    ledger = store.open()
+    ledger = sqlite.open()
     assert problems_of(ledger, acknowledged) == []
     ledger.close()
-    with closing(sqlite3.connect(store.url.removeprefix("sqlite:///"))) as connection:
+    with closing(connect(sqlite.url.removeprefix("sqlite:///"))) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 @pytest.mark.parametrize("kind", [Hasty, Torn])
-def test_a_wrong_ledger_is_found_out(store: Store, kind: type[Wrong]) -> None:
-    acknowledged = kill_writers(partial(open_wrong, kind, store), kills=15, seed=4)
-    ledger = store.open()
+def test_a_wrong_ledger_is_found_out(sqlite: Store, kind: type[Wrong]) -> None:
+    acknowledged = kill_writers(partial(open_wrong, kind, sqlite), kills=15, seed=4)
+    ledger = sqlite.open()
     problems = problems_of(ledger, acknowledged)
     ledger.close()
     assert problems
@@ -95,9 +87,9 @@ def test_a_wrong_ledger_is_found_out(store: Store, kind: type[Wrong]) -> None:
         assert "was acknowledged" in problems[0]
 
 
-def test_the_checker_misses_no_single_loss(store: Store) -> None:
-    acknowledged = kill_writers(store.open, kills=2, seed=5)
-    ledger = store.open()
+def test_the_checker_misses_no_single_loss(sqlite: Store) -> None:
+    acknowledged = kill_writers(sqlite.open, kills=2, seed=5)
+    ledger = sqlite.open()
     beyond = ledger.head() + 1
     assert problems_of(ledger, [*acknowledged, Acknowledged(beyond, "9.9")]) == [
         f"9.9 was acknowledged at {beyond} and is not there"
