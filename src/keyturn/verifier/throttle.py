@@ -1,7 +1,8 @@
-"""Keeping guessers from the store: failing sources wait, and all cold look-ups together have a budget.
+"""Keeping guessers from the store: failing sources wait, and all look-ups that find nothing share a budget.
 
 Both are GCRA: one number for each source, the time at which its allowance is whole again. Credentials that are kept
-and valid never come here.
+and valid never come here, and a look-up that finds its credential costs nothing: after a restart all are cold, and none
+of them is a guess.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Final
 
 FAILURES_A_SECOND: Final = 1.0
 FAILURE_BURST: Final = 30
-COLD_A_SECOND: Final = 2_000.0
-COLD_BURST: Final = 4_000
+VAIN_A_SECOND: Final = 1_000.0  # look-ups that find nothing, of all sources together
+VAIN_BURST: Final = 5_000
 MAX_SOURCES: Final = 50_000
 
 
@@ -42,21 +43,23 @@ class Allowance:
 
 
 class Throttle:
-    """Which sources may cause a cold look-up now. Times are steady seconds; memory is bounded."""
+    """Which sources may cause a look-up now. Times are steady seconds; memory is bounded."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._budget = Allowance(COLD_A_SECOND, COLD_BURST)
+        self._budget = Allowance(VAIN_A_SECOND, VAIN_BURST)
         self._sources: dict[str, Allowance] = {}
 
     def wait(self, source: str | None, now: float) -> float:
-        """Seconds until this source may cause a cold look-up; 0 when it may now, and then it is counted."""
+        """Seconds until this source may cause a look-up; 0 when it may now."""
         with self._lock:
             known = None if source is None else self._sources.get(_network_of(source))
-            wait = max(self._budget.wait(now), 0.0 if known is None else known.wait(now))
-            if wait == 0.0:
-                self._budget.take(now)
-            return wait
+            return max(self._budget.wait(now), 0.0 if known is None else known.wait(now))
+
+    def looked_up_in_vain(self, now: float) -> None:
+        """A look-up has found nothing."""
+        with self._lock:
+            self._budget.take(now)
 
     def failed(self, source: str | None, now: float) -> None:
         """A credential from this source was refused as unknown or malformed."""

@@ -161,6 +161,10 @@ class Verifier:
             outcome = self.decide_loaded(token, entry, demand, ip)
             if isinstance(outcome, Verification):
                 return outcome
+            if outcome is Miss.STALE:
+                refused = self.catch_up(demand, ip)
+                if refused is not None:
+                    return refused
         return self.refuse(Code.STALE, demand, ip)
 
     def decide_loaded(
@@ -172,6 +176,7 @@ class Verifier:
         # Taken before the entry is found current, so that what is decided is at least as new.
         as_of = self._log.as_of
         if entry is None or entry.digest != token_digest(token):
+            self._throttle.looked_up_in_vain(self._steady())
             return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
         if not entry.is_current:
             return Miss.COLD
