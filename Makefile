@@ -29,7 +29,7 @@ test: $(CAN_TEST) ## install what the tests need and run them all
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 check: $(CAN_TEST) ## lint, types, layers and all tests: what a change has to pass
-	$(BIN)/ruff format --check
+	$(BIN)/ruff format --check --output-format concise
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo

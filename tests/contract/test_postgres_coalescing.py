@@ -11,7 +11,7 @@ import pytest
 
 from keyturn.adapters.ledger.postgres.coalescing import MAX_CHARACTERS, MAX_TOGETHER, Coalescer, Outcome
 from keyturn.errors import ConflictError, OutcomeUnknownError, StorageBusyError, StorageError
-from tests.contract.postgres_samples import until
+from tests.contract.waiting import until
 
 
 class Wire:

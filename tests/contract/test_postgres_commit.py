@@ -15,19 +15,19 @@ from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialis
 from keyturn.adapters.ledger.postgres.encoding import encode_commit
 from keyturn.domain.change import MAX_EVENTS, MAX_PUTS, Require
 from keyturn.errors import ConfigurationError, ConflictError, InvalidInputError, StorageBusyError
-from keyturn.ports.ledger import Commit, Position, RowFilter, SealedHead
-from tests.contract.postgres_samples import (
-    LOG_ID,
+from keyturn.ports.ledger import Commit, NewRow, Position, RowFilter, SealedHead
+from tests.contract.ledger_samples import (
     SEAL,
     change_of,
     checked_entries,
-    new_entry,
-    put_key,
-    put_row,
-    put_version,
-    until,
+    entry_of,
+    key_row,
+    plain_row,
+    version_row,
 )
+from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
+from tests.contract.waiting import until
 
 COMMIT_LOCK = int.from_bytes(b"keyturn")
 
@@ -63,11 +63,11 @@ def commit_list(connection: psycopg.Connection[Any], *commits: Commit) -> list[d
 def test_each_change_of_a_list_is_answered_and_a_conflict_hurts_no_neighbour(
     ledger: PostgresLedger, owner: psycopg.Connection[Any]
 ) -> None:
-    ledger.commit(change_of(put_row("present", 1)))
-    three = Commit((), (put_row("c", 1),), (new_entry(), new_entry("c"), new_entry()))
+    ledger.commit(change_of(plain_row("present", 1)))
+    three = Commit((), (plain_row("c", 1),), (entry_of(), entry_of("c"), entry_of()))
     answers = commit_list(
-        owner, change_of(put_row("a", 1)), change_of(put_row("present", 1)), three, change_of(put_row("d", 2)),
-        change_of(put_row("e", 1)),
+        owner, change_of(plain_row("a", 1)), change_of(plain_row("present", 1)), three, change_of(plain_row("d", 2)),
+        change_of(plain_row("e", 1)),
     )  # fmt: skip
     assert answers == [
         {"position": 2},
@@ -87,24 +87,24 @@ def test_changes_of_a_list_that_meet_are_applied_one_after_the_other(
 ) -> None:
     answers = commit_list(
         owner,
-        change_of(put_row("a", 1)),
-        change_of(put_row("a", 1)),
-        change_of(put_row("a", 2)),
-        change_of(put_row("b", 1), requires=(Require("a", 2),)),
-        change_of(put_row("c", 1), requires=(Require("a", 1),)),
-        change_of(put_version("v.1", "credential")),
-        change_of(put_version("w.1", "credential")),
+        change_of(plain_row("a", 1)),
+        change_of(plain_row("a", 1)),
+        change_of(plain_row("a", 2)),
+        change_of(plain_row("b", 1), requires=(Require("a", 2),)),
+        change_of(plain_row("c", 1), requires=(Require("a", 1),)),
+        change_of(version_row("key_v", 1, "credential")),
+        change_of(version_row("key_w", 1, "credential")),
     )
     assert answers == [
         {"position": 1}, {"conflict": "a"}, {"position": 2}, {"position": 3}, {"conflict": "a"}, {"position": 4},
-        {"conflict": "w.1"},
+        {"conflict": "key_w.1"},
     ]  # fmt: skip
     assert len(checked_entries(ledger)) == 4
 
 
 def test_two_versions_of_one_change_cannot_share_a_credential(ledger: PostgresLedger) -> None:
     with pytest.raises(ConflictError):
-        ledger.commit(change_of(put_version("v.1", "credential"), put_version("v.2", "credential")))
+        ledger.commit(change_of(version_row("key_v", 1, "credential"), version_row("key_v", 2, "credential")))
     assert ledger.head() == 0
 
 
@@ -115,7 +115,7 @@ def test_waiting_commits_share_a_transaction_and_each_caller_gets_its_own_result
     texts = [f"entry {number}".encode() for number in range(30)]
 
     def commit(number: int) -> Position:
-        return ledger.commit(change_of(put_row(f"row {number // 3}", 1), entry=texts[number]))
+        return ledger.commit(change_of(plain_row(f"row {number // 3}", 1), entry=texts[number]))
 
     with ThreadPoolExecutor(len(texts)) as pool:
         with owner.transaction():
@@ -141,13 +141,14 @@ def test_waiting_commits_share_a_transaction_and_each_caller_gets_its_own_result
 def test_a_change_that_cannot_be_stored_hurts_none_that_travel_with_it(
     ledger: PostgresLedger, owner: psycopg.Connection[Any]
 ) -> None:
+    unstorable = NewRow("key_x", "key", "default", 1, "no JSON", SEAL, None)
     with ThreadPoolExecutor(4) as pool:
         with owner.transaction():
             owner.execute("SELECT pg_advisory_xact_lock(%s)", (COMMIT_LOCK,))
-            first = pool.submit(ledger.commit, change_of(put_row("a", 1)))
+            first = pool.submit(ledger.commit, change_of(plain_row("a", 1)))
             until(lambda: waits_for_the_lock(owner))
-            bad = pool.submit(ledger.commit, change_of(put_row("key", 1, kind="key", body="no JSON")))
-            good = pool.submit(ledger.commit, change_of(put_row("b", 1)))
+            bad = pool.submit(ledger.commit, change_of(unstorable))
+            good = pool.submit(ledger.commit, change_of(plain_row("b", 1)))
             until(lambda: ledger.waiting_commits == 2)
         assert {first.result(10), good.result(10)} == {1, 2}
         with pytest.raises(InvalidInputError):
@@ -155,9 +156,9 @@ def test_a_change_that_cannot_be_stored_hurts_none_that_travel_with_it(
 
 
 def test_the_largest_change_is_applied_whole(ledger: PostgresLedger) -> None:
-    rows = tuple(put_row(f"row {number}", 1) for number in range(MAX_PUTS))
+    rows = tuple(plain_row(f"row {number}", 1) for number in range(MAX_PUTS))
     entries = tuple(
-        new_entry(*(row.id for row in rows[number::MAX_EVENTS])) for number in range(MAX_EVENTS)
+        entry_of(*(row.id for row in rows[number::MAX_EVENTS])) for number in range(MAX_EVENTS)
     )  # fmt: skip
     assert ledger.commit(Commit((), rows, entries)) == MAX_EVENTS
     assert len(checked_entries(ledger)) == MAX_EVENTS
@@ -175,7 +176,7 @@ def test_the_function_itself_refuses_changes_of_a_wrong_size(
 
 def test_a_row_that_no_entry_names_is_refused(ledger: PostgresLedger) -> None:
     with pytest.raises(ValueError, match="exactly one entry"):
-        ledger.commit(Commit((), (put_row("a", 1),), (new_entry(),)))
+        ledger.commit(Commit((), (plain_row("a", 1),), (entry_of(),)))
 
 
 def test_a_lock_held_for_too_long_is_busy_and_nothing_is_written(
@@ -185,8 +186,8 @@ def test_a_lock_held_for_too_long_is_busy_and_nothing_is_written(
     with owner.transaction():
         owner.execute("SELECT pg_advisory_xact_lock(%s)", (COMMIT_LOCK,))
         with pytest.raises(StorageBusyError):
-            ledger.commit(change_of(put_row("a", 1)))
-    assert ledger.commit(change_of(put_row("b", 1))) == 1
+            ledger.commit(change_of(plain_row("a", 1)))
+    assert ledger.commit(change_of(plain_row("b", 1))) == 1
     assert ledger.read(["a"]) == [None]
     ledger.close()
 
@@ -199,13 +200,13 @@ def test_a_commit_reads_what_the_last_holder_of_the_lock_wrote(
 
     def commit() -> None:
         try:
-            outcome.append(ledger.commit(change_of(put_row("a", 1))))
+            outcome.append(ledger.commit(change_of(plain_row("a", 1))))
         except ConflictError as error:
             outcome.append(error)
 
     waiting = threading.Thread(target=commit)
     with owner.transaction():
-        commit_list(owner, change_of(put_row("a", 1)))
+        commit_list(owner, change_of(plain_row("a", 1)))
         waiting.start()
         until(lambda: waits_for_the_lock(owner))
     waiting.join(10)
@@ -225,7 +226,7 @@ def test_isolation_levels_that_would_read_the_past_are_refused(
     owner.execute(f"ALTER DATABASE {database.name} SET default_transaction_isolation = '{level}'".encode())
     ledger = open_ledger(database.app_url)
     with pytest.raises(ConfigurationError, match="read committed"):
-        ledger.commit(change_of(put_row("a", 1)))
+        ledger.commit(change_of(plain_row("a", 1)))
     ledger.close()
 
 
@@ -234,13 +235,13 @@ def test_a_commit_is_durable_where_the_database_would_not_wait_for_the_disk(
 ) -> None:
     owner.execute("SET synchronous_commit = off")
     with owner.transaction():
-        commit_list(owner, change_of(put_row("a", 1)))
+        commit_list(owner, change_of(plain_row("a", 1)))
         assert owner.execute("SHOW synchronous_commit").fetchone() == ("on",)
 
 
 def test_a_nul_in_a_body_is_kept_as_written(ledger: PostgresLedger) -> None:
     """JSON may hold a NUL, PostgreSQL's text may not: a name with one must neither fail nor be changed."""
-    row = put_key("key_x", name="a\0b", owner={"id": "o\\u0000"})
+    row = key_row("key_x", name="a\0b", owner="o\\u0000")
     assert "\\u0000" in row.body
     ledger.commit(change_of(row))
     found = ledger.list_keys(RowFilter(tenant="default", owner="o\\u0000"), 10)
@@ -256,10 +257,10 @@ def test_the_furthest_sealed_head_of_a_list_is_kept_and_a_refused_change_brings_
     ledger: PostgresLedger, owner: psycopg.Connection[Any]
 ) -> None:
     def sealed(position: int, *rows: str) -> Commit:
-        plain = change_of(*(put_row(row, 1) for row in rows))
+        plain = change_of(*(plain_row(row, 1) for row in rows))
         return Commit((), plain.rows, plain.entries, SealedHead(position, bytes(32), SEAL))
 
-    ledger.commit(change_of(put_row("present", 1)))
+    ledger.commit(change_of(plain_row("present", 1)))
     answers = commit_list(owner, sealed(3, "a"), sealed(5, "b"), sealed(4, "c"), sealed(9, "present"))
     assert [list(answer) for answer in answers] == [["position"], ["position"], ["position"], ["conflict"]]
     assert ledger.sealed_head() == SealedHead(5, bytes(32), SEAL)

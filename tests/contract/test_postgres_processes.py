@@ -14,7 +14,8 @@ import pytest
 
 from keyturn.adapters.ledger.postgres import PostgresLedger, initialise, open_ledger
 from keyturn.ports.ledger import NewEntry
-from tests.contract.postgres_samples import LOG_ID, change_of, checked_entries, put_row
+from tests.contract.ledger_samples import change_of, checked_entries, plain_row
+from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
 
 WRITERS = 16
@@ -42,7 +43,7 @@ def write_commits(url: str, writer: int, start: Event) -> None:
 
     def write(thread: int) -> None:
         for number in range(COMMITS):
-            plain = change_of(put_row(f"{writer}.{thread}.{number}", 1))
+            plain = change_of(plain_row(f"{writer}.{thread}.{number}", 1))
             more = (
                 () if number % 5 else (NewEntry(b"second", b"", None, ()), NewEntry(b"third", b"", None, ()))
             )
@@ -97,7 +98,7 @@ def sessions(database: PostgresDatabase) -> set[int]:
 def test_a_forked_child_uses_connections_of_its_own(
     postgres_database: PostgresDatabase, ledger: PostgresLedger
 ) -> None:
-    ledger.commit(change_of(put_row("before", 1)))
+    ledger.commit(change_of(plain_row("before", 1)))
     ledger.wait_for_news(1)  # opens the connection that listens
     before = sessions(postgres_database)
     assert len(before) == 2
@@ -105,17 +106,17 @@ def test_a_forked_child_uses_connections_of_its_own(
     if child == 0:
         status = 1
         try:
-            ledger.commit(change_of(put_row("child", 1)))
+            ledger.commit(change_of(plain_row("child", 1)))
             ledger.wait_for_news(0.1)
             ledger.close()
             status = 0
         finally:
             os._exit(status)
     for number in range(20):
-        ledger.commit(change_of(put_row(f"parent {number}", 1)))
+        ledger.commit(change_of(plain_row(f"parent {number}", 1)))
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert ledger.commit(change_of(put_row("after", 1))) == 23
+    assert ledger.commit(change_of(plain_row("after", 1))) == 23
     ledger.wait_for_news(5)
     assert before <= sessions(postgres_database), (
         "the child's goodbye must not have ended the parent's sessions"
@@ -130,7 +131,7 @@ def test_a_child_forked_while_threads_commit_does_not_wait_for_them(ledger: Post
         number = 0
         while not stop.is_set():
             number += 1
-            ledger.commit(change_of(put_row(f"{thread}.{number}", 1)))
+            ledger.commit(change_of(plain_row(f"{thread}.{number}", 1)))
 
     threads = [threading.Thread(target=write, args=(thread,)) for thread in range(6)]
     for thread in threads:
@@ -141,7 +142,7 @@ def test_a_child_forked_while_threads_commit_does_not_wait_for_them(ledger: Post
             if child == 0:
                 status = 1
                 try:
-                    ledger.commit(change_of(put_row(f"child {number}", 1)))
+                    ledger.commit(change_of(plain_row(f"child {number}", 1)))
                     status = 0
                 finally:
                     os._exit(status)
@@ -158,7 +159,7 @@ def test_a_child_forked_while_threads_commit_does_not_wait_for_them(ledger: Post
 def test_news_of_another_processs_commit_ends_the_wait(app_url: str, ledger: PostgresLedger) -> None:
     ledger.wait_for_news(5)  # returns as soon as it listens
     other = open_ledger(app_url)
-    timer = threading.Timer(0.3, other.commit, (change_of(put_row("row", 1)),))
+    timer = threading.Timer(0.3, other.commit, (change_of(plain_row("row", 1)),))
     started = time.monotonic()
     timer.start()
     ledger.wait_for_news(30)
@@ -170,7 +171,7 @@ def test_news_of_another_processs_commit_ends_the_wait(app_url: str, ledger: Pos
 
 def test_news_that_came_before_the_wait_is_not_lost(ledger: PostgresLedger) -> None:
     ledger.wait_for_news(5)
-    ledger.commit(change_of(put_row("row", 1)))
+    ledger.commit(change_of(plain_row("row", 1)))
     started = time.monotonic()
     ledger.wait_for_news(30)
     assert time.monotonic() - started < 10

@@ -11,7 +11,8 @@ from psycopg import sql
 
 from keyturn.adapters.ledger.postgres import initialise, open_ledger
 from keyturn.errors import ConfigurationError
-from tests.contract.postgres_samples import LOG_ID, change_of, put_row
+from tests.contract.ledger_samples import change_of, plain_row
+from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, OWNER_ROLE, PostgresDatabase
 
 PROGRAM_FUNCTIONS = {"commit", "seal_head", "save_snapshot", "record_uses"}
@@ -188,5 +189,5 @@ def test_a_role_without_grants_is_told_which_it_lacks(postgres_database: Postgre
 def test_the_owner_may_run_the_program_itself(postgres_url: str) -> None:
     initialise(postgres_url, log_id=LOG_ID)
     ledger = open_ledger(postgres_url)
-    assert ledger.commit(change_of(put_row("row", 1))) == 1
+    assert ledger.commit(change_of(plain_row("row", 1))) == 1
     ledger.close()

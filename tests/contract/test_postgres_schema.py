@@ -11,7 +11,8 @@ import pytest
 from keyturn.adapters.ledger.postgres import initialise, open_ledger
 from keyturn.adapters.ledger.postgres.schema import schema_files
 from keyturn.errors import ConfigurationError, InvalidInputError, SchemaError, StorageError
-from tests.contract.postgres_samples import LOG_ID, change_of, put_row
+from tests.contract.ledger_samples import change_of, plain_row
+from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, OWNER_ROLE, PostgresDatabase, PostgresServer
 
 INITIALISE = """
@@ -43,7 +44,7 @@ def test_initialising_again_keeps_the_log_and_its_name(postgres_database: Postgr
     for log_id in (LOG_ID, "f" * 16):
         initialise(postgres_database.owner_url, log_id=log_id, grant_to=APP_ROLE)
         ledger = open_ledger(postgres_database.app_url)
-        ledger.commit(change_of(put_row(f"row of {log_id}", 1)))
+        ledger.commit(change_of(plain_row(f"row of {log_id}", 1)))
         assert ledger.log_id == LOG_ID
         heads.append(ledger.head())
         ledger.close()
@@ -89,7 +90,7 @@ def test_a_newer_schema_that_allows_this_program_is_used(postgres_url: str) -> N
     with psycopg.connect(postgres_url) as connection:
         connection.execute("INSERT INTO keyturn.schema_versions VALUES (99, 1)")
     ledger = open_ledger(postgres_url)
-    assert ledger.commit(change_of(put_row("row", 1))) == 1
+    assert ledger.commit(change_of(plain_row("row", 1))) == 1
     ledger.close()
 
 

@@ -13,8 +13,10 @@ import pytest
 
 from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialise, open_ledger
 from keyturn.errors import ConflictError, OutcomeUnknownError, StorageError, StorageFullError
-from tests.contract.postgres_samples import LOG_ID, change_of, checked_entries, put_row, until
+from tests.contract.ledger_samples import change_of, checked_entries, plain_row
+from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase, PostgresServer
+from tests.contract.waiting import until
 
 COMMIT_LOCK = int.from_bytes(b"keyturn")
 SETTINGS = Settings(read=2.0)  # these tests are not about time
@@ -52,7 +54,7 @@ def end_sessions(database: PostgresDatabase) -> None:
 def test_a_read_goes_on_after_its_connection_was_ended(
     database: PostgresDatabase, ledger: PostgresLedger
 ) -> None:
-    ledger.commit(change_of(put_row("row", 1)))
+    ledger.commit(change_of(plain_row("row", 1)))
     end_sessions(database)
     assert ledger.head() == 1
 
@@ -60,7 +62,7 @@ def test_a_read_goes_on_after_its_connection_was_ended(
 def test_a_read_whose_connection_ends_under_way_is_made_again(
     database: PostgresDatabase, ledger: PostgresLedger
 ) -> None:
-    ledger.commit(change_of(put_row("row", 1)))
+    ledger.commit(change_of(plain_row("row", 1)))
     with psycopg.connect(database.superuser_url) as blocker, ThreadPoolExecutor(1) as pool:
         blocker.execute("LOCK TABLE keyturn.entries IN ACCESS EXCLUSIVE MODE")
         waiting = pool.submit(ledger.head)
@@ -80,7 +82,7 @@ def test_a_commit_goes_on_after_idle_connections_were_ended(
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: ledger.head(), range(40)))
     end_sessions(database)
-    assert [ledger.commit(change_of(put_row(f"row {row}", 1))) for row in range(5)] == [1, 2, 3, 4, 5]
+    assert [ledger.commit(change_of(plain_row(f"row {row}", 1))) for row in range(5)] == [1, 2, 3, 4, 5]
 
 
 def test_a_commit_whose_connection_ends_under_way_is_of_unknown_outcome(
@@ -88,12 +90,12 @@ def test_a_commit_whose_connection_ends_under_way_is_of_unknown_outcome(
 ) -> None:
     with psycopg.connect(database.superuser_url) as blocker, ThreadPoolExecutor(1) as pool:
         blocker.execute("SELECT pg_advisory_xact_lock(%s)", (COMMIT_LOCK,))
-        waiting = pool.submit(ledger.commit, change_of(put_row("row", 1)))
+        waiting = pool.submit(ledger.commit, change_of(plain_row("row", 1)))
         query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         until(lambda: blocker.execute(query).fetchone())
         with pytest.raises(OutcomeUnknownError):
             waiting.result(10)
-    assert ledger.commit(change_of(put_row("row", 1))) == 1
+    assert ledger.commit(change_of(plain_row("row", 1))) == 1
 
 
 def test_a_server_that_is_down_is_a_storage_error_until_it_is_back(
@@ -102,12 +104,12 @@ def test_a_server_that_is_down_is_a_storage_error_until_it_is_back(
     server.stop()
     for _ in range(3):
         with pytest.raises(StorageError) as caught:
-            ledger.commit(change_of(put_row("row", 1)))
+            ledger.commit(change_of(plain_row("row", 1)))
         assert not isinstance(caught.value, OutcomeUnknownError)
         with pytest.raises(StorageError):
             ledger.head()
     server.start()
-    assert ledger.commit(change_of(put_row("row", 1))) == 1
+    assert ledger.commit(change_of(plain_row("row", 1))) == 1
 
 
 def test_what_was_acknowledged_survives_killing_the_server_again_and_again(
@@ -124,7 +126,7 @@ def test_what_was_acknowledged_survives_killing_the_server_again_and_again(
             number += 1
             text = f"{thread}.{number}".encode()
             try:
-                acknowledged[ledger.commit(change_of(put_row(text.decode(), 1), entry=text))] = text
+                acknowledged[ledger.commit(change_of(plain_row(text.decode(), 1), entry=text))] = text
             except OutcomeUnknownError:
                 continue
             except StorageError:
@@ -168,7 +170,7 @@ def test_a_full_disk_is_named_and_writes_nothing(
 ) -> None:
     file, aside = fill_the_disk_under(server, database, "keyturn.entries")
     with ThreadPoolExecutor(5) as pool:
-        waiting = [pool.submit(ledger.commit, change_of(put_row(f"row {row}", 1))) for row in range(5)]
+        waiting = [pool.submit(ledger.commit, change_of(plain_row(f"row {row}", 1))) for row in range(5)]
         errors = [each.exception() for each in waiting]
     assert [type(error) for error in errors] == [StorageFullError] * 5
     assert "No space left on device" in server.log
@@ -179,9 +181,9 @@ def test_a_full_disk_is_named_and_writes_nothing(
     file.unlink()
     aside.rename(file)
     server.start()
-    assert ledger.commit(change_of(put_row("row 0", 1))) == 1
+    assert ledger.commit(change_of(plain_row("row 0", 1))) == 1
     with pytest.raises(ConflictError):
-        ledger.commit(change_of(put_row("row 0", 1)))
+        ledger.commit(change_of(plain_row("row 0", 1)))
 
 
 def test_a_full_disk_is_named_where_the_server_reports_it_late(
@@ -198,7 +200,7 @@ def test_a_full_disk_is_named_where_the_server_reports_it_late(
             " FOR EACH ROW EXECUTE FUNCTION keyturn.full()"
         )
         with pytest.raises(StorageFullError):
-            ledger.commit(change_of(put_row("row", 1)))
+            ledger.commit(change_of(plain_row("row", 1)))
         owner.execute("DROP TRIGGER full_late ON keyturn.entries")
     assert ledger.head() == 0
-    assert ledger.commit(change_of(put_row("row", 1))) == 1
+    assert ledger.commit(change_of(plain_row("row", 1))) == 1

@@ -11,7 +11,8 @@ import pytest
 from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialise, open_ledger
 from keyturn.errors import OutcomeUnknownError, StorageError
 from keyturn.ports.ledger import RowFilter, SealedHead, Snapshot, UseCount
-from tests.contract.postgres_samples import LOG_ID, SEAL, change_of, checked_entries, put_row
+from tests.contract.ledger_samples import SEAL, change_of, checked_entries, plain_row
+from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, PostgresServer
 
 SETTINGS = Settings(query=0.5, write=1.0, connect=0.5)
@@ -33,7 +34,7 @@ CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "snapshot": (SETTINGS.query, lambda ledger: ledger.snapshot()),
     "read_uses": (SETTINGS.query, lambda ledger: ledger.read_uses("key_x", 0, 9)),
     "last_uses": (SETTINGS.query, lambda ledger: ledger.last_uses(["key_x"])),
-    "commit": (SETTINGS.write, lambda ledger: ledger.commit(change_of(put_row("frozen", 1)))),
+    "commit": (SETTINGS.write, lambda ledger: ledger.commit(change_of(plain_row("frozen", 1)))),
     "seal_head": (SETTINGS.write, lambda ledger: ledger.seal_head(SealedHead(1, bytes(32), SEAL))),
     "save_snapshot": (SETTINGS.write, lambda ledger: ledger.save_snapshot(Snapshot(1, bytes(32), b"", SEAL))),
     "record_uses": (SETTINGS.write, lambda ledger: ledger.record_uses([USE])),
@@ -57,7 +58,7 @@ def app_url(server: PostgresServer) -> Iterator[str]:
 @pytest.fixture
 def ledger(app_url: str) -> Iterator[PostgresLedger]:
     opened = open_ledger(app_url, SETTINGS)
-    opened.commit(change_of(put_row("before", 1)))
+    opened.commit(change_of(plain_row("before", 1)))
     yield opened
     opened.close()
 
@@ -91,7 +92,7 @@ def test_a_commit_that_got_no_answer_is_of_unknown_outcome(
 ) -> None:
     server.freeze()
     with pytest.raises(OutcomeUnknownError):
-        ledger.commit(change_of(put_row("maybe", 1)))
+        ledger.commit(change_of(plain_row("maybe", 1)))
 
 
 def test_a_commit_that_found_no_connection_is_known_not_to_be(
@@ -100,7 +101,7 @@ def test_a_commit_that_found_no_connection_is_known_not_to_be(
     server.freeze()
     seconds_until_error(ledger.head)  # closes the open connection
     with pytest.raises(StorageError) as caught:
-        ledger.commit(change_of(put_row("never", 1)))
+        ledger.commit(change_of(plain_row("never", 1)))
     assert not isinstance(caught.value, OutcomeUnknownError)
 
 
@@ -110,7 +111,7 @@ def test_many_callers_at_once_end_in_time(server: PostgresServer, ledger: Postgr
     with ThreadPoolExecutor(30) as pool:
         reads = [pool.submit(seconds_until_error, ledger.head) for _ in range(20)]
         commits = [
-            pool.submit(seconds_until_error, lambda row=row: ledger.commit(change_of(put_row(f"{row}", 1))))  # type: ignore[misc]
+            pool.submit(seconds_until_error, lambda row=row: ledger.commit(change_of(plain_row(f"{row}", 1))))  # type: ignore[misc]
             for row in range(10)
         ]
         assert max(read.result() for read in reads) < SETTINGS.read + GRACE
@@ -136,11 +137,11 @@ def test_waiting_for_news_ends_in_time(server: PostgresServer, ledger: PostgresL
 def test_all_is_well_again_when_the_server_goes_on(server: PostgresServer, ledger: PostgresLedger) -> None:
     server.freeze()
     with ThreadPoolExecutor(10) as pool:
-        lost = [pool.submit(ledger.commit, change_of(put_row(f"lost {row}", 1))) for row in range(10)]
+        lost = [pool.submit(ledger.commit, change_of(plain_row(f"lost {row}", 1))) for row in range(10)]
         errors = [each.exception() for each in lost]
     assert all(isinstance(error, StorageError) for error in errors)
     server.thaw()
     head = ledger.head()
-    assert ledger.commit(change_of(put_row("after", 1))) >= head + 1
+    assert ledger.commit(change_of(plain_row("after", 1))) >= head + 1
     # What had been sent may have been done meanwhile; that is what "unknown" means. The log holds either way.
     assert len(checked_entries(ledger)) == ledger.head()

@@ -12,7 +12,8 @@ import time
 
 from keyturn.adapters.ledger.postgres import initialise, open_ledger
 from keyturn.ports.ledger import Commit
-from tests.contract.postgres_samples import LOG_ID, checked_entries, new_entry, put_row
+from tests.contract.ledger_samples import checked_entries, entry_of, plain_row
+from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
 
 KILLS = 120
@@ -23,8 +24,8 @@ LONGEST_LIFE = 0.02  # seconds after its first acknowledged commit
 def pair_of(text: str) -> Commit:
     """Two entries and two rows, which must come together or not at all."""
     names = (f"{text}/1", f"{text}/2")
-    rows = tuple(put_row(name, 1) for name in names)
-    return Commit((), rows, tuple(new_entry(name, entry=name.encode()) for name in names))
+    rows = tuple(plain_row(name, 1) for name in names)
+    return Commit((), rows, tuple(entry_of(name, entry=name.encode()) for name in names))
 
 
 def commit_until_killed(url: str, client: int, report: int) -> None:

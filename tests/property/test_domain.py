@@ -81,7 +81,12 @@ def test_a_text_is_a_time_or_refused(text: str) -> None:
 # Canonical JSON
 
 characters = st.characters(exclude_categories=["Cs"])
-leaves = st.none() | st.booleans() | st.integers(-canonical.MAX_INTEGER, canonical.MAX_INTEGER) | st.text(characters)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-canonical.MAX_INTEGER, canonical.MAX_INTEGER)
+    | st.text(characters)
+)
 values = st.recursive(
     leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(characters), inner), max_leaves=20
 )
@@ -96,7 +101,15 @@ def jcs(value: object) -> str:
         case list():
             return "[" + ",".join(map(jcs, value)) + "]"
         case str():
-            short = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+            short = {
+                '"': '\\"',
+                "\\": "\\\\",
+                "\b": "\\b",
+                "\f": "\\f",
+                "\n": "\\n",
+                "\r": "\\r",
+                "\t": "\\t",
+            }
             return '"' + "".join(short.get(c, c if c >= " " else f"\\u{ord(c):04x}") for c in value) + '"'
         case None:
             return "null"
@@ -113,7 +126,9 @@ def test_a_value_has_the_canonical_text_and_comes_back_from_it(value: object) ->
 
 
 @given(values, st.booleans(), st.booleans(), st.sampled_from([None, 1]))
-def test_another_text_of_the_same_value_is_refused(value: object, escape: bool, sort: bool, indent: int | None) -> None:
+def test_another_text_of_the_same_value_is_refused(
+    value: object, escape: bool, sort: bool, indent: int | None
+) -> None:
     text = json.dumps(value, ensure_ascii=escape, sort_keys=sort, indent=indent)
     if text == jcs(value):
         assert canonical.decode(text) == value
@@ -152,7 +167,9 @@ def test_a_token_comes_apart_as_it_was_put_together(given_parts: tuple[str, str,
 
 
 @given(parts, st.data())
-def test_a_token_with_one_character_changed_is_refused(given_parts: tuple[str, str, str], data: st.DataObject) -> None:
+def test_a_token_with_one_character_changed_is_refused(
+    given_parts: tuple[str, str, str], data: st.DataObject
+) -> None:
     text = token.build(*given_parts)
     place = data.draw(st.integers(0, len(text) - 1))
     wrong = data.draw(st.characters().filter(lambda character: character != text[place]))
@@ -236,7 +253,9 @@ def test_a_network_contains_what_the_standard_library_says(first: object, second
     mapped = getattr(asked, "ipv4_mapped", None) or asked
     if str(held).startswith("::") and held.prefixlen >= 80:
         return  # mapped networks have examples of their own
-    assert NetworkSet((str(held),)).contains(str(asked)) is (mapped.version == held.version and mapped in held)
+    assert NetworkSet((str(held),)).contains(str(asked)) is (
+        mapped.version == held.version and mapped in held
+    )
     assert NetworkSet((str(held),)).contains(str(held.network_address))
 
 

@@ -12,9 +12,18 @@ def test_the_alphabet_is_digits_then_capitals_then_small_letters() -> None:
 
 @pytest.mark.parametrize(
     ("number", "width", "text"),
-    [(0, 1, "0"), (0, 6, "000000"), (61, 1, "z"), (62, 2, "10"), (2**32 - 1, 6, "4gfFC3"), (62**22 - 1, 22, "z" * 22)],
+    [
+        (0, 1, "0"),
+        (0, 6, "000000"),
+        (61, 1, "z"),
+        (62, 2, "10"),
+        (2**32 - 1, 6, "4gfFC3"),
+        (62**22 - 1, 22, "z" * 22),
+    ],
 )
-def test_numbers_are_written_most_significant_digit_first_and_padded(number: int, width: int, text: str) -> None:
+def test_numbers_are_written_most_significant_digit_first_and_padded(
+    number: int, width: int, text: str
+) -> None:
     assert encode(number, width) == text
 
 

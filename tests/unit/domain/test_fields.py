@@ -14,7 +14,9 @@ TEXT_CHECKS = [
     (fields.check_note, "note", 1_024),
     (fields.check_tag, "tags", 64),
 ]
-texts = pytest.mark.parametrize(("check", "field", "longest"), TEXT_CHECKS, ids=[name for _, name, _ in TEXT_CHECKS])
+texts = pytest.mark.parametrize(
+    ("check", "field", "longest"), TEXT_CHECKS, ids=[name for _, name, _ in TEXT_CHECKS]
+)
 Check = Callable[[Any], object]
 
 
@@ -32,7 +34,24 @@ def test_a_tenant_is_a_short_plain_word(tenant: str) -> None:
 
 @pytest.mark.parametrize(
     "tenant",
-    ["", "A", "Default", "-a", "_a", "a" * 64, "a b", "a.b", "a/b", "..", "é", "a\n", "a" + NUL, "*", None, 1],
+    [
+        "",
+        "A",
+        "Default",
+        "-a",
+        "_a",
+        "a" * 64,
+        "a b",
+        "a.b",
+        "a/b",
+        "..",
+        "é",
+        "a\n",
+        "a" + NUL,
+        "*",
+        None,
+        1,
+    ],
 )
 def test_a_malformed_tenant_is_refused(tenant: object) -> None:
     assert refused(fields.check_tenant, tenant).field == "tenant"
@@ -122,7 +141,9 @@ LISTS = [
     (fields.check_permissions, "permissions", 256, "documents.p{}"),
     (fields.check_networks, "allowed_ips", 64, "10.0.0.{}"),
 ]
-lists = pytest.mark.parametrize(("check", "field", "most", "shape"), LISTS, ids=[name for _, name, _, _ in LISTS])
+lists = pytest.mark.parametrize(
+    ("check", "field", "most", "shape"), LISTS, ids=[name for _, name, _, _ in LISTS]
+)
 
 
 @lists

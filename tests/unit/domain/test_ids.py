@@ -40,7 +40,9 @@ def test_what_only_resembles_an_id_is_none(text: str) -> None:
     assert not ids.is_id(ids.KEY, text)
 
 
-@pytest.mark.parametrize(("kind", "characters"), [("key", "short"), ("key", "_" * 22), ("rot", CHARACTERS), ("", "")])
+@pytest.mark.parametrize(
+    ("kind", "characters"), [("key", "short"), ("key", "_" * 22), ("rot", CHARACTERS), ("", "")]
+)
 def test_no_malformed_id_can_be_built(kind: str, characters: str) -> None:
     with pytest.raises(ValueError, match="22 base62"):
         ids.build(kind, characters)

@@ -128,7 +128,13 @@ def test_a_time_that_does_not_exist_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1969-12-31T23:59:59Z", "1970-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01", "0001-01-01T00:00:00Z"]
+    "text",
+    [
+        "1969-12-31T23:59:59Z",
+        "1970-01-01T00:00:00+00:01",
+        "9999-12-31T23:59:59-00:01",
+        "0001-01-01T00:00:00Z",
+    ],
 )
 def test_a_time_outside_1970_to_9999_in_utc_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="1970 to 9999"):

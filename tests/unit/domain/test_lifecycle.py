@@ -116,7 +116,9 @@ def test_the_reasons_are_those_of_rfc_5280_that_revoke() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["", "keycompromise", "key_compromise", "certificateHold", "removeFromCRL", "other"])
+@pytest.mark.parametrize(
+    "text", ["", "keycompromise", "key_compromise", "certificateHold", "removeFromCRL", "other"]
+)
 def test_an_unknown_reason_is_refused_and_the_known_ones_are_named(text: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         parse_reason(text)

@@ -36,7 +36,9 @@ def test_a_network_has_one_writing(text: str, canonical: str) -> None:
         ("::ffff:10.0.0.1/104", "10.0.0.0/8", "10.0.0.1"),
     ],
 )
-def test_bits_outside_the_mask_are_refused_and_the_right_network_is_named(text: str, right: str, address: str) -> None:
+def test_bits_outside_the_mask_are_refused_and_the_right_network_is_named(
+    text: str, right: str, address: str
+) -> None:
     """Somebody who wrote 10.0.0.1/8 meant either one address or sixteen million."""
     with pytest.raises(InvalidInputError) as refused:
         parse_network(text)

@@ -74,7 +74,9 @@ def test_no_grants_cover_nothing() -> None:
         (("a", "b.*"), ("b.c", "a")),
     ],
 )
-def test_a_key_may_grant_what_lies_within_its_own_grants(held: tuple[str, ...], asked: tuple[str, ...]) -> None:
+def test_a_key_may_grant_what_lies_within_its_own_grants(
+    held: tuple[str, ...], asked: tuple[str, ...]
+) -> None:
     assert grants_within(held, asked)
 
 
