@@ -18,8 +18,8 @@ from keyturn.verifier.uses import Uses
 
 FLUSH_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 2.0
-# Where very many keys are used at once, writing their counts takes at most a tenth of the time.
-SHARE: Final = 9
+# Where very many keys are used at once, writing their counts takes at most a twentieth of the time.
+SHARE: Final = 19
 _log = logging.getLogger("keyturn.recorder")
 
 
