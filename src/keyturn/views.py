@@ -50,16 +50,17 @@ def issued_view(key: Key, generated: GeneratedKey) -> View:
 
 def verification_view(verification: Verification) -> View:
     """The answer to a verification."""
+    key = verification.key
     return {
         "valid": verification.valid,
         "code": verification.code,
-        "key_id": verification.key_id,
+        "key_id": None if key is None else key.key_id,
         "version": verification.version,
-        "owner": verification.owner,
-        "scope": verification.scope,
-        "permissions": list(verification.permissions),
-        "metadata": dict(verification.metadata),
-        "expires_at": _time(verification.expires_at),
+        "owner": None if key is None else key.owner,
+        "scope": None if key is None else key.scope.value,
+        "permissions": [] if key is None else list(key.permissions),
+        "metadata": {} if key is None else dict(key.metadata),
+        "expires_at": None if key is None else _time(key.expires_at),
         "rate_limits": [],
         "credits": None,
         "as_of": verification.as_of,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Final
 
 from keyturn.domain.key import KeyType
 from keyturn.domain.principal import Principal
+from keyturn.domain.scope import KeyScope
 from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import (
@@ -32,6 +34,7 @@ CATCH_UP_SECONDS: Final = 0.25
 LOAD_SECONDS: Final = 1.0
 LOAD_THREADS: Final = 8
 MAX_LOADS: Final = 512  # under way or waiting; past it a cold credential is throttled
+_CALLERS: Final = 1_024  # principals kept; a few services ask very often
 
 ANY_TENANT: Final = Demand(tenant=None)
 
@@ -77,10 +80,7 @@ class Decider:
 
     async def principal(self, authorization: str, permission: str, ip: str | None) -> Principal:
         """Who calls, by the Authorization header; raises what the call is to be answered with."""
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise UnauthenticatedError("the call carries no provisioning key")
-        verification = await self.decide(token.strip(), ANY_TENANT, ip)
+        verification = await self.decide(bearer_of(authorization), ANY_TENANT, ip)
         return principal_of(verification, permission)
 
     async def _catch_up(self) -> Code | None:
@@ -134,14 +134,27 @@ class Decider:
         return load
 
 
+def bearer_of(authorization: str) -> str:
+    """The token of an Authorization header; UnauthenticatedError where there is none."""
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise UnauthenticatedError("the call carries no provisioning key")
+    return token.strip()
+
+
 def principal_of(verification: Verification, permission: str) -> Principal:
     """The caller behind a valid provisioning key that holds `permission`; else the error to answer with."""
     key = verification.key
     if not verification or key is None or key.type is not KeyType.PROVISIONING:
         raise _refusal(verification)
-    principal = Principal(
-        actor=f"key:{key.key_id}", tenant=key.tenant, permissions=key.permissions, scope=key.scope
-    )
+    return _permitted(key.key_id, key.tenant, key.permissions, key.scope, permission)
+
+
+@lru_cache(maxsize=_CALLERS)
+def _permitted(
+    key_id: str, tenant: str, permissions: tuple[str, ...], scope: KeyScope, permission: str
+) -> Principal:
+    principal = Principal(actor=f"key:{key_id}", tenant=tenant, permissions=permissions, scope=scope)
     principal.require(permission)
     return principal
 

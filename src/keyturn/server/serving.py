@@ -37,7 +37,7 @@ def application(node: Node) -> Dispatcher:
             decider.close()
 
     return Dispatcher(
-        endpoint=VerifyEndpoint(decider=decider, log=node.records.log),
+        endpoint=VerifyEndpoint(verifier=node.verifier, decider=decider, log=node.records.log),
         management=management_app(node, decider, lifespan),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Any, Final
 
@@ -10,11 +11,12 @@ import orjson
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope, parse_scope
 from keyturn.domain.verdict import Code, Verification
-from keyturn.errors import IntegrityError, InvalidInputError, StaleError
+from keyturn.errors import IntegrityError, InvalidInputError, KeyturnError, StaleError
 from keyturn.records.log_reader import LogReader
-from keyturn.server.deciding import Decider
+from keyturn.server.deciding import ANY_TENANT, Decider, bearer_of, principal_of
 from keyturn.server.exchange import Receive, RefusedRequestError, Send, read_body, send_json
 from keyturn.verifier.decision import Demand
+from keyturn.verifier.verifier import Miss, Verifier
 from keyturn.views import verification_view
 
 MAX_VERIFY_BYTES: Final = 16_384
@@ -31,21 +33,33 @@ Question = tuple[str, Demand, str | None]
 class VerifyEndpoint:
     """Answers verifications for callers that hold `keys.verify`."""
 
-    def __init__(self, *, decider: Decider, log: LogReader) -> None:
+    def __init__(self, *, verifier: Verifier, decider: Decider, log: LogReader) -> None:
+        self._verifier = verifier
         self._decider = decider
         self._log = log
 
+    def begin(
+        self, authorization: str, client: str | None, body: bytes
+    ) -> bytes | Coroutine[Any, Any, bytes]:
+        """One verification: the answer's JSON where memory has it, otherwise what fetches it.
+
+        Awaiting the latter raises what the call is to be answered with: KeyturnError or RefusedRequestError.
+        """
+        try:
+            token = bearer_of(authorization)
+            caller = self._verifier.decide(token, ANY_TENANT, client)
+            if type(caller) is not Verification or not caller:
+                return self._ask(caller, token, client, body)
+            asked = question(_parsed(body), principal_of(caller, PERMISSION))
+        except (KeyturnError, RefusedRequestError) as error:
+            return _raising(error)
+        answer = self._verifier.decide(*asked)
+        return _encoded(answer) if type(answer) is Verification else self._resolve(answer, asked)
+
     async def verify(self, authorization: str, client: str | None, receive: Receive, send: Send) -> None:
         """One verification: 200, whatever the answer, once the caller is known and the question makes sense."""
-        body = await read_body(receive, MAX_VERIFY_BYTES)
-        try:
-            caller = await self._decider.principal(authorization, PERMISSION, client)
-        except (StaleError, IntegrityError) as error:
-            code = Code.STALE if isinstance(error, StaleError) else Code.INTEGRITY_FAILED
-            answer = Verification(code, self._log.as_of)
-        else:
-            answer = await self._decider.decide(*question(_parsed(body), caller))
-        await send_json(send, orjson.dumps(verification_view(answer)))
+        answer = self.begin(authorization, client, await read_body(receive, MAX_VERIFY_BYTES))
+        await send_json(send, answer if isinstance(answer, bytes) else await answer)
 
     async def verify_batch(
         self, authorization: str, client: str | None, receive: Receive, send: Send
@@ -56,6 +70,26 @@ class VerifyEndpoint:
         questions = [question(item, caller) for item in _items(_parsed(body))]
         answers = [verification_view(await self._decider.decide(*asked)) for asked in questions]
         await send_json(send, orjson.dumps({"items": answers}))
+
+    async def _ask(self, caller: Verification | Miss, token: str, client: str | None, body: bytes) -> bytes:
+        """Begin with the caller's own key, which memory did not accept."""
+        try:
+            known = principal_of(await self._decider.resolve(caller, token, ANY_TENANT, client), PERMISSION)
+        except (StaleError, IntegrityError) as error:
+            code = Code.STALE if isinstance(error, StaleError) else Code.INTEGRITY_FAILED
+            return _encoded(Verification(code, self._log.as_of))
+        return _encoded(await self._decider.decide(*question(_parsed(body), known)))
+
+    async def _resolve(self, miss: Miss, asked: Question) -> bytes:
+        return _encoded(await self._decider.resolve(miss, *asked))
+
+
+async def _raising(error: Exception) -> bytes:
+    raise error
+
+
+def _encoded(answer: Verification) -> bytes:
+    return orjson.dumps(verification_view(answer))
 
 
 def question(item: Any, caller: Principal) -> Question:
