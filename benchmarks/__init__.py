@@ -1,1 +1,1 @@
-"""What Keyturn costs, against floors measured in the same run. `make bench` prints tables; nothing here passes or fails."""
+"""What Keyturn costs, against floors of the same run. `make bench` prints tables; nothing here passes or fails."""
