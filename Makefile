@@ -66,7 +66,7 @@ $(CAN_SERVE): requirements-serve.lock
 $(CAN_TEST): requirements.lock
 $(CAN_SERVE) $(CAN_TEST): pyproject.toml | $(VENV)/pyvenv.cfg
 	@echo "Installing $(LOCKED) into $(VENV)"
-	@$(PIP) install --quiet --require-hashes -r $(LOCKED)
+	@$(PIP) install --quiet --require-hashes --no-deps -r $(LOCKED)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@$(PIP) check || { echo "pyproject.toml asks for more than $(LOCKED) has: make lock" >&2; exit 1; }
 	@touch $@
