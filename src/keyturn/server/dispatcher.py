@@ -6,8 +6,8 @@ The framework costs several times what a decision does, so verifications do not 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from keyturn.errors import KeyturnError
 from keyturn.server.exchange import (
@@ -22,28 +22,51 @@ from keyturn.server.exchange import (
     send_json,
     send_problem,
 )
-from keyturn.server.problems import encoded, problem
+from keyturn.server.problems import INTERNAL, encoded, problem
 from keyturn.server.verifying import VerifyEndpoint
 
 MAX_MANAGEMENT_BYTES: Final = 1_048_576
 _LIVE: Final = b'{"status":"live"}'
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Begin = Callable[[str, str | None, bytes], bytes | Coroutine[Any, Any, bytes]]
+"""Takes the Authorization header, the client's address and the body; gives the answer's JSON, or what fetches it."""
+
 _log = logging.getLogger("keyturn.http")
 
 
 class Dispatcher:
-    """Routes by exact path. Whatever goes wrong, the client gets a problem and no traceback."""
+    """Routes by exact path. Whatever goes wrong, the client gets a problem and no traceback.
+
+    Attributes:
+        begins: what answers a POST to each of these paths where the request is a plain one (see
+            `keyturn.server.connection`).
+    """
 
     def __init__(self, *, endpoint: VerifyEndpoint, management: Application) -> None:
         self._management = management
+        self.begins: Final[Mapping[bytes, Begin]] = {b"/v1/verify": endpoint.begin}
         self._hot = {"/v1/verify": endpoint.verify, "/v1/verify/batch": endpoint.verify_batch}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass on the lifespan."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._guarded(self._answer, scope, receive, send)
+        else:
             await self._management(scope, receive, send)
-            return
+
+    def sending(self, answer: Coroutine[Any, Any, bytes]) -> Application:
+        """An application that sends what `answer` gives."""
+
+        async def send_it(_: Scope, __: Receive, send: Send) -> None:
+            await send_json(send, await answer)
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._guarded(send_it, scope, receive, send)
+
+        return guarded
+
+    async def _guarded(self, answer: Application, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def noting_send(message: Message) -> None:
@@ -52,7 +75,7 @@ class Dispatcher:
             await send(message)
 
         try:
-            await self._answer(scope, receive, noting_send)
+            await answer(scope, receive, noting_send)
         except ClientGoneError:
             return
         except RefusedRequestError as refused:
@@ -62,7 +85,7 @@ class Dispatcher:
         except Exception:  # noqa: BLE001 - the last resort: a client never sees a traceback
             _log.exception("a request failed")
             if not started:
-                await send_problem(send, 500, _INTERNAL, {}, close=True)
+                await send_problem(send, 500, INTERNAL, {}, close=True)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -71,23 +94,12 @@ class Dispatcher:
             if scope["method"] != "POST":
                 await send_problem(send, 405, _NOT_ALLOWED, {"Allow": "POST"}, close=True)
                 return
-            client = scope["client"]
-            await answer(_authorization(scope), client[0] if client else None, receive, send)
+            await answer(scope, receive, send)
         elif path == "/livez":
             await send_json(send, _LIVE)
         else:
-            body = await read_body(receive, MAX_MANAGEMENT_BYTES)
+            body = await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
             await self._management(scope, _replaying(body, receive), send)
-
-
-def _authorization(scope: Scope) -> str:
-    """The Authorization header; empty where there is none. Two of them are a refusal: which one counts?"""
-    found = [value for name, value in scope["headers"] if name == b"authorization"]
-    if len(found) > 1:
-        raise RefusedRequestError(
-            400, "duplicate_header", "the Authorization header is there twice", "Send it once."
-        )
-    return found[0].decode("latin-1") if found else ""
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:
@@ -100,7 +112,4 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-_INTERNAL: Final = encoded(
-    problem(500, "internal", "the server failed", "Look into its log; the request may be tried again.")
-)
 _NOT_ALLOWED: Final = encoded(problem(405, "method_not_allowed", "this path takes POST", "Use POST."))

@@ -15,7 +15,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 BODY_SECONDS: Final = 30.0
-_JSON_HEADERS: Final = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+MAX_DISCARDED_BYTES: Final = (
+    16_777_216  # of a body that is too large, so that its sender sees why it was refused
+)
 
 
 class RefusedRequestError(Exception):
@@ -31,34 +33,67 @@ class ClientGoneError(Exception):
     """The client closed the connection: nobody is there to answer."""
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
+def client_of(scope: Scope) -> str | None:
+    """The address at the other end of the connection."""
+    client = scope["client"]
+    return client[0] if client else None
+
+
+def authorization_of(scope: Scope) -> str:
+    """The Authorization header; empty where there is none. Two of them are a refusal: which one counts?"""
+    found = _fields(scope, b"authorization")
+    if len(found) > 1:
+        raise RefusedRequestError(
+            400, "duplicate_header", "the Authorization header is there twice", "Send it once."
+        )
+    return found[0].decode("latin-1") if found else ""
+
+
+def _fields(scope: Scope, name: bytes) -> list[bytes]:
+    return [value for field, value in scope["headers"] if field == name]
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body, at most `limit` bytes and within 30 s; RefusedRequestError past either."""
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body = message.get("body", b"")
-        if len(body) <= limit:
-            return bytes(body)
+    if _may_stop_short(scope, limit):
         raise _too_large(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _read_on(message, receive, limit)
+            return await _read(receive, limit)
     except TimeoutError:
         raise RefusedRequestError(
             408, "request_timeout", f"the body did not arrive within {BODY_SECONDS:.0f} s", "Send it faster."
         ) from None
 
 
-async def _read_on(message: Message, receive: Receive, limit: int) -> bytes:
-    body = bytearray()
+def _may_stop_short(scope: Scope, limit: int) -> bool:
+    """Whether to refuse unread: the client waits for leave to send, or would send too much even to throw away."""
+    length = max((int(value) for value in _fields(scope, b"content-length")), default=0)
+    return length > limit and (length > limit + MAX_DISCARDED_BYTES or bool(_fields(scope, b"expect")))
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
+    """The body. One that is too large is read to its end all the same, and not kept.
+
+    Refused in the middle, the client would go on sending, have its connection reset, and never see the answer.
+    """
+    body, discarded = bytearray(), 0
     while True:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise _too_large(limit)
+        part = message.get("body", b"")
+        if not discarded and len(body) + len(part) <= limit:
+            body += part
+        else:
+            discarded += len(part)
         if not message.get("more_body"):
-            return bytes(body)
-        message = await receive()
+            break
+        if discarded > MAX_DISCARDED_BYTES:
+            break
+    if discarded:
+        raise _too_large(limit)
+    return bytes(body)
 
 
 def _too_large(limit: int) -> RefusedRequestError:
@@ -68,8 +103,8 @@ def _too_large(limit: int) -> RefusedRequestError:
 
 
 async def send_json(send: Send, body: bytes, status: int = 200) -> None:
-    """Answer with JSON that nobody may keep."""
-    headers = [*_JSON_HEADERS, (b"content-length", b"%d" % len(body))]
+    """Answer with JSON."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -80,7 +115,6 @@ async def send_problem(
     """Answer with a problem; `close` where the rest of the request was not read."""
     headers = [
         (b"content-type", CONTENT_TYPE.encode()),
-        (b"cache-control", b"no-store"),
         (b"content-length", b"%d" % len(body)),
         *((name.lower().encode(), value.encode()) for name, value in more.items()),
     ]

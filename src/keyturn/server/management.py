@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 import keyturn
@@ -34,7 +35,7 @@ _CODES: Final = {404: "not_found", 405: "method_not_allowed", 400: "malformed_js
 
 def management_app(node: Node, decider: Decider, lifespan: Lifespan) -> FastAPI:
     """The FastAPI application over a node."""
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Keyturn",
         version=keyturn.__version__,
         summary=keyturn.__doc__.partition("\n")[0] if keyturn.__doc__ else None,
@@ -62,9 +63,7 @@ async def readiness(node: TheNode) -> dict[str, str]:
 
 
 def _answer(status: int, members: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Response(
-        encoded(members), status, {"Cache-Control": "no-store", **(headers or {})}, media_type=CONTENT_TYPE
-    )
+    return Response(encoded(members), status, headers, media_type=CONTENT_TYPE)
 
 
 async def _known(_: Request, error: Exception) -> Response:

@@ -80,3 +80,8 @@ def problem_of(error: KeyturnError) -> dict[str, Any]:
 def encoded(members: Mapping[str, Any]) -> bytes:
     """A problem's bytes."""
     return orjson.dumps(members)
+
+
+INTERNAL: Final = encoded(
+    problem(500, "internal", "the server failed", "Look into its log; the request may be tried again.")
+)
