@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from keyturn.domain.key import KeyType
 from keyturn.domain.principal import Principal
@@ -36,7 +36,18 @@ LOAD_THREADS: Final = 8
 MAX_LOADS: Final = 512  # under way or waiting; past it a cold credential is throttled
 _CALLERS: Final = 1_024  # principals kept; a few services ask very often
 
+_ATTEMPTS: Final = (
+    3  # for one request, each made useless by a change of the key or by a pause of this process
+)
+
 ANY_TENANT: Final = Demand(tenant=None)
+
+
+class _CatchUp(NamedTuple):
+    """A read of the log under way, and the loop's time until which requests wait for it."""
+
+    read: asyncio.Future[None]
+    deadline: float
 
 
 class Decider:
@@ -46,7 +57,7 @@ class Decider:
         self._verifier = verifier
         self._log = log
         self._threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="keyturn-load")
-        self._catching_up: asyncio.Future[None] | None = None
+        self._catching_up: _CatchUp | None = None
         self._loads: dict[str, asyncio.Future[Entry | None]] = {}
 
     def close(self) -> None:
@@ -64,19 +75,20 @@ class Decider:
         self, outcome: Verification | Miss, token: str, demand: Demand, ip: str | None
     ) -> Verification:
         """The answer once what `Verifier.decide` lacked has been fetched."""
-        if outcome is Miss.STALE:
-            code = await self._catch_up()
-            if code is not None:
-                return self._verifier.refuse(code, demand, ip)
-            outcome = self._verifier.decide(token, demand, ip)
-        if outcome is Miss.COLD:
-            screened = self._verifier.screen(token, demand, ip)
-            if isinstance(screened, Verification):
-                return screened
-            return await self._load(screened, token, demand, ip)
-        if isinstance(outcome, Miss):
-            return self._verifier.refuse(Code.STALE, demand, ip)
-        return outcome
+        for _ in range(_ATTEMPTS):
+            if outcome is Miss.STALE:
+                code = await self._catch_up()
+                if code is not None:
+                    return self._verifier.refuse(code, demand, ip)
+                outcome = self._verifier.decide(token, demand, ip)
+            if outcome is Miss.COLD:
+                screened = self._verifier.screen(token, demand, ip)
+                if isinstance(screened, Verification):
+                    return screened
+                outcome = await self._load(screened, token, demand, ip)
+            if not isinstance(outcome, Miss):
+                return outcome
+        return self._verifier.refuse(Code.STALE, demand, ip)
 
     async def principal(self, authorization: str, permission: str, ip: str | None) -> Principal:
         """Who calls, by the Authorization header; raises what the call is to be answered with."""
@@ -85,12 +97,16 @@ class Decider:
 
     async def _catch_up(self) -> Code | None:
         """Share one read of the log; the code to refuse with where it fails or takes too long."""
-        if self._catching_up is None:
-            loop = asyncio.get_running_loop()
-            self._catching_up = loop.run_in_executor(self._threads, self._log.catch_up)
-            self._catching_up.add_done_callback(self._caught_up)
+        loop = asyncio.get_running_loop()
+        shared = self._catching_up
+        if shared is None:
+            read = loop.run_in_executor(self._threads, self._log.catch_up)
+            shared = self._catching_up = _CatchUp(read, loop.time() + CATCH_UP_SECONDS)
+            read.add_done_callback(self._caught_up)
         try:
-            await asyncio.wait_for(asyncio.shield(self._catching_up), CATCH_UP_SECONDS)
+            # The time is the read's and not each request's own: a batch must not wait once for each of its items.
+            async with asyncio.timeout_at(shared.deadline):
+                await asyncio.shield(shared.read)
         except IntegrityError:
             return Code.INTEGRITY_FAILED
         except (StorageError, TimeoutError):
@@ -102,7 +118,9 @@ class Decider:
         if not done.cancelled():
             done.exception()  # whoever waited has seen it; nobody may have
 
-    async def _load(self, parsed: ParsedToken, token: str, demand: Demand, ip: str | None) -> Verification:
+    async def _load(
+        self, parsed: ParsedToken, token: str, demand: Demand, ip: str | None
+    ) -> Verification | Miss:
         load = self._loads.get(parsed.credential_id)
         if load is None:
             if len(self._loads) >= MAX_LOADS:
@@ -114,11 +132,7 @@ class Decider:
             return self._verifier.refuse(Code.INTEGRITY_FAILED, demand, ip)
         except (StorageError, TimeoutError):
             return self._verifier.refuse(Code.STALE, demand, ip)
-        outcome = self._verifier.decide_loaded(token, entry, demand, ip)
-        if isinstance(outcome, Verification):
-            return outcome
-        # The load was shared with an earlier request and the log has moved on since: begin again.
-        return await self.decide(token, demand, ip)
+        return self._verifier.decide_loaded(token, entry, demand, ip)
 
     def _begin_load(self, credential_id: str) -> asyncio.Future[Entry | None]:
         loop = asyncio.get_running_loop()

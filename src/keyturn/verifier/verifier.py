@@ -74,28 +74,35 @@ class Verifier:
 
     def decide(self, token: str, demand: Demand, ip: str | None = None) -> Verification | Miss:
         """The answer, from memory alone, or what is missing for it."""
-        self.asked_at = steady = self._steady()
         log = self._log
-        if steady - log.read_at > self.max_staleness:
-            return Miss.STALE
         # Taken first: what is decided below is at least as new.
-        as_of = log.as_of
+        as_of, read_at = log.as_of, log.read_at
         try:
             digest = sha256(token.encode()).digest()
         except UnicodeEncodeError:
             return self.refuse(Code.MALFORMED, demand, ip, as_of)
         entry = self._cache.young.get(digest) or self._cache.from_old(digest)
         if entry is None or not (entry.is_key_current and entry.owner_standing.is_current):
-            return Miss.COLD
-        return self._answer(entry, demand, ip, as_of)
+            self.asked_at = steady = self._steady()
+            return Miss.COLD if steady - read_at <= self.max_staleness else Miss.STALE
+        return self._answer(entry, demand, ip, as_of, read_at)
 
-    def _answer(self, entry: Entry, demand: Demand, ip: str | None, as_of: str) -> Verification:
+    def _answer(
+        self, entry: Entry, demand: Demand, ip: str | None, as_of: str, read_at: float
+    ) -> Verification | Miss:
+        """The decision on an entry that was current when the log had been read from `read_at` on."""
         now = self._nanos()
-        if entry.tenant != demand.tenant and demand.tenant is not None:
+        is_foreign = entry.tenant != demand.tenant and demand.tenant is not None
+        code = Code.NOT_FOUND if is_foreign else judge(entry, demand, ip, now)
+        # The bound is checked last, against what was known first: a process that was stopped on the way here must not
+        # answer from what it knew before.
+        self.asked_at = steady = self._steady()
+        if steady - read_at > self.max_staleness:
+            return Miss.STALE
+        if is_foreign:
             # Another tenant's credential must look like one that does not exist.
-            self._uses.count_refusal(demand.tenant, None, Code.NOT_FOUND, now, ip)
-            return Verification(Code.NOT_FOUND, as_of)
-        code = judge(entry, demand, ip, now)
+            self._uses.count_refusal(demand.tenant or SYSTEM_TENANT, None, code, now, ip)
+            return Verification(code, as_of)
         if code is Code.VALID:
             self._uses.count(entry, now, ip)
         else:
@@ -171,16 +178,16 @@ class Verifier:
         self, token: str, entry: Entry | None, demand: Demand, ip: str | None
     ) -> Verification | Miss:
         """Decide on what `load` returned; a Miss if the log has moved on since."""
+        # Taken before the entry is found current, so that what is decided is at least as new.
+        as_of, read_at = self._log.as_of, self._log.read_at
         if not self.is_fresh:
             return Miss.STALE
-        # Taken before the entry is found current, so that what is decided is at least as new.
-        as_of = self._log.as_of
         if entry is None or entry.digest != token_digest(token):
             self._throttle.looked_up_in_vain(self._steady())
             return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
         if not entry.is_current:
             return Miss.COLD
-        return self._answer(entry, demand, ip, as_of)
+        return self._answer(entry, demand, ip, as_of, read_at)
 
     def load(self, credential_id: str) -> Entry | None:
         """Read a credential from the store into the cache; None if there is none.
