@@ -95,6 +95,11 @@ class Key:
             reason=reason if reason is not None else self.reason,
         )
 
+    @property
+    def has_run_out(self) -> bool:
+        """Whether its end was its expiry, as housekeeping has recorded: a revocation always has a reason."""
+        return self.state is KeyState.DEACTIVATED and self.reason is None
+
     def is_expired(self, now: datetime) -> bool:
         """Whether `now` is at or past the expiry."""
         return self.expires_at is not None and now >= self.expires_at

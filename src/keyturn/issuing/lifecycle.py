@@ -119,21 +119,29 @@ class Lifecycle:
             after = rows[-1].id
             keys = [key_from(opened.body) for opened in self._records.open_all(rows)]
             due = [key for key in keys if key.state not in _ENDED and key.owner_epoch < revoked.epoch]
-            if due:
-                followed += self._end_all(due, revoked.reason, by)
+            followed += self._end_all(due, revoked.reason, by)
         return followed
 
     def _end_all(self, keys: list[Key], reason: RevocationReason, by: Principal) -> int:
         """Revoke these in one commit; one by one where somebody else changes one of them meanwhile."""
         now = self._clock.now()
         ended = [key.after(act_for(reason), now, reason) for key in keys]
-        events = tuple(self._event(EventType.KEY_REVOKED, key, (), by, {}) for key in ended)
-        try:
-            self._records.commit(ChangeSet(puts=tuple(key_put(key) for key in ended), events=events))
-        except ConflictError:
+        if not self._commit_all(ended, EventType.KEY_REVOKED, by.actor):
             for key in keys:
                 self.revoke(key.key_id, by, reason=reason)
         return len(ended)
+
+    def _commit_all(self, ended: list[Key], event_type: EventType, actor: str) -> bool:
+        """Put these keys, each with an event of its own, in one commit; False where one of them moved meanwhile."""
+        if not ended:
+            return True
+        puts = tuple(key_put(key) for key in ended)
+        events = tuple(self._event(event_type, key, (), actor, {}) for key in ended)
+        try:
+            self._records.commit(ChangeSet(puts=puts, events=events))
+        except ConflictError:
+            return False
+        return True
 
     def expire_all(self) -> int:
         """Record each key that has expired since the last time, once; how many were recorded.
@@ -143,22 +151,21 @@ class Lifecycle:
         recorded, after, now = 0, "", to_micros(self._clock.now())
         while rows := self._ledger.list_expired(now, after, _FOLLOWING):
             after = rows[-1].id
-            keys = [key_from(opened.body) for opened in self._records.open_all(rows)]
-            recorded += sum(self._expire(key) for key in keys)
+            recorded += self._expire([key_from(opened.body) for opened in self._records.open_all(rows)])
         return recorded
 
-    def _expire(self, key: Key) -> bool:
+    def _expire(self, keys: list[Key]) -> int:
+        """Record these as expired in one commit; one by one where somebody else changes one of them meanwhile."""
         now = self._clock.now()
-        if not key.is_expired(now) or key.state is not KeyState.ACTIVE:
-            return False
-        ended = key.after(Act.DEACTIVATE, now)
-        system = Principal(actor=SYSTEM_ACTOR, tenant=key.tenant)
-        event = self._event(EventType.KEY_EXPIRED, ended, (), system, {})
-        try:
-            self._records.commit(ChangeSet(puts=(key_put(ended),), events=(event,)))
-        except ConflictError:
-            return False  # somebody else changed or recorded it
-        return True
+        ended = [
+            key.after(Act.DEACTIVATE, now)
+            for key in keys
+            if key.is_expired(now) and key.state is KeyState.ACTIVE
+        ]
+        if self._commit_all(ended, EventType.KEY_EXPIRED, SYSTEM_ACTOR):
+            return len(ended)
+        # Whoever was first has recorded or changed it; a change is looked at the next time.
+        return sum(self._commit_all([key], EventType.KEY_EXPIRED, SYSTEM_ACTOR) for key in ended)
 
     def _act(
         self,
@@ -180,20 +187,20 @@ class Lifecycle:
                 return key
             changed = key.after(act, self._clock.now(), reason)
             puts = (key_put(changed), *also(key))
-            event = self._event(event_type, changed, tuple(put.id for put in puts[1:]), by, details)
+            event = self._event(event_type, changed, tuple(put.id for put in puts[1:]), by.actor, details)
             self._records.commit(ChangeSet(puts=puts, events=(event,)))
             return changed
 
         return retried(attempt)
 
     def _event(
-        self, event_type: EventType, key: Key, rows: tuple[str, ...], by: Principal, details: dict[str, str]
+        self, event_type: EventType, key: Key, rows: tuple[str, ...], actor: str, details: dict[str, str]
     ) -> Event:
         return Event(
             type=event_type,
             time=self._clock.now(),
             tenant=key.tenant,
-            actor=by.actor,
+            actor=actor,
             subjects=(key.key_id,),
             rows=(key.row_id, *rows),
             details=details,

@@ -71,6 +71,9 @@ class Updater:
         if key.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED):
             raise IllegalTransitionError(f"a key that is {key.state.value} cannot be changed")
         now = self._clock.now()
+        if key.is_expired(now):
+            # Whether housekeeping has been there yet must make no difference, and it would end the key for good.
+            raise IllegalTransitionError("a key that has expired cannot be changed")
         values: dict[str, Any] = {
             name: _CLEARED.get(name) if value is None else value for name, value in changes.items()
         }

@@ -1,8 +1,9 @@
-"""What a server does beside answering: follow the log, and write down what it has counted. One thread for each."""
+"""What a server does beside answering, each in a thread: follow the log, write down what it counted, keep house."""
 
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -14,19 +15,20 @@ POLLS_A_BOUND: Final = (
     4  # reads of the log within max_staleness: one may fail, or be late, without a stale answer
 )
 _RECORDER_SECONDS: Final = 0.25
+_HOUSEKEEPING_SECONDS: Final = 60
 _JOIN_SECONDS: Final = 5.0
 
 _log = logging.getLogger("keyturn.background")
 
 
 class Background:
-    """The two threads of a server; `stop` ends them."""
+    """The threads of a server; `stop` ends them."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._poll = node.verifier.max_staleness / POLLS_A_BOUND
         self._stopping = threading.Event()
-        self._threads = [self._thread(self._follow_log), self._thread(self._record)]
+        self._threads = [self._thread(duty) for duty in (self._follow_log, self._record, self._keep_house)]
 
     def start(self) -> None:
         """Begin."""
@@ -34,7 +36,7 @@ class Background:
             thread.start()
 
     def stop(self) -> None:
-        """End both, waiting a little for what they are at."""
+        """End them, waiting a little for what they are at."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
@@ -62,3 +64,11 @@ class Background:
     def _record(self) -> None:
         while not self._stopping.wait(_RECORDER_SECONDS):
             self._node.recorder.tick()
+
+    def _keep_house(self) -> None:
+        # Nodes that were started together should not all do the same work at the same time.
+        while not self._stopping.wait(_HOUSEKEEPING_SECONDS / 2 + secrets.randbelow(_HOUSEKEEPING_SECONDS)):
+            try:
+                self._node.lifecycle.expire_all()
+            except KeyturnError as error:
+                _log.warning("expired keys could not be recorded yet: %s", error)

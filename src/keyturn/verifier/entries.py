@@ -112,8 +112,10 @@ def _grants(permissions: tuple[str, ...]) -> Grants:
 
 def _refusal(version: Version, key: Key, owner: Owner | None) -> Code | None:
     refusal = _REFUSALS[stricter(key.state, version.state)]
-    if refusal in (None, Code.NOT_YET_VALID, Code.SUSPENDED) and _is_owner_revoked(key, owner):
+    if refusal is not Code.REVOKED and _is_owner_revoked(key, owner):
         return Code.REVOKED
+    if key.has_run_out and version.state is not KeyState.DESTROYED:
+        return Code.EXPIRED
     return refusal
 
 
