@@ -27,7 +27,7 @@ from keyturn.audit.usage import UsageStatistics
 from keyturn.bootstrap import Node, initialise, open_node
 from keyturn.config import settings_from
 from keyturn.domain.fields import check_tenant
-from keyturn.domain.ids import DEFAULT_TENANT, KEY, is_id
+from keyturn.domain.ids import DEFAULT_TENANT, KEY, SYSTEM_TENANT, is_id
 from keyturn.domain.key import Key as KeyMetadata
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState, RevocationReason
@@ -301,8 +301,13 @@ class SecureKeyStore:
     def get_audit_log(
         self, *, key_id: str | None = None, after: int = 0, limit: int = 100
     ) -> list[KeyUsageEvent]:
-        """What happened, oldest first: up to `limit` (1 to 1,000) events after a position, of one key if named."""
-        return self._node.trail.events(self._principal.tenant, key_id=key_id, after=after, limit=limit)
+        """What happened, oldest first: up to `limit` (1 to 1,000) events after a position, of one key if named.
+
+        Beside the tenant's own events it has those of the installation, of tenant ``system``: whoever opens a store
+        with its key-encryption key is its operator.
+        """
+        tenants = (self._principal.tenant, SYSTEM_TENANT)
+        return self._node.trail.events(tenants, key_id=key_id, after=after, limit=limit)
 
 
 _DEMANDS: Final = 4_096  # permission queries come from programs, not from clients; the bound is for mistakes

@@ -1,9 +1,9 @@
-"""The log as an audit trail: entries of one tenant, checked, with their details where those still exist."""
+"""The log as an audit trail: entries of a tenant, checked, with their details where those still exist."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -48,9 +48,9 @@ class Trail:
         self._keyring = keyring
 
     def events(
-        self, tenant: str, *, key_id: str | None = None, after: Position = 0, limit: int = 100
+        self, tenants: Collection[str], *, key_id: str | None = None, after: Position = 0, limit: int = 100
     ) -> list[KeyUsageEvent]:
-        """Events of a tenant after a position, oldest first, of one key if it is named; `limit` is 1 to 1,000.
+        """Events of these tenants after a position, oldest first, of one key if it is named; `limit` is 1 to 1,000.
 
         IntegrityError for an entry whose seal or details do not hold.
         """
@@ -60,7 +60,7 @@ class Trail:
         while entries := self._ledger.read_log(after + 1, _BATCH):
             for stored in entries:
                 event = self._opened(stored)
-                if event.tenant == tenant and (key_id is None or key_id in event.subjects):
+                if event.tenant in tenants and (key_id is None or key_id in event.subjects):
                     found.append(event)
                     if len(found) == limit:
                         return found

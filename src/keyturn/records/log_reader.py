@@ -13,9 +13,11 @@ from typing import Final
 
 from keyturn.crypto.keyring import Keyring
 from keyturn.domain.floor import Floor
+from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.errors import IntegrityError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Position, SealedHead
+from keyturn.records.incidents import Incidents
 from keyturn.records.progress import replay
 from keyturn.records.sealed_state import head_seal, make_snapshot
 
@@ -35,10 +37,12 @@ class LogReader:
     Attributes:
         as_of: how far it has read, for people: ``log_id:position``.
         read_at: steady time at which the last completed read began.
+        incidents: what was found altered, to be reported to the log.
         applying: held while changes are taken in; whoever fills a cache holds it from check to fill.
     """
 
     def __init__(self, *, ledger: Ledger, keyring: Keyring, clock: Clock) -> None:
+        self.incidents = Incidents()
         self._ledger = ledger
         self._keyring = keyring
         self._clock = clock
@@ -141,7 +145,9 @@ class LogReader:
 
         The floor is never lowered: what this process saw revoked stays revoked in it, whatever the store says now.
         """
-        _log.error("the log is behind or differs at position %d: reading it anew", self._at.position)
+        problem = f"the log no longer holds what was read of it at position {self._at.position}"
+        _log.error("%s: reading it anew", problem)
+        self.incidents.note("log", SYSTEM_TENANT, problem)
         at, self._sealed = replay(self._ledger, self._keyring, BATCH)
         self._snapshot = at.snapshot
         at.floor.merge(self._at.floor)

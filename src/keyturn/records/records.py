@@ -13,7 +13,6 @@ from keyturn.crypto.keyring import Keyring
 from keyturn.domain.change import ChangeSet
 from keyturn.errors import IntegrityError, KeyturnError, OutcomeUnknownError
 from keyturn.ports.ledger import CredentialRows, Ledger, Position, Row
-from keyturn.records.incidents import Incidents
 from keyturn.records.log_reader import LogReader
 from keyturn.records.rows import OpenedRow, open_row, seal_changes
 
@@ -25,7 +24,7 @@ class Records:
         self._ledger = ledger
         self.keyring = keyring
         self.log = log
-        self.incidents = Incidents()
+        self.incidents = log.incidents
 
     def commit(self, changes: ChangeSet) -> Position:
         """Make `changes` durable and take them in here, so that they hold in this process when this returns.
