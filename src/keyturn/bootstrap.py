@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -233,14 +235,12 @@ def wrapper_for(settings: Settings) -> tuple[KeyWrapper, bool]:
 def _development_kek(path: Path) -> Secret:
     """The KEK in development's key file, which is made with mode 0600 if it is not there."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = "base64:" + to_base64url(random_bytes(KEK_BYTES))
-    try:
-        # O_EXCL: of several first starts at once, one makes the file and the others read it.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return Secret(path.read_text().strip())
-    with os.fdopen(descriptor, "w") as file:
-        file.write(fresh + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return Secret(fresh)
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
+            file.write("base64:" + to_base64url(random_bytes(KEK_BYTES)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            # Whole or not at all: of several first starts at once, one makes the file and the others read it.
+            with suppress(FileExistsError):
+                path.hardlink_to(file.name)
+    return Secret(path.read_text().strip())

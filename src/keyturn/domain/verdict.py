@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, final
@@ -108,8 +109,8 @@ class Verification:
 
     @property
     def metadata(self) -> Mapping[str, object]:
-        """What the issuer attached to the key."""
-        return {} if self.key is None else self.key.metadata
+        """What the issuer attached to the key: a copy, since the key itself serves other verifications."""
+        return {} if self.key is None else deepcopy(dict(self.key.metadata))
 
     @property
     def expires_at(self) -> datetime | None:
