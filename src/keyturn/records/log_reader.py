@@ -25,8 +25,8 @@ BATCH: Final = 2_000  # entries a read
 SNAPSHOT_EVERY: Final = 50_000  # entries: replaying them costs well under a second
 NEVER: Final = float("-inf")
 
-Listener = Callable[[Sequence[str]], None]
-"""Called with the ids of rows that changed; with none when nothing known before may be relied on."""
+Listener = Callable[[Sequence[str] | None], None]
+"""Called with the ids of rows that changed; with None when nothing known before may be relied on."""
 
 _log = logging.getLogger("keyturn.log")
 
@@ -153,9 +153,9 @@ class LogReader:
         at.floor.merge(self._at.floor)
         with self.applying:
             self._at = at
-            self._tell(())
+            self._tell(None)
             self.as_of = f"{self._ledger.log_id}:{at.position}"
 
-    def _tell(self, changed: Sequence[str]) -> None:
+    def _tell(self, changed: Sequence[str] | None) -> None:
         for listener in self._listeners:
             listener(changed)

@@ -97,11 +97,12 @@ class Cache:
                 standing = self._owners[row_id] = Standing()
             return standing
 
-    def drop(self, row_ids: Sequence[str]) -> None:
-        """What depends on these rows is no longer current; with none, nothing that is kept is."""
+    def drop(self, row_ids: Sequence[str] | None) -> None:
+        """What depends on these rows is no longer current; with None, nothing that is kept is."""
         with self._lock:
-            if not row_ids:
+            if row_ids is None:
                 self._drop_all()
+                return
             for row_id in row_ids:
                 # A version's row is named by its key's id, a dot and a number.
                 key_id = row_id.partition(".")[0]
