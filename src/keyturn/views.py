@@ -50,12 +50,12 @@ def issued_view(key: Key, generated: GeneratedKey) -> View:
 
 def verification_view(verification: Verification) -> View:
     """The answer to a verification."""
-    key = verification.key
+    key = verification.presented
     return {
         "valid": verification.valid,
         "code": verification.code,
         "key_id": None if key is None else key.key_id,
-        "version": verification.version,
+        "version": None if key is None else key.version,
         "owner": None if key is None else key.owner,
         "scope": None if key is None else key.scope.value,
         "permissions": [] if key is None else list(key.permissions),

@@ -9,7 +9,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, final
 
 if TYPE_CHECKING:
-    from keyturn.domain.key import Key
+    from keyturn.domain.key import KeyType
+    from keyturn.domain.scope import KeyScope
 
 
 class Code(Enum):
@@ -31,15 +32,43 @@ class Code(Enum):
 
 
 class Presented(Protocol):
-    """What was found behind a credential: a version of a key."""
+    """What was found behind a credential: a version of a key, and what may be known of the key."""
 
     @property
-    def key(self) -> Key:
-        """The key."""
+    def key_id(self) -> str:
+        """Which key it is."""
 
     @property
     def version(self) -> int:
         """The number of the version."""
+
+    @property
+    def tenant(self) -> str:
+        """The key's namespace."""
+
+    @property
+    def type(self) -> KeyType:
+        """What the key is for."""
+
+    @property
+    def owner(self) -> str | None:
+        """Who holds it."""
+
+    @property
+    def scope(self) -> KeyScope:
+        """Which actions it covers."""
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """What it grants."""
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """What its issuer attached."""
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it stops verifying."""
 
 
 @final
@@ -55,14 +84,15 @@ class Verification:
     Attributes:
         code: one of the verification codes, as text.
         as_of: how far this node had read the log, as ``log_id:position``.
+        presented: the version of a key that was found; None where there was none, or where its secret was wrong.
     """
 
-    __slots__ = ("_presented", "as_of", "reason")
+    __slots__ = ("as_of", "presented", "reason")
 
     def __init__(self, reason: Code, as_of: str, presented: Presented | None = None) -> None:
         self.reason = reason
         self.as_of = as_of
-        self._presented = presented
+        self.presented = presented
 
     def __bool__(self) -> bool:
         return self.reason is Code.VALID
@@ -78,44 +108,39 @@ class Verification:
         return self.reason.value
 
     @property
-    def key(self) -> Key | None:
-        """The whole key as it was decided on; None where no key was found or its secret was wrong."""
-        return None if self._presented is None else self._presented.key
+    def key_id(self) -> str | None:
+        """Which key was presented."""
+        return None if self.presented is None else self.presented.key_id
 
     @property
     def version(self) -> int | None:
-        """Which version of the key was presented; None like `key`."""
-        return None if self._presented is None else self._presented.version
-
-    @property
-    def key_id(self) -> str | None:
-        """Which key was presented."""
-        return None if self.key is None else self.key.key_id
+        """Which version of the key was presented."""
+        return None if self.presented is None else self.presented.version
 
     @property
     def owner(self) -> str | None:
         """The caller's own id for who holds the key."""
-        return None if self.key is None else self.key.owner
+        return None if self.presented is None else self.presented.owner
 
     @property
     def scope(self) -> str | None:
         """The key's scope, such as ``read_write``."""
-        return None if self.key is None else self.key.scope.value
+        return None if self.presented is None else self.presented.scope.value
 
     @property
     def permissions(self) -> tuple[str, ...]:
         """What the key grants; wildcards as they were granted."""
-        return () if self.key is None else self.key.permissions
+        return () if self.presented is None else self.presented.permissions
 
     @property
     def metadata(self) -> Mapping[str, object]:
         """What the issuer attached to the key: a copy, since the key itself serves other verifications."""
-        return {} if self.key is None else deepcopy(dict(self.key.metadata))
+        return {} if self.presented is None else deepcopy(dict(self.presented.metadata))
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the key stops verifying; None for never, or where no key was found."""
-        return None if self.key is None else self.key.expires_at
+        """When the credential stops verifying; None for never, or where no key was found."""
+        return None if self.presented is None else self.presented.expires_at
 
     def __repr__(self) -> str:
         return f"Verification(code={self.code!r}, key_id={self.key_id!r}, as_of={self.as_of!r})"

@@ -158,10 +158,10 @@ def bearer_of(authorization: str) -> str:
 
 def principal_of(verification: Verification, permission: str) -> Principal:
     """The caller behind a valid provisioning key that holds `permission`; else the error to answer with."""
-    key = verification.key
-    if not verification or key is None or key.type is not KeyType.PROVISIONING:
+    caller = verification.presented
+    if not verification or caller is None or caller.type is not KeyType.PROVISIONING:
         raise _refusal(verification)
-    return _permitted(key.key_id, key.tenant, key.permissions, key.scope, permission)
+    return _permitted(caller.key_id, caller.tenant, caller.permissions, caller.scope, permission)
 
 
 @lru_cache(maxsize=_CALLERS)

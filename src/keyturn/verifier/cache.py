@@ -32,7 +32,7 @@ class _Generation:
         self.by_id[entry.credential_id] = entry
         if entry.digest is not None:
             self.by_digest[entry.digest] = entry
-        key_id = entry.key.key_id
+        key_id = entry.key_id
         others = [other for other in self.of_key(key_id) if other.credential_id != entry.credential_id]
         self.by_key[key_id] = (*others, entry) if others else entry
 

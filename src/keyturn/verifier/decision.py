@@ -49,9 +49,9 @@ def judge(entry: Entry, demand: Demand, ip: str | None, now: int) -> Code:
     """
     if entry.refusal is not None:
         return entry.refusal
-    if now < entry.not_before:
+    if now < entry.begins:
         return Code.NOT_YET_VALID
-    if now >= entry.expires_at:
+    if now >= entry.ends:
         return Code.EXPIRED
     # A restricted key presented from nowhere that is known is refused.
     if entry.networks is not None and (ip is None or not entry.networks.contains(ip)):
@@ -60,7 +60,7 @@ def judge(entry: Entry, demand: Demand, ip: str | None, now: int) -> Code:
         return Code.INSUFFICIENT_SCOPE
     # Most grants are the very names that are asked for; patterns are looked at only where they are not.
     if (
-        not demand.required <= entry.granted
+        not demand.required <= entry.grants.exact
         and demand.query is not None
         and not demand.query.is_met_by(entry.grants)
     ):

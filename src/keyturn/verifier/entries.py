@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
+from sys import intern
+from types import MappingProxyType
 from typing import Final, final
 
-from keyturn.domain.instants import to_micros
+from keyturn.domain.instants import from_micros, to_micros
 from keyturn.domain.key import Key, Owner, Version
 from keyturn.domain.lifecycle import KeyState, stricter
 from keyturn.domain.network import NetworkSet
@@ -14,6 +18,7 @@ from keyturn.domain.scope import Action, KeyScope
 from keyturn.domain.verdict import Code
 
 FOREVER: Final = 1 << 62  # nanoseconds since the epoch: a century from now
+_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _NANOS: Final = 1_000  # in a microsecond
 _SHARED_GRANTS: Final = 10_000  # different sets of grants kept once for all keys that have them
 
@@ -52,26 +57,28 @@ NO_OWNER: Final = Standing()
 class Entry:
     """One credential, ready to be decided on. `refusal` is what its state says, None for an active one.
 
-    `granted` is what of the grants is no pattern. `is_key_current` falls when the log says something new of the key.
-
-    Times are nanoseconds since the epoch. `uses`, `used_at` and `used_from` are what has been counted since the last
-    flush.
+    `is_key_current` falls when the log says something new of the key. `begins` and `ends` bound its validity, in
+    nanoseconds since the epoch. `uses`, `used_at` and `used_from` are what has been counted since the last flush.
+    Of the key it keeps what an answer says and no more: there may be half a million of these.
     """
 
     __slots__ = (
+        "begins",
         "credential_id",
         "digest",
-        "expires_at",
-        "granted",
+        "ends",
         "grants",
         "is_key_current",
-        "key",
+        "key_id",
+        "metadata",
         "networks",
-        "not_before",
+        "owner",
         "owner_standing",
         "refusal",
+        "scope",
         "scope_bits",
         "tenant",
+        "type",
         "used_at",
         "used_from",
         "uses",
@@ -81,23 +88,36 @@ class Entry:
     def __init__(self, version: Version, key: Key, owner: Owner | None, owner_standing: Standing) -> None:
         self.credential_id = version.credential_id
         self.digest = version.digest
-        self.key = key
-        self.tenant = key.tenant
+        self.key_id = key.key_id
         self.version = version.number
-        self.refusal = _refusal(version, key, owner)
-        self.not_before = 0 if key.not_before is None else to_micros(key.not_before) * _NANOS
-        ends = [to_micros(end) * _NANOS for end in (key.expires_at, version.expires_at) if end is not None]
-        self.expires_at = min(ends, default=FOREVER)
-        self.networks = NetworkSet(key.allowed_ips) if key.allowed_ips else None
+        self.tenant = intern(key.tenant)
+        self.type = key.type
+        self.owner = key.owner
+        self.scope = key.scope
         self.scope_bits = scope_bits(key.scope)
         # Shared among keys that have the same: a decision then touches memory that is in the processor's cache.
         self.grants = _grants(key.permissions)
-        self.granted = self.grants.exact
+        self.metadata: Mapping[str, object] = key.metadata or _NOTHING
+        self.refusal = _refusal(version, key, owner)
+        self.begins = 0 if key.not_before is None else to_micros(key.not_before) * _NANOS
+        ends = [to_micros(end) * _NANOS for end in (key.expires_at, version.expires_at) if end is not None]
+        self.ends = min(ends, default=FOREVER)
+        self.networks = NetworkSet(key.allowed_ips) if key.allowed_ips else None
         self.is_key_current = True
         self.owner_standing = owner_standing
         self.uses = 0
         self.used_at = 0
         self.used_from: str | None = None
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """What the key grants."""
+        return self.grants.texts
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it stops verifying; None for never."""
+        return None if self.ends == FOREVER else from_micros(self.ends // _NANOS)
 
     @property
     def is_current(self) -> bool:

@@ -60,7 +60,7 @@ class Uses:
 
     def count_refusal(self, tenant: str, entry: Entry | None, code: Code, now: int, ip: str | None) -> None:
         """One refusal, of a known credential or of an unknown one."""
-        key_id, version = ("", 0) if entry is None else (entry.key.key_id, entry.version)
+        key_id, version = ("", 0) if entry is None else (entry.key_id, entry.version)
         kind = _Kind(tenant, key_id, version, code.value, now // _NANOS_A_MINUTE)
         with self._lock:
             self._add(kind, _counted(kind, 1, now, ip))
@@ -124,10 +124,9 @@ def _counted(kind: _Kind, count: int, at: int, ip: str | None) -> UseCount:
 
 
 def _use(entry: Entry) -> UseCount:
-    key = entry.key
     return UseCount(
         tenant=entry.tenant,
-        key_id=key.key_id,
+        key_id=entry.key_id,
         version=entry.version,
         code=Code.VALID.value,
         minute=entry.used_at // _NANOS_A_MINUTE,
