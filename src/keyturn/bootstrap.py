@@ -29,7 +29,7 @@ from keyturn.domain.principal import LOCAL_ACTOR, SYSTEM_ACTOR
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import GeneratedKey, KeySpec
-from keyturn.errors import ConfigurationError, ConflictError, IntegrityError, SchemaError
+from keyturn.errors import ConfigurationError, ConflictError, IntegrityError, SchemaError, shown
 from keyturn.issuing.issuer import Issuer, OwnerAtIssue, created_event, rows_of
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.lifecycle import Lifecycle
@@ -82,7 +82,7 @@ def ledger_module(url: str) -> ModuleType:
     scheme = url.partition(":")[0]
     if scheme not in LEDGERS:
         raise ConfigurationError(
-            f"unknown store {scheme!r}",
+            f"unknown store {shown(scheme)}",
             fix=f"Use a URL that begins with one of: {', '.join(sorted(LEDGERS))}.",
         )
     return importlib.import_module(LEDGERS[scheme])
@@ -220,7 +220,7 @@ def wrapper_for(settings: Settings) -> tuple[KeyWrapper, bool]:
     """
     if settings.kms != "local":
         raise ConfigurationError(
-            f"unknown KMS {settings.kms.partition(':')[0]!r}", fix="This version knows: local."
+            f"unknown KMS {shown(settings.kms.partition(':')[0])}", fix="This version knows: local."
         )
     if settings.kek is not None:
         return LocalKeyWrapper.from_setting(settings.kek), False

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from keyturn.domain.secret import Secret
-from keyturn.errors import ConfigurationError
+from keyturn.errors import ConfigurationError, shown
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8700
@@ -94,14 +94,14 @@ def _environment(text: str) -> Environment:
         return Environment(text)
     except ValueError:
         raise ConfigurationError(
-            f"KEYTURN_ENV is {text!r}", fix="Use 'development' or 'production'."
+            f"KEYTURN_ENV is {shown(text)}", fix="Use 'development' or 'production'."
         ) from None
 
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= MAX_PORT:
         raise ConfigurationError(
-            f"KEYTURN_PORT is {text!r}", fix="Use a number from 0 (any free port) to 65535."
+            f"KEYTURN_PORT is {shown(text)}", fix="Use a number from 0 (any free port) to 65535."
         )
     return int(text)
 
@@ -114,7 +114,7 @@ def _staleness(text: str) -> float:
         seconds = -1.0
     if not low <= seconds <= high:
         raise ConfigurationError(
-            f"KEYTURN_MAX_STALENESS is {text!r}",
+            f"KEYTURN_MAX_STALENESS is {shown(text)}",
             fix=f"Use seconds from {low} to {high:.0f}; the default is 1.",
         )
     return seconds

@@ -23,7 +23,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+MAX_SHOWN_CHARACTERS: Final = 32  # the shortest token has 46
+
+
+def shown(value: object) -> str:
+    """What a caller sent, for a message: quoted and escaped, and not repeated at all where it may be a secret.
+
+    Messages end up in logs, and what stands in the wrong place is often a key.
+    """
+    text = ascii(value)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS + 2 else f"a text of {len(text) - 2} characters"
 
 
 class KeyturnError(Exception):
@@ -43,13 +54,13 @@ class KeyturnError(Exception):
 
 
 class InvalidInputError(KeyturnError, ValueError):
-    """What was asked is malformed or out of bounds; `field` names the part, or is empty."""
+    """What was asked is malformed or out of bounds; `field` names the part, or is empty where it has no short name."""
 
     code = "invalid_request"
 
     def __init__(self, message: str, *, field: str = "", fix: str | None = None) -> None:
         super().__init__(message, fix=fix)
-        self.field = field
+        self.field = field if len(field) <= MAX_SHOWN_CHARACTERS else ""
 
 
 class UnauthenticatedError(KeyturnError):

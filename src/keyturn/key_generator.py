@@ -31,7 +31,7 @@ from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import GeneratedKey, KeySpec, expiry
 from keyturn.domain.verdict import KeyCheck
-from keyturn.errors import InvalidInputError
+from keyturn.errors import InvalidInputError, shown
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 
 __all__ = [
@@ -168,7 +168,9 @@ class SecureKeyGenerator:
             if not info:
                 raise InvalidInputError("HKDF needs an info that names the purpose of the key", field="info")
             return derive_by_hkdf(secret, info=info, salt=salt, length=length)
-        raise InvalidInputError(f"unknown method {method!r}", field="method", fix="Use 'pbkdf2' or 'hkdf'.")
+        raise InvalidInputError(
+            f"unknown method {shown(method)}", field="method", fix="Use 'pbkdf2' or 'hkdf'."
+        )
 
     def verify_key_integrity(self, key: GeneratedKey) -> KeyCheck:
         """Whether a generated key is whole: its token's form, checksum, handle and digest, or its material's length.
@@ -199,7 +201,7 @@ def _material_check(text: str, length: int) -> KeyCheck:
 def _checked_type(key_type: KeyType) -> KeyType:
     if not isinstance(key_type, KeyType):
         raise InvalidInputError(
-            f"{key_type!r} is no KeyType", field="key_type", fix="Use KeyType.API_TOKEN, for example."
+            f"{shown(key_type)} is no KeyType", field="key_type", fix="Use KeyType.API_TOKEN, for example."
         )
     return key_type
 
@@ -207,7 +209,7 @@ def _checked_type(key_type: KeyType) -> KeyType:
 def _checked_scope(scope: KeyScope) -> KeyScope:
     if not isinstance(scope, KeyScope):
         raise InvalidInputError(
-            f"{scope!r} is no KeyScope", field="key_scope", fix="Use KeyScope.READ, for example."
+            f"{shown(scope)} is no KeyScope", field="key_scope", fix="Use KeyScope.READ, for example."
         )
     return scope
 
@@ -218,7 +220,7 @@ def _checked_length(length: KeyLength | int) -> KeyLength:
     except ValueError:
         lengths = ", ".join(str(int(known)) for known in KeyLength)
         raise InvalidInputError(
-            f"there is no key length of {length!r} bits", field="length", fix=f"Use one of: {lengths}."
+            f"there is no key length of {shown(length)} bits", field="length", fix=f"Use one of: {lengths}."
         ) from None
 
 
@@ -226,6 +228,8 @@ def _strings(field: str, values: Sequence[str]) -> tuple[str, ...]:
     # A str is a sequence of str too: taken as one it would grant single letters.
     if isinstance(values, str):
         raise InvalidInputError(
-            f"{field} is a list of strings, not one string", field=field, fix=f"Use [{values!r}]."
+            f"{field} is a list of strings, not one string",
+            field=field,
+            fix=f"Put {shown(values)} into a list.",
         )
     return tuple(values)

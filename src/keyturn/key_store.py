@@ -36,7 +36,7 @@ from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import KeyCheck, Verification
-from keyturn.errors import ConfigurationError, InvalidInputError, NotFoundError
+from keyturn.errors import ConfigurationError, InvalidInputError, NotFoundError, shown
 from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
@@ -93,7 +93,7 @@ class SecureKeyStore:
     ) -> None:
         if storage_backend != "local":
             raise ConfigurationError(
-                f"unknown storage backend {storage_backend!r}",
+                f"unknown storage backend {shown(storage_backend)}",
                 fix="Use 'local', or SecureKeyStore.open with the URL of a database.",
             )
         url = settings_from(os.environ).store if path is None else f"sqlite:///{Path(path).absolute()}"

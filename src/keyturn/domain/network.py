@@ -14,7 +14,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from keyturn.errors import InvalidInputError
+from keyturn.errors import InvalidInputError, shown
 
 MAX_ADDRESS_CHARACTERS: Final = 45  # ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255
 MAX_CACHED_ADDRESSES: Final = 4_096  # addresses come from outside: without a bound they could fill the memory
@@ -108,7 +108,7 @@ def _network(text: str) -> _Network:
         given = int(ip_address(address))
     except ValueError:
         raise InvalidInputError(
-            f"not an address or a network: {text!a}", field="allowed_ips", fix=_FIX
+            f"not an address or a network: {shown(text)}", field="allowed_ips", fix=_FIX
         ) from None
     if int(network.network_address) != given:
         right = _text(_unmapped_network(network))

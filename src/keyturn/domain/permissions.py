@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NoReturn
 
-from keyturn.errors import InvalidInputError
+from keyturn.errors import InvalidInputError, shown
 
 MAX_NAME_CHARACTERS: Final = 128
 MAX_SEGMENTS: Final = 8
@@ -28,7 +28,6 @@ RESERVED: Final = frozenset({"AND", "OR", "NOT"})  # words of the query language
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _GRANT: Final = re.compile(r"(?:[A-Za-z0-9_-]+|\*)(?:\.(?:[A-Za-z0-9_-]+|\*))*")
-_SHOWN_CHARACTERS: Final = 40
 _WORD: Final = re.compile(r"[^ ]+")
 _FIX: Final = "Write it as segments of letters, digits, '_' and '-' with dots between: documents.read."
 
@@ -148,13 +147,13 @@ def _subsumes(pattern: tuple[str, ...], other: tuple[str, ...]) -> bool:
 def _checked(text: str, shape: re.Pattern[str]) -> str:
     if not isinstance(text, str) or len(text) > MAX_NAME_CHARACTERS or shape.fullmatch(text) is None:
         raise InvalidInputError(
-            f"not a permission of at most {MAX_NAME_CHARACTERS} characters: {_shown(text)}",
+            f"not a permission of at most {MAX_NAME_CHARACTERS} characters: {shown(text)}",
             field="permissions",
             fix=_FIX,
         )
     if text.count(".") >= MAX_SEGMENTS:
         raise InvalidInputError(
-            f"a permission has at most {MAX_SEGMENTS} segments: {_shown(text)}", field="permissions", fix=_FIX
+            f"a permission has at most {MAX_SEGMENTS} segments: {shown(text)}", field="permissions", fix=_FIX
         )
     if text in RESERVED:
         raise InvalidInputError(
@@ -199,7 +198,7 @@ def _check_word(word: re.Match[str], *, is_name: bool) -> None:
         except InvalidInputError as error:
             _refuse(word.start(), str(error))
     elif word[0] != "AND":
-        _refuse(word.start(), f"expected AND, found {_shown(word[0])}")
+        _refuse(word.start(), f"expected AND, found {shown(word[0])}")
 
 
 def _refuse(at: int, message: str) -> NoReturn:
@@ -208,9 +207,3 @@ def _refuse(at: int, message: str) -> NoReturn:
         field="permissions",
         fix="Join the names with AND, in capitals: documents.read AND billing.read.",
     )
-
-
-def _shown(text: object) -> str:
-    """Quoted and short: what a caller sent may hold anything, and messages end up in logs."""
-    shown = ascii(text)
-    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."

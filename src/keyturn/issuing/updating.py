@@ -15,7 +15,7 @@ from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import check_window, checked_policy, expiry
-from keyturn.errors import IllegalTransitionError, InvalidInputError
+from keyturn.errors import IllegalTransitionError, InvalidInputError, shown
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import retried
 from keyturn.ports.clock import Clock
@@ -54,7 +54,7 @@ class Updater:
         unknown = sorted(set(changes) - UPDATABLE)
         if unknown:
             raise InvalidInputError(
-                f"{unknown[0]} cannot be changed",
+                f"{shown(unknown[0])} cannot be changed",
                 field=unknown[0],
                 fix=f"These can: {', '.join(sorted(UPDATABLE))}.",
             )

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 import keyturn
 from keyturn.bootstrap import Node
-from keyturn.errors import IntegrityError, KeyturnError, StaleError
+from keyturn.errors import MAX_SHOWN_CHARACTERS, IntegrityError, KeyturnError, StaleError
 from keyturn.server import keys
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
@@ -77,8 +77,9 @@ async def _invalid(_: Request, error: Exception) -> Response:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return _answer(400, problem(400, "malformed_json", "the body is not JSON", _FIXES[400]))
-    path = [str(part)[:64] for part in first["loc"][1:]]
-    field = ".".join(path)
+    # A name that is no field's may be anything: what is long is not repeated either.
+    path = [str(part) for part in first["loc"][1:]]
+    field = ".".join(part if len(part) <= MAX_SHOWN_CHARACTERS else "..." for part in path)
     fix = "Leave it out: it is not known." if first["type"] == "extra_forbidden" else "Look it up in /docs."
     detail = f"{field or 'the body'}: {first['msg']}"
     return _answer(422, problem(422, "invalid_request", detail, fix, field=field))

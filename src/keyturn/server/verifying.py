@@ -12,7 +12,7 @@ import orjson
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope, parse_scope
 from keyturn.domain.verdict import Code, Verification
-from keyturn.errors import IntegrityError, InvalidInputError, KeyturnError, StaleError
+from keyturn.errors import IntegrityError, InvalidInputError, KeyturnError, StaleError, shown
 from keyturn.records.log_reader import LogReader
 from keyturn.server.deciding import ANY_TENANT, Decider, bearer_of, principal_of
 from keyturn.server.exchange import (
@@ -116,10 +116,9 @@ def question(item: Any, caller: Principal) -> Question:
     if not isinstance(item, dict):
         raise InvalidInputError("a verification is an object", fix='Send {"key": "..."}.')
     if not item.keys() <= _MEMBERS:
-        name = min(item.keys() - _MEMBERS)
-        raise InvalidInputError(
-            f"unknown field {name[:64]!r}", field=name[:64], fix=f"Known are: {', '.join(sorted(_MEMBERS))}."
-        )
+        unknown = min(item.keys() - _MEMBERS)
+        fix = f"Known are: {', '.join(sorted(_MEMBERS))}."
+        raise InvalidInputError(f"unknown field {shown(unknown)}", field=unknown, fix=fix)
     token = _text(item, "key")
     if token is None:
         raise InvalidInputError("a verification names a key", field="key", fix='Send {"key": "..."}.')

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from keyturn.errors import ConfigurationError, StorageError
+from keyturn.errors import ConfigurationError, StorageError, shown
 
 __all__ = ["Settings", "create_file", "parse_url"]
 
@@ -36,7 +36,7 @@ def parse_url(url: str) -> Path:
     """The absolute path that a ``sqlite:`` URL names; ConfigurationError for any other form."""
     scheme, separator, rest = url.partition("://")
     if scheme != "sqlite" or not separator or not rest.startswith("/"):
-        raise ConfigurationError(f"{url!r} does not name an SQLite file", fix=_FORMS)
+        raise ConfigurationError(f"the store's URL does not name an SQLite file: {shown(url)}", fix=_FORMS)
     path = unquote(rest[1:])
     if path in ("", "/") or ":memory:" in path:
         raise ConfigurationError(
@@ -44,7 +44,9 @@ def parse_url(url: str) -> Path:
             fix=f"{_FORMS} For tests, use a file in a temporary directory.",
         )
     if "\0" in path or "?" in rest:
-        raise ConfigurationError(f"{url!r} has parts that an SQLite store does not know", fix=_FORMS)
+        raise ConfigurationError(
+            f"the store's URL has parts that an SQLite store does not know: {shown(url)}", fix=_FORMS
+        )
     return Path(path).absolute()
 
 
