@@ -35,14 +35,14 @@ _ADDRESS: Final = re.compile(r"http://127\.0\.0\.1:([0-9]+)")
 _TOKEN: Final = re.compile(r"\bkt_[0-9A-Za-z_]+")
 
 
-def program_environment(store_url: str, kek: bytes = KEK, **settings: str) -> dict[str, str]:
-    """The environment in which `keyturn` works on a store."""
+def program_environment(store_url: str, kek: bytes | None = KEK, **settings: str) -> dict[str, str]:
+    """The environment in which `keyturn` works on a store; without a KEK, that of development's key file."""
     return {
         **os.environ,
         "KEYTURN_STORE": store_url,
         "KEYTURN_ENV": "development" if store_url.startswith("sqlite:") else "production",
         "KEYTURN_PORT": "0",
-        "KEY_STORE_ENCRYPTION_KEY": f"hex:{kek.hex()}",
+        **({} if kek is None else {"KEY_STORE_ENCRYPTION_KEY": f"hex:{kek.hex()}"}),
         **settings,
     }
 
@@ -69,7 +69,7 @@ class RunningServer:
     """One server process: started, called, frozen, stopped or killed at will."""
 
     def __init__(
-        self, store_url: str, *, kek: bytes = KEK, first_key: str | None = None, **settings: str
+        self, store_url: str, *, kek: bytes | None = KEK, first_key: str | None = None, **settings: str
     ) -> None:
         self._environment = program_environment(store_url, kek, **settings)
         self._first_key = first_key

@@ -21,7 +21,7 @@ MAX_STALENESS_RANGE: Final = (
 
 MAX_PORT: Final = 65_535
 
-_KNOWN: Final = frozenset(
+KNOWN_SETTINGS: Final = frozenset(
     "KEYTURN_" + name for name in ("STORE", "KMS", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS")
 )
 
@@ -60,10 +60,10 @@ class Settings:
 
 def settings_from(environ: Mapping[str, str]) -> Settings:
     """The settings that an environment says; ConfigurationError that names what is wrong and how to mend it."""
-    unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in _KNOWN)
+    unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in KNOWN_SETTINGS)
     if unknown:
         raise ConfigurationError(
-            f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(_KNOWN))}."
+            f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(KNOWN_SETTINGS))}."
         )
     home = Path(environ.get("HOME") or Path.home())
     data_dir = Path(
