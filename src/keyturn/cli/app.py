@@ -1,0 +1,78 @@
+"""The commands, under their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, Final
+
+import typer
+
+import keyturn
+from keyturn.cli import acting, issuing, output, preparing, reading, serving, verifying
+
+_SET_UP: Final = "Set up and run"
+_KEYS: Final = "Keys"
+_ENDING: Final = "Ending keys"
+
+app: Final = typer.Typer(
+    name="keyturn",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Settings come from the environment: KEYTURN_STORE, KEY_STORE_ENCRYPTION_KEY and others.",
+)
+
+
+@cache
+def command() -> Callable[..., Any]:
+    """The program: called with arguments, it returns an exit status or None, and raises what goes wrong."""
+    return typer.main.get_command(app)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        output.write(f"keyturn {keyturn.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def begin(
+    context: typer.Context,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", metavar="", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Issue, verify, rotate and audit API keys.
+
+    Commands work on the store itself, with the key-encryption key, safely beside a running server.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+_PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
+    _SET_UP: {"serve": serving.serve, "init": preparing.init},
+    _KEYS: {
+        "issue": issuing.issue,
+        "verify": verifying.verify,
+        "list": reading.list_keys,
+        "show": reading.show,
+        "update": issuing.update,
+        "usage": reading.usage,
+    },
+    _ENDING: {
+        "revoke": acting.revoke,
+        "suspend": acting.suspend,
+        "resume": acting.resume,
+        "destroy": acting.destroy,
+    },
+}
+for _panel, _commands in _PANELS.items():
+    for _name, _command in _commands.items():
+        # What follows `verify` is taken for a key and refused there, without being repeated.
+        extra = {"allow_extra_args": _command is verifying.verify}
+        app.command(_name, rich_help_panel=_panel, context_settings=extra)(_command)

@@ -1,0 +1,139 @@
+"""`keyturn init`: a store is made once, its first key is shown once, and running it again harms nothing."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import TOKEN, Program, in_development
+from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
+
+STARTERS = 4
+
+
+def test_the_first_key_is_shown_alone_on_its_line_and_may_do_everything(fresh: Program) -> None:
+    done = fresh.process("init")
+    assert (done.status, done.err) == (0, "")
+    tokens = TOKEN.findall(done.out)
+    assert len(tokens) == 1
+    assert tokens[0] in done.out.splitlines()
+    assert "keyturn serve" in done.out.splitlines()[-1]
+    answer = fresh.verify(tokens[0], "--scope", "full", "--permissions", "keys.create")
+    assert (answer["valid"], answer["permissions"]) == (True, ["*"])
+
+
+def test_again_it_shows_no_key_and_says_how_to_issue_another(fresh: Program) -> None:
+    first = TOKEN.findall(fresh.run("init").out)[0]
+    done = fresh.run("init")
+    assert (done.status, TOKEN.findall(done.out)) == (0, [])
+    command = next(line for line in done.out.splitlines() if "keyturn issue" in line).strip()
+    issued = fresh.shell(command)
+    assert issued.status == 0
+    answer = fresh.verify(issued.secret, "--scope", "full", "--permissions", "keys.create")
+    assert (answer["valid"], answer["permissions"]) == (True, ["*"])
+    assert fresh.verify(first)["valid"]
+
+
+def test_as_json_it_says_whether_the_store_was_made(fresh: Program, tmp_path: Path) -> None:
+    made, again = fresh.json("init"), fresh.json("init")
+    assert made.keys() == {"store", "created", "key_id", "key"}
+    assert made["store"] == str(tmp_path / "keys.db")
+    assert fresh.verify(made["key"])["key_id"] == made["key_id"]
+    assert again == {"store": made["store"], "created": False, "key_id": None, "key": None}
+
+
+def test_of_several_at_once_one_shows_a_key(fresh: Program) -> None:
+    with ThreadPoolExecutor(STARTERS) as threads:
+        ends = list(threads.map(lambda _: fresh.process("init"), range(STARTERS)))
+    assert [end.status for end in ends] == [0] * STARTERS, [end.err for end in ends]
+    tokens = [token for end in ends for token in TOKEN.findall(end.out)]
+    assert len(tokens) == 1
+    assert fresh.verify(tokens[0])["valid"]
+
+
+def test_another_key_encryption_key_is_refused(program: Program, tmp_path: Path) -> None:
+    other = Program(f"sqlite:///{tmp_path / 'keys.db'}", KEY_STORE_ENCRYPTION_KEY="hex:" + "ab" * 32)
+    done = other.run("init", "--json")
+    assert (done.status, done.out, done.error["code"]) == (1, "", "wrong_kek")
+
+
+def test_a_file_has_no_roles(fresh: Program, tmp_path: Path) -> None:
+    done = fresh.run("init", "--grant-to", "somebody")
+    assert (done.status, done.out) == (1, "")
+    assert "no roles" in done.err
+    assert not (tmp_path / "keys.db").exists()
+
+
+def test_in_development_the_key_file_is_private_and_away_from_the_data(tmp_path: Path) -> None:
+    program = in_development(tmp_path)
+    done = program.run("init")
+    file = tmp_path / "config/keyturn/key-encryption-key"
+    assert done.status == 0
+    assert str(file) in done.out
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text().strip() not in done.out
+    assert [path.name for path in (tmp_path / "data").rglob("*key-encryption*")] == []
+    assert program.run("list").status == 0
+
+
+def test_a_key_file_that_is_gone_is_missed_and_not_replaced(tmp_path: Path) -> None:
+    program = in_development(tmp_path)
+    program.run("init")
+    file = tmp_path / "config/keyturn/key-encryption-key"
+    file.rename(tmp_path / "kept")
+    for command in ("list", "init", "serve"):
+        done = program.run(command)
+        assert (done.status, done.out) == (1, "")
+        assert str(file) in done.err
+    assert not file.exists()
+
+
+def test_no_other_command_makes_a_store_or_a_key(tmp_path: Path) -> None:
+    done = in_development(tmp_path).run("list")
+    assert done.status == 1
+    assert "keyturn init" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def owner(postgres_database: PostgresDatabase) -> Program:
+    return Program(postgres_database.owner_url)
+
+
+@pytest.fixture
+def app(postgres_database: PostgresDatabase) -> Program:
+    return Program(postgres_database.app_url)
+
+
+def test_on_postgresql_the_role_that_was_named_may_work(owner: Program, app: Program) -> None:
+    done = owner.process("init", "--grant-to", APP_ROLE)
+    assert done.status == 0, done.err
+    assert app.verify(TOKEN.findall(done.out)[0])["valid"]
+    issued = app.issue("--owner", "acme")
+    assert app.json("revoke", issued["key_id"])["state"] == "deactivated"
+    assert app.json("list", "--all", "--limit", "1")["items"][0]["key_id"] == issued["key_id"]
+    assert owner.json("init", "--grant-to", APP_ROLE)["created"] is False
+
+
+def test_on_postgresql_a_store_that_was_not_prepared_names_the_command(app: Program) -> None:
+    for command in (["list"], ["serve"]):
+        done = app.run(*command)
+        assert (done.status, done.out) == (1, "")
+        assert "keyturn init" in done.err
+
+
+def test_the_password_of_a_store_is_not_shown(postgres_database: PostgresDatabase) -> None:
+    url = postgres_database.owner_url.replace("@", ":hunter2hunter2@", 1)
+    done = Program(url).run("init")
+    assert done.status == 0, done.err
+    assert "hunter2" not in done.out + done.err
+
+
+def test_nor_where_the_store_does_not_answer() -> None:
+    done = Program("postgresql://somebody:hunter2hunter2@127.0.0.1:1/keys").run("init")
+    assert (done.status, done.out) == (1, "")
+    assert "127.0.0.1" in done.err
+    assert "hunter2" not in done.err

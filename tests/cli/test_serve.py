@@ -1,0 +1,170 @@
+"""`keyturn serve`: what it prints, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.cli.program import PROGRAM, TOKEN, Program
+from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
+from tests.running_server import RunningServer, prepared_postgres
+
+KEK = "hex:" + "cd" * 32
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'keys.db'}"
+
+
+@pytest.fixture
+def server(url: str) -> Iterator[RunningServer]:
+    with RunningServer(url) as running:
+        yield running
+
+
+def test_the_first_start_makes_the_store_and_shows_its_key_once(server: RunningServer) -> None:
+    shown = server.stdout
+    assert TOKEN.findall(shown) == [server.first_key]
+    assert server.first_key in shown.splitlines()
+    assert server.verify(server.first_key)["valid"]
+    for address in re.findall(r"http://\S+", shown):
+        if address.endswith("/docs"):
+            with urlopen(address, timeout=30) as page:
+                assert page.status == 200
+            break
+    else:
+        pytest.fail(f"no address of the documentation:\n{shown}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_in_order_and_writes_what_it_counted(
+    server: RunningServer, url: str, number: signal.Signals
+) -> None:
+    issued = server.issue()
+    for _ in range(3):
+        assert server.verify(issued["key"])["valid"]
+    process = server._process
+    assert process is not None
+    process.send_signal(number)
+    assert process.wait(30) == 0
+    assert "Traceback" not in server.stderr
+    assert Program(url).json("usage", issued["key_id"])["total"] == 3
+
+
+def test_a_later_start_shows_no_key_and_how_to_issue_another(server: RunningServer, url: str) -> None:
+    first = server.first_key
+    server.stop()
+    server.start()
+    assert TOKEN.findall(server.stdout) == []
+    assert "keyturn issue --type provisioning" in server.stdout
+    assert server.verify(first)["valid"]
+
+
+def test_no_secret_reaches_the_log(server: RunningServer) -> None:
+    issued = server.issue()
+    server.verify(issued["key"])
+    server.verify(issued["key"][:-1] + "x")
+    server.stop()
+    assert TOKEN.findall(server.stderr) == []
+
+
+def test_what_the_command_line_revokes_a_running_server_refuses(server: RunningServer, url: str) -> None:
+    issued = server.issue(owner="acme")
+    assert server.verify(issued["key"])["valid"]
+    began = time.monotonic()
+    assert Program(url).process("revoke", issued["key_id"], "--wait").status == 0
+    assert time.monotonic() - began >= 1.0
+    assert server.verify(issued["key"])["code"] == "revoked"
+
+
+def test_what_the_command_line_issues_a_running_server_accepts(server: RunningServer, url: str) -> None:
+    assert server.verify(Program(url).issue()["key"])["valid"]
+
+
+def test_a_taken_port_is_refused_before_the_store_is_made(fresh: Program, tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        done = fresh.process("serve", "--port", str(port))
+    assert (done.status, done.out) == (1, "")
+    assert f"cannot listen on 127.0.0.1 port {port}" in done.err
+    assert "fix:" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
+def test_development_keeps_to_loopback(fresh: Program, tmp_path: Path, host: str) -> None:
+    done = fresh.run("serve", "--host", host)
+    assert (done.status, done.out) == (1, "")
+    assert "KEYTURN_ENV=production" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loopback_has_a_name(url: str) -> None:
+    program = Program(url, KEYTURN_HOST="localhost")
+    with subprocess.Popen(
+        [*PROGRAM, "serve"], env=program.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        address = next(line for line in process.stdout if line.startswith("API:")).split()[1]
+        assert re.fullmatch(r"http://(127\.0\.0\.1|\[::1\]):[0-9]+", address)
+        with urlopen(f"{address}/livez", timeout=30) as answer:
+            assert answer.status == 200
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_a_port_is_a_number_in_range(fresh: Program) -> None:
+    for port in ("70000", "-1", "http"):
+        assert fresh.run("serve", "--port", port).status == 2
+
+
+def test_production_serves_a_store_that_was_made_and_makes_none(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'keys.db'}"
+    program = Program(url, KEYTURN_ENV="production")
+    for made in (False, True):
+        if made:
+            (tmp_path / "keys.db").touch()  # an empty file is no store either
+        done = program.run("serve")
+        assert (done.status, done.out) == (1, "")
+        assert "keyturn init" in done.err
+    first = TOKEN.findall(program.run("init").out)[0]
+    with RunningServer(url, first_key=first, KEYTURN_ENV="production") as server:
+        assert TOKEN.findall(server.stdout) == []
+        assert server.verify(first)["valid"]
+
+
+def test_production_wants_a_key_encryption_key(tmp_path: Path) -> None:
+    program = Program(f"sqlite:///{tmp_path / 'keys.db'}", KEYTURN_ENV="production")
+    del program.environment["KEY_STORE_ENCRYPTION_KEY"]
+    done = program.run("init")
+    assert done.status == 1
+    assert "KEY_STORE_ENCRYPTION_KEY" in done.err
+
+
+def test_a_wrong_key_encryption_key_is_refused_at_the_door(program: Program) -> None:
+    program.environment["KEY_STORE_ENCRYPTION_KEY"] = KEK
+    done = program.process("serve")
+    assert (done.status, done.out) == (1, "")
+    assert "key-encryption key" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_it_serves_postgresql(postgres_database: PostgresDatabase) -> None:
+    first = prepared_postgres(postgres_database)
+    with RunningServer(postgres_database.app_url, first_key=first) as server:
+        assert f"{APP_ROLE}" not in server.stdout
+        issued = server.issue()
+        app = Program(postgres_database.app_url)
+        app.json("revoke", issued["key_id"], "--wait")
+        assert server.verify(issued["key"])["code"] == "revoked"
+        assert server.stop() == 0
