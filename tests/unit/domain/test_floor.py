@@ -1,0 +1,144 @@
+import hashlib
+
+import pytest
+
+from keyturn.domain.entry import RowMark
+from keyturn.domain.floor import Floor
+from keyturn.errors import IntegrityError
+from tests.unit.crypto.samples import vectors
+
+VECTOR = vectors("row")["floor"]
+MARKS = [RowMark(row_id, revision, bytes.fromhex(digest)) for row_id, revision, digest in VECTOR["marks"]]
+
+KEY, VERSION = "key_0123456789ABCDEFGHIJKL", "key_0123456789ABCDEFGHIJKL.1"
+OWNER, KEYRING = "own_0123456789ABCDEFGHIJKL", "keyring"
+
+
+def digest(body: str) -> bytes:
+    return hashlib.sha256(body.encode()).digest()
+
+
+def mark(row_id: str, revision: int, body: str = "body") -> RowMark:
+    return RowMark(row_id, revision, digest(body))
+
+
+def floor_of(*marks: RowMark) -> Floor:
+    floor = Floor()
+    floor.raise_to(marks)
+    return floor
+
+
+def test_the_row_before_a_change_is_not_admitted_after_it() -> None:
+    """The attack that a seal alone misses: putting back the row from before a revocation."""
+    floor = floor_of(mark(KEY, 1, "active"), mark(KEY, 2, "revoked"))
+    assert floor.admits(KEY, 2, digest("revoked"))
+    assert not floor.admits(KEY, 1, digest("active"))
+
+
+def test_another_body_of_the_same_revision_is_not_admitted() -> None:
+    """Each commit that loses a conflict has sealed one."""
+    floor = floor_of(mark(KEY, 2, "won"))
+    assert not floor.admits(KEY, 2, digest("lost"))
+
+
+def test_a_row_ahead_of_the_log_is_not_admitted() -> None:
+    floor = floor_of(mark(KEY, 2))
+    assert not floor.admits(KEY, 3, digest("body"))
+    assert not floor.admits(VERSION, 2, digest("body"))
+
+
+@pytest.mark.parametrize("row_id", [KEY, VERSION])
+def test_a_row_that_was_never_changed_is_admitted_as_it_was_made_and_takes_no_room(row_id: str) -> None:
+    """The floor stays as small as the number of changed rows."""
+    floor = floor_of(mark(row_id, 1))
+    assert len(floor) == 0
+    assert floor.admits(row_id, 1, digest("body"))
+    assert not floor.admits(row_id, 2, digest("body"))
+
+
+@pytest.mark.parametrize("row_id", [OWNER, KEYRING])
+def test_a_row_whose_absence_means_something_is_kept_from_its_creation(row_id: str) -> None:
+    """Without its row an owner would seem never to have been revoked."""
+    floor = floor_of(mark(row_id, 1))
+    assert len(floor) == 1
+    assert floor.admits(row_id, 1, digest("body"))
+    assert not floor.admits(row_id, 1, digest("another"))
+    assert not floor.admits_absence(row_id)
+    assert not Floor().admits(row_id, 1, digest("body"))
+    assert Floor().admits_absence(row_id)
+
+
+def test_a_changed_row_may_not_vanish() -> None:
+    assert not floor_of(mark(KEY, 2)).admits_absence(KEY)
+    assert floor_of(mark(KEY, 2)).admits_absence(OWNER)
+
+
+@pytest.mark.parametrize(
+    ("row_id", "revisions"), [(KEY, (2, 2)), (KEY, (3, 2)), (OWNER, (1, 1)), (OWNER, (2, 1))]
+)
+def test_a_log_that_goes_back_is_refused(row_id: str, revisions: tuple[int, int]) -> None:
+    first, second = revisions
+    floor = floor_of(mark(row_id, first))
+    with pytest.raises(IntegrityError, match=f"revision {second} of a row after {first}"):
+        floor.raise_to([mark(row_id, second)])
+    assert floor.admits(row_id, first, digest("body"))
+
+
+@pytest.mark.parametrize("revision", [0, -1])
+def test_a_revision_below_one_is_refused(revision: int) -> None:
+    with pytest.raises(IntegrityError):
+        Floor().raise_to([mark(KEY, revision)])
+
+
+def test_what_is_above_and_below_tells_which_side_has_to_read_again() -> None:
+    floor = floor_of(mark(KEY, 3), mark(OWNER, 1))
+    assert [floor.is_above(KEY, revision) for revision in (0, 2, 3, 4)] == [True, True, False, False]
+    assert [floor.is_below(KEY, revision) for revision in (2, 3, 4)] == [False, False, True]
+    assert floor.is_above(OWNER, 0)
+    assert not floor.is_above(OWNER, 1)
+    assert not floor.is_below(OWNER, 1)
+
+
+def test_a_row_that_the_log_never_named_is_below_only_once_it_was_changed() -> None:
+    floor = Floor()
+    assert not floor.is_above(VERSION, 0)
+    assert [floor.is_below(VERSION, revision) for revision in (1, 2)] == [False, True]
+    assert [floor.is_below(OWNER, revision) for revision in (1, 2)] == [True, True]
+
+
+def test_merging_keeps_the_higher_of_two_floors_and_lowers_neither() -> None:
+    """What a process saw revoked stays revoked in it, whatever a restored store says."""
+    floor = floor_of(mark(KEY, 5, "ours"), mark(VERSION, 2, "ours"), mark(OWNER, 1, "ours"))
+    floor.merge(floor_of(mark(KEY, 4, "theirs"), mark(VERSION, 3, "theirs"), mark(KEYRING, 1, "theirs")))
+    floor.merge(floor_of(mark(OWNER, 1, "theirs")))
+    assert len(floor) == 4
+    assert floor.admits(KEY, 5, digest("ours"))
+    assert floor.admits(VERSION, 3, digest("theirs"))
+    assert floor.admits(OWNER, 1, digest("ours"))
+    assert floor.admits(KEYRING, 1, digest("theirs"))
+
+
+def test_a_floor_has_the_bytes_that_the_format_says() -> None:
+    """docs/formats/row.md, by an implementation of its own."""
+    floor = floor_of(*MARKS)
+    assert floor.to_bytes().hex() == VECTOR["bytes"]
+
+
+def test_a_floor_comes_back_from_its_bytes() -> None:
+    floor = Floor.from_bytes(bytes.fromhex(VECTOR["bytes"]))
+    assert len(floor) == len(MARKS)
+    assert all(floor.admits(*each) for each in MARKS)
+    assert not any(floor.admits(each.id, each.revision - 1, each.digest) for each in MARKS)
+    assert len(Floor.from_bytes(b"")) == 0
+
+
+def test_the_order_of_its_bytes_does_not_matter_to_a_floor() -> None:
+    floor = Floor.from_bytes(floor_of(*reversed(MARKS)).to_bytes())
+    assert all(floor.admits(*each) for each in MARKS)
+    assert len(floor) == len(MARKS)
+
+
+def test_the_longest_row_id_fits() -> None:
+    longest = "key_0123456789ABCDEFGHIJKL.2147483647"
+    floor = Floor.from_bytes(floor_of(mark(longest, 2)).to_bytes())
+    assert floor.admits(longest, 2, digest("body"))

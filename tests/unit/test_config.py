@@ -1,0 +1,141 @@
+"""Settings from the environment: what is said is taken, what is not has a default, and what means nothing is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keyturn.config import Environment, settings_from
+from keyturn.errors import ConfigurationError
+
+HOME = {"HOME": "/home/ann"}
+
+
+def refused(name: str, value: str, **others: str) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        settings_from({**HOME, name: value, **others})
+    assert caught.value.fix, "says how to mend it"
+    return caught.value
+
+
+def test_with_nothing_set_it_is_development_on_a_file_at_home_and_on_loopback() -> None:
+    settings = settings_from(HOME)
+    assert settings.store == "sqlite:////home/ann/.local/share/keyturn/keyturn.db"
+    assert (settings.host, settings.port) == ("127.0.0.1", 8700)
+    assert (settings.kms, settings.kek) == ("local", None)
+    assert settings.environment is Environment.DEVELOPMENT
+    assert settings.max_staleness == 1.0
+    assert settings.is_sqlite
+
+
+def test_what_is_set_is_taken() -> None:
+    settings = settings_from(
+        {
+            **HOME,
+            "KEYTURN_STORE": "postgresql://app@db/keyturn",
+            "KEYTURN_KMS": "awskms:alias/keyturn",
+            "KEYTURN_HOST": "::",
+            "KEYTURN_PORT": "9000",
+            "KEYTURN_DATA_DIR": "/var/lib/keyturn",
+            "KEYTURN_ENV": "production",
+            "KEYTURN_MAX_STALENESS": "2.5",
+            "KEY_STORE_ENCRYPTION_KEY": "base64:AAAA",
+        }
+    )
+    assert (settings.store, settings.is_sqlite) == ("postgresql://app@db/keyturn", False)
+    assert (settings.kms, settings.host, settings.port) == ("awskms:alias/keyturn", "::", 9_000)
+    assert (settings.data_dir, settings.environment) == (Path("/var/lib/keyturn"), Environment.PRODUCTION)
+    assert settings.max_staleness == 2.5
+    assert settings.kek is not None
+    assert settings.kek.reveal() == "base64:AAAA"
+
+
+def test_settings_do_not_print_the_key() -> None:
+    settings = settings_from({**HOME, "KEY_STORE_ENCRYPTION_KEY": "passphrase:correct horse battery"})
+    assert "battery" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["KEYTURN_STORE", "KEYTURN_KMS", "KEYTURN_HOST", "KEYTURN_PORT", "KEYTURN_DATA_DIR",
+             "KEYTURN_MAX_STALENESS", "KEY_STORE_ENCRYPTION_KEY", "XDG_DATA_HOME", "XDG_CONFIG_HOME"],
+)  # fmt: skip
+def test_an_empty_setting_is_no_setting(name: str) -> None:
+    """Compose files and unit files set what they leave out to nothing."""
+    assert settings_from({**HOME, name: ""}) == settings_from(HOME)
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["KEYTURN_STROE", "KEYTURN_", "KEYTURN_store", "KEYTURN_STORE_URL"])
+def test_an_unknown_setting_is_refused_by_name(name: str) -> None:
+    error = refused(name, "anything")
+    assert name in str(error)
+    assert "KEYTURN_STORE" in error.fix
+
+
+def test_other_programs_variables_are_nobodys_business() -> None:
+    others = {"KEYTURNER": "1", "keyturn_store": "x", "MY_KEYTURN_PORT": "x", "KEY_STORE_OTHER": "x"}
+    assert settings_from({**HOME, **others}) == settings_from(HOME)
+
+
+# Places
+
+
+def test_data_and_key_live_apart_and_follow_the_desktops_conventions() -> None:
+    settings = settings_from({**HOME, "XDG_DATA_HOME": "/data", "XDG_CONFIG_HOME": "/config"})
+    assert settings.data_dir == Path("/data/keyturn")
+    assert settings.kek_file == Path("/config/keyturn/key-encryption-key")
+    assert settings_from(HOME).kek_file == Path("/home/ann/.config/keyturn/key-encryption-key")
+
+
+def test_the_data_directory_moves_the_store_and_not_the_key() -> None:
+    settings = settings_from({**HOME, "KEYTURN_DATA_DIR": "/srv/keys"})
+    assert settings.store == "sqlite:////srv/keys/keyturn.db"
+    assert not settings.kek_file.is_relative_to(settings.data_dir)
+
+
+def test_a_relative_data_directory_is_made_absolute_once() -> None:
+    """The program may change its directory later."""
+    assert settings_from({**HOME, "KEYTURN_DATA_DIR": "here"}).store == f"sqlite:///{Path.cwd()}/here/keyturn.db"
+
+
+# Values
+
+
+@pytest.mark.parametrize(("text", "port"), [("0", 0), ("1", 1), ("65535", 65_535), ("08700", 8_700)])
+def test_a_port_is_a_number_up_to_65535(text: str, port: int) -> None:
+    assert settings_from({**HOME, "KEYTURN_PORT": text}).port == port
+
+
+@pytest.mark.parametrize("text", ["-1", "65536", "http", "80.0", " 80", "0x50", "٨٠", "²", "1e3"])
+def test_what_is_no_port_is_refused(text: str) -> None:
+    assert "KEYTURN_PORT" in str(refused("KEYTURN_PORT", text))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0.1", 0.1), ("1", 1.0), ("60", 60.0), ("5e-1", 0.5)])
+def test_a_bound_of_staleness_is_from_a_tenth_of_a_second_to_a_minute(text: str, seconds: float) -> None:
+    assert settings_from({**HOME, "KEYTURN_MAX_STALENESS": text}).max_staleness == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "0.09", "60.1", "-1", "nan", "inf", "-inf", "1s", "soon"])
+def test_a_bound_that_bounds_nothing_or_too_much_is_refused(text: str) -> None:
+    assert "KEYTURN_MAX_STALENESS" in str(refused("KEYTURN_MAX_STALENESS", text))
+
+
+@pytest.mark.parametrize("text", ["", "prod", "Production", "development "])
+def test_an_environment_is_development_or_production(text: str) -> None:
+    assert "KEYTURN_ENV" in str(refused("KEYTURN_ENV", text))
+
+
+@pytest.mark.parametrize("store", ["postgresql://app@db/keyturn", "supabase", "sqlitex:///x"])
+def test_development_keeps_to_a_file(store: str) -> None:
+    """Its key lies in a file beside the user's settings: no place to guard a database that others reach."""
+    assert "SQLite" in str(refused("KEYTURN_STORE", store))
+    assert "KEYTURN_ENV=production" in refused("KEYTURN_STORE", store).fix
+    assert settings_from({**HOME, "KEYTURN_STORE": store, "KEYTURN_ENV": "production"}).store == store
+
+
+def test_production_may_use_a_file_too() -> None:
+    assert settings_from({**HOME, "KEYTURN_ENV": "production"}).is_sqlite
