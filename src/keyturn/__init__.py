@@ -23,8 +23,10 @@ from keyturn.key_generator import (
     SecureKeyGenerator,
 )
 from keyturn.key_store import (
+    KeyCheck,
     KeyMetadata,
     KeyPage,
+    KeyState,
     KeyUsageEvent,
     RetrievedKey,
     RevocationReason,
@@ -38,10 +40,12 @@ __version__: Final = "0.1.0"
 __all__ = [
     "DerivedKey",
     "GeneratedKey",
+    "KeyCheck",
     "KeyLength",
     "KeyMetadata",
     "KeyPage",
     "KeyScope",
+    "KeyState",
     "KeyType",
     "KeyUsageEvent",
     "KeyturnError",

@@ -177,7 +177,10 @@ class SecureKeyGenerator:
 
         This says that nothing was damaged on the way; whether the key is accepted, only a store can say.
         """
-        text = key.secret.reveal()
+        try:
+            text = key.secret.reveal()
+        except UnicodeDecodeError:
+            return KeyCheck(False, "the secret has been damaged: it is no text")
         if not key.type.is_token:
             return _material_check(text, int(key.spec.length) // 8)
         parsed = token.parse(text)

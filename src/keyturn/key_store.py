@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from keyturn.adapters.kms.local import LocalKeyWrapper
+from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
 from keyturn.audit.trail import KeyUsageEvent
 from keyturn.audit.usage import UsageStatistics
 from keyturn.bootstrap import Node, initialise, open_node
@@ -43,8 +43,10 @@ from keyturn.verifier.status import status
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, Miss
 
 __all__ = [
+    "KeyCheck",
     "KeyMetadata",
     "KeyPage",
+    "KeyState",
     "KeyUsageEvent",
     "RetrievedKey",
     "RevocationReason",
@@ -330,4 +332,10 @@ def _wrapper(encryption_key: bytes | str | Secret | None) -> LocalKeyWrapper:
     if isinstance(encryption_key, bytes):
         return LocalKeyWrapper(Secret(encryption_key))
     secret = encryption_key if isinstance(encryption_key, Secret) else Secret(encryption_key)
+    if not isinstance(encryption_key, str) and len(secret) == KEK_BYTES and not _is_passphrase(secret):
+        return LocalKeyWrapper(secret)  # the other forms are longer than the key itself
     return LocalKeyWrapper.from_setting(secret)
+
+
+def _is_passphrase(secret: Secret) -> bool:
+    return secret.reveal_bytes().startswith(b"passphrase:")

@@ -392,3 +392,11 @@ def test_a_generator_keeps_nothing_of_what_it_makes() -> None:
     before = dict(vars(generator))
     generator.generate_batch(10)
     assert vars(generator) == before
+
+
+def test_a_token_damaged_into_no_text_is_noticed() -> None:
+    generator = SecureKeyGenerator()
+    key = generator.generate_api_key()
+    assert not generator.verify_key_integrity(
+        replace(key, secret=Secret(b"\xff" + key.secret.reveal_bytes()))
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from keyturn.crypto.derivation import hkdf
 from keyturn.crypto.randomness import random_bytes
@@ -26,6 +26,8 @@ KEYRING_ROW: Final = "keyring"
 DEK_BYTES: Final = 32
 SEAL_FORMAT: Final = 1
 SEAL_BYTES: Final = 37  # format, u32 DEK version, HMAC-SHA256
+_MEMBERS: Final = {"v", "kind", "id", "tenant", "revision", "wrapper", "primary", "deks", "lookup_key"}
+_NEWER: Final = "A newer program wrote this row: upgrade this one."
 
 
 class Purpose(Enum):
@@ -47,6 +49,9 @@ class Keyring:
         self._lookup_key = lookup_key
         self._log_id = log_id
         self._seal_keys: dict[tuple[Purpose, int], bytes] = {}
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        raise TypeError("a keyring is never pickled, copied or serialised")
 
     def __repr__(self) -> str:
         return f"Keyring(versions={sorted(self._deks)}, primary={self._primary})"
@@ -121,8 +126,14 @@ def open_keyring(body: Mapping[str, object], wrapper: KeyWrapper, log_id: str) -
         }
         lookup_key = _unwrap(wrapper, members["lookup_key"], log_id, "lookup")
         primary = members["primary"]
-        if members["v"] != 1 or primary not in deks:
-            raise IntegrityError("the keyring row has a format this program does not know")
+        if (
+            type(members["v"]) is not int
+            or members["v"] != 1
+            or type(primary) is not int
+            or primary not in deks
+            or body.keys() != _MEMBERS
+        ):
+            raise IntegrityError("the keyring row has a format this program does not know", fix=_NEWER)
         return Keyring(deks, primary, lookup_key, log_id)
     except (KeyError, TypeError, ValueError):
         raise IntegrityError("the keyring row is malformed") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import Put
@@ -22,10 +22,11 @@ BODY_VERSION: Final = 1
 KEY: Final = "key"
 VERSION: Final = "version"
 OWNER: Final = "owner"
-_NO_OWNER: Final[dict[str, Any]] = {"id": None, "row": None, "epoch": 0}
+_DIGEST_BYTES: Final = 32  # SHA-256
 
 Body = dict[str, object]
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 def _without_absent(body: Body) -> Body:
@@ -117,34 +118,55 @@ def owner_put(owner: Owner) -> Put:
 
 
 class _Members:
-    """Takes members out of a body and, at the end, refuses what nobody took."""
+    """Takes members out of a body, each of one type, and at the end refuses what nobody took."""
 
-    def __init__(self, body: Mapping[str, object], kind: str) -> None:
+    def __init__(self, body: Mapping[str, object], kind: str | None = None) -> None:
         self._left = dict(body)
-        if self.take("v") != BODY_VERSION or self.take("kind") != kind:
-            raise IntegrityError(f"not a {kind} row of format {BODY_VERSION}")
+        if kind is not None and (self.take("v", int) != BODY_VERSION or self.take("kind", str) != kind):
+            raise IntegrityError(f"not a {kind} row of format {BODY_VERSION}", fix=_NEWER)
 
-    def take(self, name: str) -> Any:
-        """A member that must be there; its type is checked by what it is converted to."""
-        return self._left.pop(name)
+    def take(self, name: str, kind: type[_T]) -> _T:
+        """A member that must be there."""
+        value = self._left.pop(name)
+        if type(value) is not kind:  # a bool would pass for an int
+            raise TypeError(f"{name} is no {kind.__name__}")
+        return value
 
-    def optional(self, name: str, convert: Callable[[Any], _T]) -> _T | None:
-        return convert(self._left.pop(name)) if name in self._left else None
+    def optional(self, name: str, kind: type[_T]) -> _T | None:
+        """A member that may be absent, but never null."""
+        return self.take(name, kind) if name in self._left else None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts."""
+        found = self.take(name, list)
+        if not all(type(item) is str for item in found):
+            raise TypeError(f"{name} holds what is no text")
+        return tuple(found)
+
+    def time(self, name: str) -> datetime:
+        """A time."""
+        return from_micros(self.take(name, int))
+
+    def optional_time(self, name: str) -> datetime | None:
+        """A time that may be absent."""
+        return self.time(name) if name in self._left else None
 
     def finish(self) -> None:
         if self._left:
             raise IntegrityError(
-                f"a row has members this program does not know: {', '.join(sorted(self._left))}",
-                fix="A newer program wrote this row: upgrade this one.",
+                f"a row has members this program does not know: {', '.join(sorted(self._left))}", fix=_NEWER
             )
 
 
-def _guarded(decode: Callable[[Mapping[str, object]], _T]) -> Callable[[Mapping[str, object]], _T]:
+_NEWER: Final = "A newer program wrote this row: upgrade this one."
+
+
+def _guarded(decode: Callable[_P, _T]) -> Callable[_P, _T]:
     """Turn what a malformed body provokes into IntegrityError."""
 
-    def decoded(body: Mapping[str, object]) -> _T:
+    def decoded(*body: _P.args, **named: _P.kwargs) -> _T:
         try:
-            return decode(body)
+            return decode(*body, **named)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise IntegrityError(f"a row's body is malformed: {type(error).__name__}") from None
 
@@ -155,77 +177,85 @@ def _guarded(decode: Callable[[Mapping[str, object]], _T]) -> Callable[[Mapping[
 def key_from(body: Mapping[str, object]) -> Key:
     """The key that a body says; IntegrityError for anything that this program did not write."""
     m = _Members(body, KEY)
-    owner = m.optional("owner", dict) or _NO_OWNER
+    owner = m.optional("owner", dict)
+    owner_id, owner_row, owner_epoch = (None, None, 0) if owner is None else _owner_of(owner)
+    reason = m.optional("reason", str)
     key = Key(
-        key_id=m.take("id"),
-        tenant=m.take("tenant"),
-        revision=m.take("revision"),
-        type=KeyType(m.take("type")),
-        scope=KeyScope(m.take("scope")),
-        length=KeyLength(m.take("length")),
-        state=KeyState(m.take("state")),
-        state_changed_at=from_micros(m.take("state_changed_at")),
-        reason=m.optional("reason", RevocationReason),
+        key_id=m.take("id", str),
+        tenant=m.take("tenant", str),
+        revision=m.take("revision", int),
+        type=KeyType(m.take("type", str)),
+        scope=KeyScope(m.take("scope", str)),
+        length=KeyLength(m.take("length", int)),
+        state=KeyState(m.take("state", str)),
+        state_changed_at=m.time("state_changed_at"),
+        reason=None if reason is None else RevocationReason(reason),
         name=m.optional("name", str),
-        owner=owner["id"],
-        owner_row=owner["row"],
-        owner_epoch=owner["epoch"],
+        owner=owner_id,
+        owner_row=owner_row,
+        owner_epoch=owner_epoch,
         prefix=m.optional("prefix", str),
-        permissions=tuple(m.take("permissions")),
-        allowed_ips=tuple(m.take("allowed_ips")),
-        metadata=m.take("metadata"),
-        tags=tuple(m.take("tags")),
-        recoverable=m.take("recoverable"),
-        version=m.take("version"),
-        created_at=from_micros(m.take("created_at")),
-        updated_at=from_micros(m.take("updated_at")),
-        not_before=m.optional("not_before", from_micros),
-        expires_at=m.optional("expires_at", from_micros),
+        permissions=m.texts("permissions"),
+        allowed_ips=m.texts("allowed_ips"),
+        metadata=m.take("metadata", dict),
+        tags=m.texts("tags"),
+        recoverable=m.take("recoverable", bool),
+        version=m.take("version", int),
+        created_at=m.time("created_at"),
+        updated_at=m.time("updated_at"),
+        not_before=m.optional_time("not_before"),
+        expires_at=m.optional_time("expires_at"),
     )
     m.finish()
     return key
 
 
-def version_from(body: Mapping[str, object], material: bytes | None) -> Version:
-    """The version that a body says, with the material beside it."""
-    return _version_from({**body, "material": material})
+def _owner_of(member: Mapping[str, object]) -> tuple[str, str, int]:
+    m = _Members(member)
+    owner = m.take("id", str), m.take("row", str), m.take("epoch", int)
+    m.finish()
+    return owner
 
 
 @_guarded
-def _version_from(body: Mapping[str, object]) -> Version:
+def version_from(body: Mapping[str, object], material: bytes | None) -> Version:
+    """The version that a body says, with the material beside it; IntegrityError as for a key."""
     m = _Members(body, VERSION)
-    m.take("id")
+    row_id = m.take("id", str)
+    digest = m.optional("digest", str)
     version = Version(
-        key_id=m.take("key"),
-        tenant=m.take("tenant"),
-        number=m.take("number"),
-        revision=m.take("revision"),
-        type=KeyType(m.take("type")),
-        state=KeyState(m.take("state")),
-        state_changed_at=from_micros(m.take("state_changed_at")),
+        key_id=m.take("key", str),
+        tenant=m.take("tenant", str),
+        number=m.take("number", int),
+        revision=m.take("revision", int),
+        type=KeyType(m.take("type", str)),
+        state=KeyState(m.take("state", str)),
+        state_changed_at=m.time("state_changed_at"),
         credential_id=m.optional("credential_id", str),
-        digest=m.optional("digest", from_base64url),
+        digest=None if digest is None else from_base64url(digest),
         custody=m.optional("custody", str),
-        created_at=from_micros(m.take("created_at")),
-        expires_at=m.optional("expires_at", from_micros),
-        material=m.take("material"),
+        created_at=m.time("created_at"),
+        expires_at=m.optional_time("expires_at"),
+        material=material,
     )
     m.finish()
+    if version.row_id != row_id or (version.digest is not None and len(version.digest) != _DIGEST_BYTES):
+        raise ValueError("a version's id or digest is none")
     return version
 
 
 @_guarded
 def owner_from(body: Mapping[str, object]) -> Owner:
-    """The revoked owner that a body says."""
+    """The revoked owner that a body says; IntegrityError as for a key."""
     m = _Members(body, OWNER)
     owner = Owner(
-        row_id=m.take("id"),
-        tenant=m.take("tenant"),
-        id=m.take("owner"),
-        revision=m.take("revision"),
-        epoch=m.take("epoch"),
-        revoked_at=from_micros(m.take("revoked_at")),
-        reason=RevocationReason(m.take("reason")),
+        row_id=m.take("id", str),
+        tenant=m.take("tenant", str),
+        id=m.take("owner", str),
+        revision=m.take("revision", int),
+        epoch=m.take("epoch", int),
+        revoked_at=m.time("revoked_at"),
+        reason=RevocationReason(m.take("reason", str)),
     )
     m.finish()
     return owner

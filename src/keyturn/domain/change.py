@@ -2,11 +2,11 @@
 
     changes = ChangeSet(
         requires=(Require(owner_row, revision=0),),            # the owner has not been revoked
-        puts=(Put.of(key), Put.of(version)),
+        puts=(key_put(key), version_put(version)),
         events=(Event(type=EventType.KEY_CREATED, ..., rows=(key.row_id, version.row_id)),),
     )
 
-Services build these and never write a row; `keyturn.records.Records.commit` seals them and hands them to the ledger.
+Services build these and never write a row; `keyturn.records.records.Records` seals them and hands them to the ledger.
 """
 
 from __future__ import annotations

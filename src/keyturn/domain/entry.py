@@ -20,6 +20,7 @@ from keyturn.errors import IntegrityError, InvalidInputError
 ENTRY_VERSION: Final = 1
 MAX_ENTRY_BYTES: Final = 65_535  # a u16 length, as in C2SP tlog-tiles entry bundles
 CHAIN_LABEL: Final = b"keyturn-log-v1"
+_DIGEST_BYTES: Final = 32  # SHA-256
 
 
 class RowMark(NamedTuple):
@@ -83,17 +84,32 @@ def encode_entry(event: Event, rows: Sequence[RowMark], details: str | None) -> 
 
 
 def decode_entry(entry: bytes) -> Entry:
-    """What an entry says; IntegrityError for bytes that `encode_entry` does not make."""
+    """What an entry says; IntegrityError for bytes that `encode_entry` does not make.
+
+    Up to the sealed head nobody looks at entries' own seals, so that what is read here is not to be trusted in form.
+    """
     try:
         members: Any = canonical.decode_sealed(entry.decode())
         if members.pop("v") != ENTRY_VERSION:
             raise IntegrityError("a log entry has a format this program does not know")
         hashed = members.pop("details_hash")
         return Entry(
-            rows=tuple(RowMark(i, r, from_base64url(d)) for i, r, d in members.pop("rows")),
+            rows=tuple(_mark(*parts) for parts in members.pop("rows")),
             subjects=tuple(members.pop("subjects")),
             details_hash=None if hashed is None else from_base64url(hashed),
             **members,
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         raise IntegrityError("a log entry is malformed") from None
+
+
+def _mark(row_id: str, revision: int, digest: str) -> RowMark:
+    mark = RowMark(row_id, revision, from_base64url(digest))
+    if (
+        type(row_id) is not str
+        or type(revision) is not int
+        or revision < 1
+        or len(mark.digest) != _DIGEST_BYTES
+    ):
+        raise ValueError("not a row")
+    return mark

@@ -1,6 +1,6 @@
 """Instants: aware UTC datetimes inside, integer microseconds since the epoch in bodies, RFC 3339 at the edges.
 
-Every conversion is exact; no float is on the way. Instants lie in the years 1970 to 9999.
+Every conversion is exact; no float is on the way. Instants lie between 1970 and June 2255, where a body's integers end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from keyturn.errors import InvalidInputError
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-MAX_MICROS: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z, the last that RFC 3339 can write
+MAX_MICROS: Final = 2**53 - 1  # 2255-06-05T23:47:34.740991Z: the largest integer of canonical JSON
 
 # RFC 3339, section 5.6. [0-9] and not \d, which takes the digits of every script.
 _RFC3339: Final = re.compile(
@@ -31,7 +31,7 @@ def to_micros(instant: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """The instant in UTC; InvalidInputError for what is no integer or lies outside 1970 to 9999."""
+    """The instant in UTC; InvalidInputError for what is no integer or lies outside of them."""
     if type(micros) is not int:  # a bool is an int to isinstance, and a float would be rounded
         raise InvalidInputError("a time in microseconds is an integer")
     return _EPOCH + timedelta(microseconds=_bounded(micros))
@@ -68,5 +68,5 @@ def parse_rfc3339(text: str) -> datetime:
 
 def _bounded(micros: int) -> int:
     if not 0 <= micros <= MAX_MICROS:
-        raise InvalidInputError("a time lies in the years 1970 to 9999 (UTC)")
+        raise InvalidInputError("a time lies in the years 1970 to 2255 (UTC)")
     return micros

@@ -19,7 +19,10 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str | bytes) -> None:
-        self._value = value.encode() if isinstance(value, str) else bytes(value)
+        if not isinstance(value, str | bytes):
+            # bytes(1234) would be 1,234 zeros: a secret that everybody knows.
+            raise TypeError("a secret is text or bytes")
+        self._value = value.encode() if isinstance(value, str) else value
 
     def reveal(self) -> str:
         """The secret as text; UnicodeDecodeError for bytes that are not UTF-8."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from keyturn.domain import fields
+from keyturn.domain.instants import to_micros
 from keyturn.domain.key import KeyLength, KeyType
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
@@ -58,11 +59,15 @@ class KeySpec:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if self.type.is_token:
-            object.__setattr__(self, "prefix", fields.check_prefix(self.prefix or DEFAULT_PREFIX))
+            object.__setattr__(
+                self, "prefix", fields.check_prefix(DEFAULT_PREFIX if self.prefix is None else self.prefix)
+            )
         elif self.prefix is not None:
             raise InvalidInputError(
                 f"a {self.type.value} key has no prefix", field="prefix", fix="Leave it out."
             )
+        if type(self.recoverable) is not bool:
+            raise InvalidInputError("recoverable is true or false", field="recoverable")
         if not self.type.is_token and self.recoverable:
             raise InvalidInputError(
                 "recoverable is for tokens",
@@ -99,10 +104,19 @@ def check_window(not_before: datetime | None, expires_at: datetime | None) -> No
             raise InvalidInputError(
                 f"{name} has no time zone", field=name, fix="Use an aware datetime, in UTC."
             )
+        if instant is not None:
+            _check_storable(name, instant)
     if not_before is not None and expires_at is not None and expires_at <= not_before:
         raise InvalidInputError(
             "expires_at is not after not_before", field="expires_at", fix="Choose a later expiry."
         )
+
+
+def _check_storable(name: str, instant: datetime) -> None:
+    try:
+        to_micros(instant)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{name}: {error}", field=name, fix="Leave it out to set no bound.") from None
 
 
 def expiry(now: datetime, expires_in: int | None, expires_at: datetime | None) -> datetime | None:

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Final
 
-from keyturn.crypto.keyring import SEAL_BYTES, Purpose
+from keyturn.crypto.keyring import Purpose
 from keyturn.crypto.sealing import associated_data, open_material
 from keyturn.domain.bodies import key_from, version_from
 from keyturn.domain.bytestext import from_base64url, to_base64url
@@ -143,7 +143,7 @@ class Reader:
     def _position(self, cursor: str, binding: bytes) -> int:
         try:
             raw = from_base64url(cursor[:MAX_CURSOR_CHARACTERS])
-            self._records.keyring.check(Purpose.CURSOR, binding + raw[:8], raw[8 : 8 + SEAL_BYTES])
+            self._records.keyring.check(Purpose.CURSOR, binding + raw[:8], raw[8:])
         except (ValueError, IntegrityError):
             raise InvalidInputError(
                 "the cursor is not one that this list gave",

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from keyturn.domain.bodies import key_put
 from keyturn.domain.change import ChangeSet, Event, EventType
+from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
@@ -112,7 +113,7 @@ _FIELD: Final = {"expires_in": "expires_at"}
 
 def _shown(value: object) -> object:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return rfc3339(value)
     if isinstance(value, Enum):
         return value.value
     return list(value) if isinstance(value, tuple) else value

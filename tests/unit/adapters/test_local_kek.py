@@ -192,3 +192,9 @@ def test_the_check_value_tells_keks_apart_and_nothing_of_what_is_wrapped() -> No
     checks = {wrapper(setting).wrap(DEK, CONTEXT)[CHECK:NONCE] for setting in settings}
     assert len(checks) == 3
     assert wrapper(RAW).wrap(DEK[::-1], {})[CHECK:NONCE] in checks
+
+
+def test_a_secret_that_is_no_text_is_refused_as_a_setting() -> None:
+    """SecureKeyStore takes a Secret; its 32 bytes must not end up in a UnicodeDecodeError."""
+    with pytest.raises(ConfigurationError):
+        LocalKeyWrapper.from_setting(Secret(b"\xff" * 32))

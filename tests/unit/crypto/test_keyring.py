@@ -271,3 +271,11 @@ def test_no_data_key_is_used_underived() -> None:
     for purpose in Purpose:
         seal = keyring().seal(purpose, MESSAGE)
         assert seal[5:] != hmac.digest(DEKS[1], MESSAGE, "sha256")
+
+
+@pytest.mark.parametrize("change", [{"more": 1}, {"primary": True}, {"v": True}])
+def test_a_keyring_with_what_this_program_does_not_know_is_refused(change: dict[str, object]) -> None:
+    wrapper = LocalKeyWrapper(Secret(bytes(32)))
+    _, put = create_keyring(wrapper, "0123456789ABCDEF")
+    with pytest.raises(IntegrityError):
+        open_keyring({**put.body, **change}, wrapper, "0123456789ABCDEF")

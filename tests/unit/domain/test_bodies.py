@@ -217,7 +217,7 @@ CHANGED: dict[type, dict[str, object]] = {
         "state": KeyState.SUSPENDED,
         "state_changed_at": LATER,
         "credential_id": "x",
-        "digest": b"x",
+        "digest": bytes(32),
         "custody": "sealed",
         "created_at": LATER,
         "expires_at": LATER,
@@ -283,3 +283,35 @@ def test_reading_a_body_leaves_it_as_it_was() -> None:
     kept = dict(body)
     key_from(body)
     assert body == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", None), ("prefix", None), ("name", 5), ("owner", {}), ("owner", []),
+        ("owner", {"id": "a", "row": "own_x", "epoch": 0, "until": 1}),
+        ("owner", {"id": "a", "row": "own_x", "epoch": "0"}), ("owner", {"id": None, "row": None, "epoch": 0}),
+        ("revision", "1"), ("revision", True), ("permissions", "abc"), ("permissions", [1]), ("tags", "ab"),
+        ("allowed_ips", {"10.0.0.1": 1}), ("recoverable", "no"), ("recoverable", 0), ("version", "1"),
+        ("metadata", []), ("tenant", 1), ("id", None), ("length", 256.0),
+    ],
+)  # fmt: skip
+def test_a_member_of_another_type_is_refused(name: str, value: object) -> None:
+    with pytest.raises(IntegrityError):
+        key_from({**key_put(KEY).body, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("credential_id", None),
+        ("custody", None),
+        ("number", "1"),
+        ("material", "x"),
+        ("id", KEY_ID + ".2"),
+        ("digest", "AAAA"),
+    ],
+)
+def test_a_versions_member_of_another_type_is_refused(name: str, value: object) -> None:
+    with pytest.raises(IntegrityError):
+        version_from({**version_put(VERSION).body, name: value}, None)

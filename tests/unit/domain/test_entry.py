@@ -168,3 +168,14 @@ def test_the_chain_depends_on_every_entry_and_on_their_order() -> None:
 
     ends = {end(), end(b"a"), end(b"b"), end(b"a", b"b"), end(b"b", b"a"), end(b"a", b"a"), end(b"", b"a")}
     assert len(ends) == 7
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ['[[1,1,"AA"]]', '[["a","b","AA"]]', '[["a",true,"AA"]]', '[["a",1,"AA"]]', '[["a",0,"AA"]]', '"ab"'],
+)
+def test_an_entry_whose_rows_are_no_rows_is_refused(rows: str) -> None:
+    """Up to the sealed head an entry's own seal is not looked at: what it says must not take the reader down."""
+    text = '{"actor":"a","details_hash":null,"rows":%s,"subjects":[],"tenant":"t","time":1,"type":"x","v":1}'
+    with pytest.raises(IntegrityError):
+        decode_entry((text % rows).encode())

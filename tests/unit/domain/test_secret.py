@@ -167,3 +167,10 @@ def test_a_secret_equals_nothing_that_is_none(other: object) -> None:
 def test_secrets_have_no_order() -> None:
     with pytest.raises(TypeError, match="not supported"):
         sorted([Secret("b"), Secret("a")])  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("value", [32, True, None, [1, 2], ["kt_"], object()])
+def test_nothing_but_text_and_bytes_is_a_secret(value: Any) -> None:
+    """bytes(32) are 32 zeros: a key derived from a PIN that was given as a number would be known to everybody."""
+    with pytest.raises(TypeError):
+        Secret(value)

@@ -243,3 +243,20 @@ def test_a_generated_key_does_not_leave_the_process_or_multiply(
 ) -> None:
     with pytest.raises(TypeError, match="never pickled"):
         duplicate(GENERATED)
+
+
+def test_an_empty_prefix_is_not_the_default_one() -> None:
+    with pytest.raises(InvalidInputError):
+        KeySpec(type=KeyType.API_TOKEN, scope=KeyScope.READ, prefix="")
+
+
+@pytest.mark.parametrize("year", [1960, 2300])
+def test_a_time_that_no_row_can_hold_is_refused_with_its_field(year: int) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        KeySpec(type=KeyType.API_TOKEN, scope=KeyScope.READ, not_before=datetime(year, 1, 1, tzinfo=UTC))
+    assert refused.value.field == "not_before"
+
+
+def test_recoverable_is_yes_or_no() -> None:
+    with pytest.raises(InvalidInputError):
+        KeySpec(type=KeyType.API_TOKEN, scope=KeyScope.READ, recoverable="no")  # type: ignore[arg-type]

@@ -37,6 +37,8 @@ class LocalKeyWrapper:
     """A KeyWrapper over a KEK that this process was given."""
 
     def __init__(self, kek: Secret, *, is_passphrase: bool = False) -> None:
+        if is_passphrase and len(kek.reveal()) < MIN_PASSPHRASE:
+            raise ConfigurationError("the passphrase is too short", fix=_FORMS)
         if not is_passphrase and len(kek) != KEK_BYTES:
             raise ConfigurationError(
                 f"a key-encryption key has {KEK_BYTES} bytes, not {len(kek)}", fix=_FORMS
@@ -50,10 +52,11 @@ class LocalKeyWrapper:
     @classmethod
     def from_setting(cls, setting: Secret) -> LocalKeyWrapper:
         """The wrapper for a KEY_STORE_ENCRYPTION_KEY; ConfigurationError for anything but its three forms."""
-        form, _, value = setting.reveal().partition(":")
+        try:
+            form, _, value = setting.reveal().partition(":")
+        except UnicodeDecodeError:
+            raise ConfigurationError("the key-encryption key is no text", fix=_FORMS) from None
         if form == "passphrase":
-            if len(value) < MIN_PASSPHRASE:
-                raise ConfigurationError("the passphrase is too short", fix=_FORMS)
             return cls(Secret(value), is_passphrase=True)
         try:
             if form == "base64":
