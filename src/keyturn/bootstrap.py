@@ -29,6 +29,7 @@ from keyturn.domain.principal import LOCAL_ACTOR, SYSTEM_ACTOR
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import GeneratedKey, KeySpec
+from keyturn.domain.stored import read_as
 from keyturn.errors import ConfigurationError, ConflictError, IntegrityError, SchemaError, shown
 from keyturn.issuing.issuer import Issuer, OwnerAtIssue, created_event, rows_of
 from keyturn.issuing.keys import Keys
@@ -38,6 +39,7 @@ from keyturn.issuing.updating import Updater
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 from keyturn.ports.key_wrapper import KeyWrapper
 from keyturn.ports.ledger import Commit, Ledger, SealedHead
+from keyturn.records.entry_seals import Seen
 from keyturn.records.log_reader import LogReader
 from keyturn.records.records import Records
 from keyturn.records.rows import open_row, seal_changes
@@ -122,7 +124,7 @@ def _node_over(
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
         updater=Updater(records=records, keys=keys, clock=clock),
         reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
-        trail=Trail(ledger=ledger, keyring=keyring),
+        trail=Trail(ledger=ledger, keyring=keyring, log=log),
         usage=Usage(ledger),
         verifier=Verifier(records=records, uses=uses, clock=clock, cache=cache, max_staleness=max_staleness),
         recorder=Recorder(records=records, uses=uses, clock=clock),
@@ -136,7 +138,8 @@ def _open_log(ledger: Ledger, wrapper: KeyWrapper, clock: Clock) -> tuple[Keyrin
         if ledger.head() > 0:
             raise IntegrityError("the keyring is missing from a store that has a log")
         raise SchemaError("the store has no keyring yet")
-    body = canonical.decode(row.body)
+    with read_as("the keyring row"):
+        body = canonical.decode(row.body)
     if not isinstance(body, dict):
         raise IntegrityError("the keyring row is malformed")
     keyring = open_keyring(body, wrapper, ledger.log_id)
@@ -193,7 +196,7 @@ def _begin(ledger: Ledger, wrapper: KeyWrapper, clock: Clock, with_first_key: bo
             puts=(put, key_put(key), version_put(version)),
             events=(event, created_event(key, version, LOCAL_ACTOR, now)),
         )
-    commit = seal_changes(keyring, changes, None)
+    commit = seal_changes(keyring, changes, Seen(0, chain_start(ledger.log_id)))
     ledger.commit(replace(commit, sealed_head=_head_after(commit, keyring, ledger.log_id)))
     return generated
 

@@ -22,10 +22,11 @@ _DIGEST_BITS: Final = 64
 class Floor:
     """The newest revision of each changed row, as one integer a row: revision, then the digest's first 64 bits."""
 
-    __slots__ = ("_marks",)
+    __slots__ = ("_closed", "_marks")
 
     def __init__(self) -> None:
         self._marks: dict[str, int] = {}
+        self._closed: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._marks)
@@ -33,9 +34,11 @@ class Floor:
     def raise_to(self, marks: Iterable[RowMark]) -> None:
         """Take in what an entry says; IntegrityError where it names a revision that the log has passed."""
         for mark in marks:
-            if mark.revision == 1 and not mark.id.startswith(KEPT_FROM_CREATION):
-                continue
             present = self._marks.get(mark.id, 0) >> _DIGEST_BITS
+            if mark.id in self._closed or (
+                mark.revision == 1 and not present and not mark.id.startswith(KEPT_FROM_CREATION)
+            ):
+                continue
             if mark.revision <= present:
                 raise IntegrityError(f"the log names revision {mark.revision} of a row after {present}")
             self._marks[mark.id] = _packed(mark.revision, mark.digest)
@@ -45,6 +48,8 @@ class Floor:
 
         A row that was never changed is known to the floor only by its absence; it is admitted at revision 1.
         """
+        if row_id in self._closed:
+            return False
         mark = self._marks.get(row_id)
         if mark is None:
             return revision == 1 and not row_id.startswith(KEPT_FROM_CREATION)
@@ -62,13 +67,28 @@ class Floor:
 
     def admits_absence(self, row_id: str) -> bool:
         """Whether the row may be missing: the log has never named it, as far as the floor keeps."""
-        return row_id not in self._marks
+        return row_id not in self._marks and row_id not in self._closed
 
-    def merge(self, other: Floor) -> None:
-        """Raise this floor to `other` where that is higher; a floor is never lowered."""
-        for row_id, mark in other._marks.items():
-            if mark >> _DIGEST_BITS > self._marks.get(row_id, 0) >> _DIGEST_BITS:
-                self._marks[row_id] = mark
+    @property
+    def has_closed(self) -> bool:
+        """Whether some rows are closed: what a log told that is gone, no other process may learn from this one."""
+        return bool(self._closed)
+
+    def copy(self) -> Floor:
+        """Another floor that says the same."""
+        twin = Floor()
+        twin._marks, twin._closed = dict(self._marks), set(self._closed)
+        return twin
+
+    def strike(self, marks: Iterable[RowMark]) -> None:
+        """Take out the rows that `marks` tells of in the very revision that is kept."""
+        for mark in marks:
+            if self._marks.get(mark.id) == _packed(mark.revision, mark.digest):
+                del self._marks[mark.id]
+
+    def close(self, other: Floor) -> None:
+        """Never admit the rows of `other` again, whatever the log says of them: of these it has told two stories."""
+        self._closed.update(other._marks, other._closed)
 
     def to_bytes(self) -> bytes:
         """The floor as bytes, for a snapshot: for each row a length, the id, the revision and the digest part."""

@@ -99,13 +99,7 @@ class Reader:
         if key.state is not KeyState.ACTIVE:
             raise IllegalTransitionError(f"the secret of a key that is {key.state.value} is not handed out")
         version = self._keys.version(key, key.version)
-        if version.material is None:
-            raise NotFoundError(
-                "the secret of this key cannot come back",
-                fix="Issue a new key; to be able to read a token again, issue it as recoverable.",
-            )
-        aad = associated_data(key.tenant, key.key_id, version.number, key.type)
-        secret = open_material(self._records.keyring, version.material, aad)
+        secret = self._opened(key, version)
         event = Event(
             type=EventType.KEY_RETRIEVED,
             time=self._clock.now(),
@@ -115,6 +109,19 @@ class Reader:
         )
         self._records.commit(ChangeSet(events=(event,)))
         return secret if key.type.is_token else Secret(to_base64url(secret.reveal_bytes()))
+
+    def _opened(self, key: Key, version: Version) -> Secret:
+        """The material of a version whose sealed body says that it has some."""
+        if version.custody is None:
+            raise NotFoundError(
+                "the secret of this key cannot come back",
+                fix="Issue a new key; to be able to read a token again, issue it as recoverable.",
+            )
+        aad = associated_data(key.tenant, key.key_id, version.number, key.type)
+        try:
+            return open_material(self._records.keyring, version.material or b"", aad)
+        except IntegrityError as error:
+            raise self._records.refuse(version.row_id, key.tenant, str(error)) from None
 
     def list(
         self, by: Principal, matching: KeyFilter, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None

@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from keyturn.crypto.keyring import Keyring
+from keyturn.domain.entry import chain_next
 from keyturn.domain.floor import Floor
 from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.errors import IntegrityError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Position, SealedHead
+from keyturn.records.entry_seals import Seen
 from keyturn.records.incidents import Incidents
 from keyturn.records.progress import replay
 from keyturn.records.sealed_state import head_seal, make_snapshot
@@ -66,9 +68,26 @@ class LogReader:
         return self._at.floor
 
     @property
+    def seen(self) -> Seen:
+        """How far this process has read, and the chain there."""
+        return self._at.seen
+
+    @property
     def is_broken(self) -> bool:
         """Whether the log was found altered; nothing more is decided until an operator has looked and restarted."""
         return self._broken is not None
+
+    def require_whole(self) -> None:
+        """IntegrityError where the log was found altered."""
+        if self._broken is not None:
+            raise self._broken
+
+    def holds(self, entries: Sequence[bytes], last: Position) -> bool:
+        """Whether these entries stand in the log as this process has read it, the last of them at position `last`."""
+        chain = self._at.chain_at(last - len(entries))
+        for entry in entries:
+            chain = chain_next(chain, entry)
+        return last <= self.position and chain == self._at.chain_at(last)
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every change from now on, before `position` moves past it."""
@@ -85,8 +104,7 @@ class LogReader:
         """
         asked = self._clock.steady()
         with self._reading:
-            if self._broken is not None:
-                raise self._broken
+            self.require_whole()
             if self.read_at >= asked:
                 return
             started = self._clock.steady()
@@ -101,11 +119,10 @@ class LogReader:
 
     def head_to_seal(self) -> SealedHead | None:
         """The head as this process read it, sealed; None before the first entry."""
-        at = self._at
-        if at.position == 0:
+        position, chain = self._at.seen
+        if position == 0:
             return None
-        seal = head_seal(self._keyring, self._ledger.log_id, at.position, at.hash)
-        return SealedHead(at.position, at.hash, seal)
+        return SealedHead(position, chain, head_seal(self._keyring, self._ledger.log_id, position, chain))
 
     def seal_head(self) -> None:
         """Vouch for the log as far as it was read, and keep a snapshot of the floor on a long log."""
@@ -115,19 +132,19 @@ class LogReader:
                 return
             self._ledger.seal_head(sealed)
             self._sealed = sealed.position
-            if sealed.position - self._snapshot >= SNAPSHOT_EVERY:
+            if sealed.position - self._snapshot >= SNAPSHOT_EVERY and not self.floor.has_closed:
                 self._save_snapshot()
 
     def _save_snapshot(self) -> None:
-        at = self._at
+        position, chain = self._at.seen
         self._ledger.save_snapshot(
-            make_snapshot(self._keyring, self._ledger.log_id, at.position, at.hash, at.floor)
+            make_snapshot(self._keyring, self._ledger.log_id, position, chain, self.floor)
         )
-        self._snapshot = at.position
+        self._snapshot = position
 
     def _read_on(self) -> None:
         while True:
-            entries = self._at.continuation(self._ledger, BATCH)
+            entries = self._at.continuation(BATCH)
             if entries is None:
                 self._rebuild()
                 return
@@ -143,14 +160,14 @@ class LogReader:
     def _rebuild(self) -> None:
         """The log no longer continues what was read: a failover or a restore. Nothing cached may be relied on.
 
-        The floor is never lowered: what this process saw revoked stays revoked in it, whatever the store says now.
+        What this process saw of rows that the log now tells otherwise is not forgotten: they are refused until it is
+        started again, for what it saw revoked must stay revoked in it, whatever the store says now.
         """
         problem = f"the log no longer holds what was read of it at position {self._at.position}"
         _log.error("%s: reading it anew", problem)
         self.incidents.note("log", SYSTEM_TENANT, problem)
-        at, self._sealed = replay(self._ledger, self._keyring, BATCH)
+        at, self._sealed = replay(self._ledger, self._keyring, BATCH, known=self.floor)
         self._snapshot = at.snapshot
-        at.floor.merge(self._at.floor)
         with self.applying:
             self._at = at
             self._tell(None)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from keyturn.crypto.keyring import Keyring
 from keyturn.domain.change import ChangeSet
-from keyturn.errors import IntegrityError, KeyturnError, OutcomeUnknownError
+from keyturn.domain.ids import SYSTEM_TENANT
+from keyturn.errors import IntegrityError, OutcomeUnknownError, StorageError
 from keyturn.ports.ledger import CredentialRows, Ledger, Position, Row
 from keyturn.records.log_reader import LogReader
 from keyturn.records.rows import OpenedRow, open_row, seal_changes
@@ -29,9 +30,11 @@ class Records:
     def commit(self, changes: ChangeSet) -> Position:
         """Make `changes` durable and take them in here, so that they hold in this process when this returns.
 
-        ConflictError when a row moved meanwhile; StorageError as the ledger says.
+        ConflictError when a row moved meanwhile; StorageError as the ledger says; IntegrityError where the log was
+        found altered, or does not hold what the store has acknowledged.
         """
-        sealed = seal_changes(self.keyring, changes, self.log.head_to_seal())
+        self.log.require_whole()
+        sealed = seal_changes(self.keyring, changes, self.log.seen, self.log.head_to_seal())
         try:
             position = self._ledger.commit(sealed)
         except OutcomeUnknownError:
@@ -39,9 +42,15 @@ class Records:
             raise
         try:
             self.log.catch_up()
-        except KeyturnError:
+            is_there = self.log.holds([entry.entry for entry in sealed.entries], position)
+        except StorageError:
             # It is committed; what this process knows is now too old to decide from.
             self.log.distrust()
+            return position
+        if not is_there:
+            raise self.refuse(
+                "log", SYSTEM_TENANT, "the store acknowledged a change that its log does not hold"
+            )
         return position
 
     def get(self, row_id: str) -> OpenedRow | None:
@@ -85,7 +94,11 @@ class Records:
 
     def read_credential(self, credential_id: str) -> CredentialRows | None:
         """The rows behind a credential, unchecked: the verifier checks them while it fills its cache."""
-        return self._ledger.read_credential(credential_id)
+        try:
+            return self._ledger.read_credential(credential_id)
+        except IntegrityError as error:
+            self.incidents.note(f"credential {credential_id}", SYSTEM_TENANT, str(error))
+            raise
 
     def refuse(self, row_id: str, tenant: str, problem: str) -> IntegrityError:
         """Note that a row is not what the log says, and give the error to raise."""

@@ -11,8 +11,10 @@ from keyturn.crypto.randomness import random_bytes
 from keyturn.domain import canonical
 from keyturn.domain.change import ChangeSet, Event, Put
 from keyturn.domain.entry import RowMark, encode_details, encode_entry
+from keyturn.domain.stored import read_as
 from keyturn.errors import IntegrityError, InvalidInputError
 from keyturn.ports.ledger import Commit, NewEntry, NewRow, Row, SealedHead
+from keyturn.records.entry_seals import Seen, seal_entry
 
 MAX_BODY_BYTES = 65_536
 
@@ -25,8 +27,13 @@ class OpenedRow(NamedTuple):
     digest: bytes
 
 
-def seal_changes(keyring: Keyring, changes: ChangeSet, sealed_head: SealedHead | None) -> Commit:
-    """The commit that says `changes`; InvalidInputError where a body or an entry would be too long to store."""
+def seal_changes(
+    keyring: Keyring, changes: ChangeSet, seen: Seen, sealed_head: SealedHead | None = None
+) -> Commit:
+    """The commit that says `changes`, by one who has read the log up to `seen`.
+
+    InvalidInputError where a body or an entry would be too long to store.
+    """
     marks: dict[str, RowMark] = {}
     rows = []
     for put in changes.puts:
@@ -35,7 +42,7 @@ def seal_changes(keyring: Keyring, changes: ChangeSet, sealed_head: SealedHead |
     return Commit(
         requires=changes.requires,
         rows=tuple(rows),
-        entries=tuple(_seal_entry(keyring, event, marks) for event in changes.events),
+        entries=tuple(_seal_entry(keyring, event, marks, seen) for event in changes.events),
         sealed_head=sealed_head,
     )
 
@@ -60,18 +67,19 @@ def _seal_row(keyring: Keyring, put: Put) -> tuple[NewRow, RowMark]:
     return row, RowMark(put.id, put.revision, hashlib.sha256(raw).digest())
 
 
-def _seal_entry(keyring: Keyring, event: Event, marks: Mapping[str, RowMark]) -> NewEntry:
+def _seal_entry(keyring: Keyring, event: Event, marks: Mapping[str, RowMark], seen: Seen) -> NewEntry:
     details = encode_details(event.details, random_bytes(16)) if event.details else None
     entry = encode_entry(event, [marks[row_id] for row_id in event.rows], details)
-    return NewEntry(entry=entry, seal=keyring.seal(Purpose.ENTRY, entry), details=details, rows=event.rows)
+    return NewEntry(entry=entry, seal=seal_entry(keyring, entry, seen), details=details, rows=event.rows)
 
 
 def open_row(keyring: Keyring, row: Row) -> OpenedRow:
     """The row's body, once its seal holds and every column says the same as the body; else IntegrityError."""
-    raw = row.body.encode()
-    keyring.check(Purpose.ROW, raw, row.seal)
-    body: Any = canonical.decode_sealed(row.body)
-    columns = {"id": row.id, "kind": row.kind, "tenant": row.tenant, "revision": row.revision}
-    if any(body.get(name) != value for name, value in columns.items()):
-        raise IntegrityError("a row's columns differ from its sealed body")
-    return OpenedRow(row, body, hashlib.sha256(raw).digest())
+    with read_as("a row"):
+        raw = row.body.encode()
+        keyring.check(Purpose.ROW, raw, row.seal)
+        body: Any = canonical.decode_sealed(row.body)
+        columns = {"id": row.id, "kind": row.kind, "tenant": row.tenant, "revision": row.revision}
+        if any(body.get(name) != value for name, value in columns.items()):
+            raise IntegrityError("a row's columns differ from its sealed body")
+        return OpenedRow(row, body, hashlib.sha256(raw).digest())

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from keyturn.crypto.keyring import Keyring, Purpose
 from keyturn.domain.floor import Floor
 from keyturn.domain.framing import framed
+from keyturn.domain.stored import read_as
 from keyturn.errors import IntegrityError
 from keyturn.ports.ledger import Position, SealedHead, Snapshot
 
@@ -29,7 +30,8 @@ def head_seal(keyring: Keyring, log_id: str, position: Position, chain: bytes) -
 
 def check_head(keyring: Keyring, log_id: str, sealed: SealedHead) -> None:
     """IntegrityError unless the head's seal holds."""
-    keyring.check(Purpose.HEAD, framed(log_id, str(sealed.position)) + sealed.hash, sealed.seal)
+    with read_as("the sealed head"):
+        keyring.check(Purpose.HEAD, framed(log_id, str(sealed.position)) + sealed.hash, sealed.seal)
 
 
 def make_snapshot(keyring: Keyring, log_id: str, position: Position, chain: bytes, floor: Floor) -> Snapshot:
@@ -43,8 +45,9 @@ def load_snapshot(keyring: Keyring, log_id: str, stored: Snapshot | None) -> Loa
     """The floor that a stored snapshot says; IntegrityError unless its seal holds."""
     if stored is None:
         return None
-    message = framed(log_id, str(stored.position)) + stored.hash + stored.body
-    keyring.check(Purpose.SNAPSHOT, message, stored.seal)
+    with read_as("a snapshot of the floor"):
+        message = framed(log_id, str(stored.position)) + stored.hash + stored.body
+        keyring.check(Purpose.SNAPSHOT, message, stored.seal)
     unpacker = zlib.decompressobj()
     raw = unpacker.decompress(stored.body, MAX_SNAPSHOT_BYTES)
     if not unpacker.eof:

@@ -7,9 +7,10 @@ elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from keyturn.crypto.digests import token_digest
 from keyturn.domain import token as tokens
@@ -100,9 +101,7 @@ class Verifier:
         if steady - read_at > self.max_staleness:
             return Miss.STALE
         if is_foreign:
-            # Another tenant's credential must look like one that does not exist.
-            self._uses.count_refusal(demand.tenant or SYSTEM_TENANT, None, code, now, ip)
-            return Verification(code, as_of)
+            return self._refuse_unknown(demand, ip, as_of)
         if code is Code.VALID:
             self._uses.count(entry, now, ip)
         else:
@@ -115,12 +114,20 @@ class Verifier:
         parsed = tokens.parse(token)
         if parsed is None:
             return self.refuse(Code.MALFORMED, demand, ip, as_of)
+        # Whether the id is known to be another's, or not known at all, must make no difference to who is asking.
+        if self._is_throttled(ip):
+            return self.refuse(Code.THROTTLED, demand, ip, as_of)
         if self._cache.by_id(parsed.credential_id) is not None:
             # The id is known and current, and its token has another digest: the secret is wrong.
             return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
-        if self._throttle.wait(ip, self._steady()) > 0:
-            return self.refuse(Code.THROTTLED, demand, ip, as_of)
         return parsed
+
+    def _is_throttled(self, ip: str | None) -> bool:
+        return self._throttle.wait(ip, self._steady()) > 0
+
+    def _refuse_unknown(self, demand: Demand, ip: str | None, as_of: str) -> Verification:
+        """The answer to another tenant's credential: in all the one to a credential that does not exist."""
+        return self.refuse(Code.THROTTLED if self._is_throttled(ip) else Code.NOT_FOUND, demand, ip, as_of)
 
     def refuse(self, code: Code, demand: Demand, ip: str | None, as_of: str | None = None) -> Verification:
         """A refusal of a credential that no key can be held to."""
@@ -211,15 +218,7 @@ class Verifier:
     def _opened(self, credential_id: str, rows: CredentialRows) -> list[OpenedRow]:
         found = [rows.version, rows.key] + ([] if rows.owner is None else [rows.owner])
         opened = [self._records.open_sealed(row) for row in found]
-        version, key = opened[0].body, opened[1].body
-        fits = version["credential_id"] == credential_id and version["key"] == key["id"]
-        fits = (
-            fits and version["tenant"] == key["tenant"] and version["kind"] == VERSION and key["kind"] == KEY
-        )
-        if rows.owner is not None:
-            owner = opened[2].body
-            fits = fits and owner["kind"] == OWNER and owner["id"] == key["owner"]["row"]
-        if not fits:
+        if not _belong_together(credential_id, *(row.body for row in opened)):
             raise self._records.refuse(rows.version.id, rows.version.tenant, "rows do not belong together")
         return opened
 
@@ -237,3 +236,21 @@ class Verifier:
         entry = Entry(version, key, owner, self._cache.owner_standing(key.owner_row))
         self._cache.put(entry)
         return entry
+
+
+def _belong_together(
+    credential_id: str,
+    version: Mapping[str, Any],
+    key: Mapping[str, Any],
+    owner: Mapping[str, Any] | None = None,
+) -> bool:
+    """Whether these sealed bodies are those of a credential, its key, and the key's owner."""
+    return (
+        (version["kind"], key["kind"]) == (VERSION, KEY)
+        and version.get("credential_id") == credential_id
+        and (version["key"], version["tenant"]) == (key["id"], key["tenant"])
+        and (
+            owner is None
+            or (owner["kind"] == OWNER and "owner" in key and owner["id"] == key["owner"]["row"])
+        )
+    )

@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -15,7 +17,8 @@ from keyturn.domain.entry import RowMark, chain_next, chain_start
 from keyturn.domain.floor import Floor
 from keyturn.domain.instants import from_micros
 from keyturn.errors import IntegrityError, InvalidInputError
-from keyturn.ports.ledger import LogEntry, NewEntry, NewRow, Row, SealedHead, Snapshot
+from keyturn.ports.ledger import Ledger, LogEntry, NewEntry, NewRow, Row, SealedHead, Snapshot
+from keyturn.records.entry_seals import Seen, seal_entry
 from keyturn.records.progress import Progress
 from keyturn.records.rows import open_row, seal_changes
 from keyturn.records.sealed_state import check_head, head_seal, load_snapshot, make_snapshot
@@ -97,7 +100,8 @@ def test_a_change_is_sealed_as_the_format_says(monkeypatch: pytest.MonkeyPatch) 
     )
     monkeypatch.setattr(os, "urandom", scripted(bytes.fromhex(entry["details"]["salt"])))
     requires = (Require("keyring", 1),)
-    sealed = seal_changes(keyring(2), ChangeSet(requires=requires, puts=(put,), events=(event,)), None)
+    seen = Seen(entry["after"], chain_at(entry["after"]))
+    sealed = seal_changes(keyring(2), ChangeSet(requires=requires, puts=(put,), events=(event,)), seen)
     assert sealed.entries == (
         NewEntry(
             entry["entry"].encode(), bytes.fromhex(entry["seal"]), entry["details"]["text"], (row["id"],)
@@ -113,7 +117,10 @@ def test_an_event_without_details_needs_no_randomness(monkeypatch: pytest.Monkey
     event = Event(
         type=EventType.KEY_RETRIEVED, time=from_micros(0), tenant="default", actor="local", subjects=()
     )
-    assert seal_changes(keyring(), ChangeSet(events=(event,)), None).entries[0].details is None
+    assert (
+        seal_changes(keyring(), ChangeSet(events=(event,)), Seen(0, chain_start(LOG_ID))).entries[0].details
+        is None
+    )
 
 
 def test_a_body_has_at_most_65_536_bytes() -> None:
@@ -129,7 +136,9 @@ def test_a_body_has_at_most_65_536_bytes() -> None:
             subjects=(),
             rows=("a",),
         )
-        return seal_changes(keyring(), ChangeSet(puts=(put,), events=(event,)), None).rows[0]
+        return seal_changes(
+            keyring(), ChangeSet(puts=(put,), events=(event,)), Seen(0, chain_start(LOG_ID))
+        ).rows[0]
 
     room = 65_536 - len('{"name":""}')
     assert len(sealed("x" * room).body) == 65_536
@@ -151,8 +160,26 @@ def stored(vector: Vector) -> LogEntry:
     )
 
 
+class OnlyLog:
+    """A ledger's log, and nothing else of it."""
+
+    log_id = LOG_ID
+
+    def __init__(self, entries: Sequence[LogEntry] = ()) -> None:
+        self._entries = entries
+
+    def read_log(self, start: int, limit: int) -> list[LogEntry]:
+        return list(self._entries[start - 1 : start - 1 + limit])
+
+
+def reading_from(position: int, entries: Sequence[LogEntry] = ()) -> Progress:
+    """A reader who has come as far as `position` in a log of these entries."""
+    chain = entries[position - 1].hash if position else chain_start(LOG_ID)
+    return Progress(cast(Ledger, OnlyLog(entries)), Seen(position, chain), Floor())
+
+
 def beginning() -> Progress:
-    return Progress(0, chain_start(LOG_ID), Floor())
+    return reading_from(0)
 
 
 def marks_of(rows: Iterable[tuple[str, int, str]]) -> list[RowMark]:
@@ -173,9 +200,27 @@ def test_the_log_begins_as_the_format_says() -> None:
 def test_an_entry_has_the_seal_and_the_chain_that_the_format_says(vector: Vector) -> None:
     """docs/formats/log-entry.md, by an implementation of its own."""
     raw = vector["entry"].encode()
-    assert keyring(vector["dek"]).seal(Purpose.ENTRY, raw).hex() == vector["seal"]
-    before = LOG["entries"][vector["position"] - 2]["hash"] if vector["position"] > 1 else LOG["chain_start"]
-    assert chain_next(bytes.fromhex(before), raw).hex() == vector["hash"]
+    seen = Seen(vector["after"], chain_at(vector["after"]))
+    assert seal_entry(keyring(vector["dek"]), raw, seen).hex() == vector["seal"]
+    assert chain_next(chain_at(vector["position"] - 1), raw).hex() == vector["hash"]
+
+
+def chain_at(position: int) -> bytes:
+    return bytes.fromhex(LOG["entries"][position - 1]["hash"] if position else LOG["chain_start"])
+
+
+def test_what_a_writer_had_read_is_looked_up_where_the_reader_does_not_remember_it() -> None:
+    entries = [stored(vector) for vector in LOG["entries"]]
+    late = [vector for vector in LOG["entries"] if vector["after"] < vector["position"] - 1]
+    assert late
+    for vector in late:
+        before = vector["position"] - 1
+        assert reading_from(before, entries).check(keyring(), entries[before : before + 1])
+    other = [replace(entries[0], hash=bytes(32)), *entries[1:]]
+    with pytest.raises(IntegrityError, match="seal"):
+        reading_from(2, other).check(keyring(), entries[2:3])
+    with pytest.raises(IntegrityError, match="no entry at 1"):
+        reading_from(2, [replace(entry, position=99) for entry in entries]).check(keyring(), entries[2:3])
 
 
 def test_a_log_that_holds_is_read_to_its_end() -> None:
@@ -196,7 +241,7 @@ def test_a_log_is_the_same_read_in_pieces(batch: int) -> None:
         at.floor.raise_to(at.check(keyring(), piece))
         at.move_past(piece[-1])
     assert at.position == len(entries)
-    assert at.hash.hex() == LOG["entries"][-1]["hash"]
+    assert at.seen.hash.hex() == LOG["entries"][-1]["hash"]
     assert kept_by(at.floor, marks_of(LOG["floor"]))
 
 
@@ -205,7 +250,8 @@ def test_a_log_that_was_changed_is_refused(vector: Vector) -> None:
     says = {
         "chain": f"chain breaks at position {vector['at']}$",
         "seal": "^a entry seal does not hold$",
-        "malformed": "^a log entry is malformed$",
+        "place": f"^the seal of entry {vector['at']} is malformed$",
+        "malformed": "^a log entry is malformed",
     }
     with pytest.raises(IntegrityError, match=says[vector["failure"]]):
         beginning().check(keyring(), [stored(entry) for entry in vector["entries"]])

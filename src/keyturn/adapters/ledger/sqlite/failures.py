@@ -26,6 +26,7 @@ _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQ
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _REFUSED: Final = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH})
 _TAKEN: Final = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
+_NOT_TEXT: Final = "Could not decode to UTF-8"  # Python's own, without a code
 _CLOSED_TO_US: Final = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH}
 )
@@ -76,7 +77,7 @@ def _translate(error: sqlite3.Error) -> KeyturnError:
         return StorageFullError(f"the store is full: {said}")
     if kind in _BUSY:
         return StorageBusyError(f"the store is busy: {said}")
-    if kind in _DAMAGED:
+    if kind in _DAMAGED or said.startswith(_NOT_TEXT):
         return IntegrityError(f"the store's file is damaged, or no SQLite database: {said}")
     return _unavailable(kind, said)
 
