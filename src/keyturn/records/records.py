@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from keyturn.crypto.keyring import Keyring
 from keyturn.domain.change import ChangeSet
 from keyturn.domain.ids import SYSTEM_TENANT
-from keyturn.errors import IntegrityError, OutcomeUnknownError, StorageError
+from keyturn.errors import ConflictError, IntegrityError, OutcomeUnknownError, StorageError
 from keyturn.ports.ledger import CredentialRows, Ledger, Position, Row
 from keyturn.records.log_reader import LogReader
 from keyturn.records.rows import OpenedRow, open_row, seal_changes
@@ -34,6 +34,10 @@ class Records:
         found altered, or does not hold what the store has acknowledged.
         """
         self.log.require_whole()
+        for put in changes.puts:
+            # A store from which the row was deleted would take it, and the log would then contradict itself.
+            if put.revision == 1 and not self.log.floor.admits_absence(put.id):
+                raise ConflictError(f"the log knows the row {put.id} already")
         sealed = seal_changes(self.keyring, changes, self.log.seen, self.log.head_to_seal())
         try:
             position = self._ledger.commit(sealed)
