@@ -1,8 +1,8 @@
 """Keys in the hands of two processes on one file, against a dictionary that says what should be.
 
-Whatever is done in whatever order: an answer is the model's at a position of the log that is at least what the answer's
-`as_of` says, and no older than the bound; what was acknowledged is there; and a log that is read from the beginning leads to
-the same floor.
+Whatever is done in whatever order: an answer is the model's at a position of the log that is at least what its `as_of`
+says, and no older than the bound; what was acknowledged is there; a log that is read from the beginning leads to the
+same floor.
 """
 
 from __future__ import annotations
@@ -14,21 +14,32 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from keyturn.domain.lifecycle import RevocationReason
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import Verification
-from keyturn.errors import IllegalTransitionError
+from keyturn.errors import IllegalTransitionError, StorageError
 from keyturn.key_store import SecureKeyStore
 from keyturn.records.log_reader import LogReader
+from keyturn.verifier.decision import NO_DEMAND
 from tests.contract.ledger_stores import sqlite_store
 from tests.fakes import Process, Site
 
 BOUND: Final = 1.0
+FEW: Final = 5  # keys, so that much happens to each; a process keeps four in memory
 OWNERS: Final = ("acme", "bolt")
 SCOPES: Final = {
     KeyScope.READ: {"read"},
@@ -90,14 +101,12 @@ def verdict(moment: Moment, key_id: str, demand: Demand, now: datetime) -> str:
     key = moment.keys.get(key_id)
     if key is None:
         return "not_found"
-    if key.state in ENDED:
-        return "expired" if key.has_run_out and key.state == "deactivated" else "revoked"
-    if key.owner is not None and key.epoch < moment.epochs[key.owner]:
-        return "revoked"
-    if key.state == "suspended":
-        return "suspended"
-    if key.is_expired(now):
+    if key.has_run_out and key.state == "deactivated":
         return "expired"
+    if key.state in ENDED or (key.owner is not None and key.epoch < moment.epochs[key.owner]):
+        return "revoked"
+    if key.state == "suspended" or key.is_expired(now):
+        return "suspended" if key.state == "suspended" else "expired"
     if demand.ip not in NETWORKS[key.networks]:
         return "ip_denied"
     if demand.scope is not None and not SCOPES[demand.scope] <= SCOPES[key.scope]:
@@ -107,6 +116,7 @@ def verdict(moment: Moment, key_id: str, demand: Demand, now: datetime) -> str:
     return "valid"
 
 
+PLAIN: Final = Demand(scope=None, permissions=None, ip="10.1.1.1")
 demands = st.builds(
     Demand,
     scope=st.none() | st.sampled_from(list(SCOPES)),
@@ -114,6 +124,13 @@ demands = st.builds(
     ip=st.sampled_from(ADDRESSES),
 )
 either = st.integers(0, 1)
+policies = st.tuples(
+    st.sampled_from(list(SCOPES)), st.sampled_from(list(GRANTS)), st.sampled_from(list(NETWORKS))
+)
+
+
+def go_away() -> None:
+    raise StorageError("gone")
 
 
 class Keys(RuleBasedStateMachine):
@@ -121,8 +138,8 @@ class Keys(RuleBasedStateMachine):
 
     keys = Bundle("keys")
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(target=keys)
+    def open(self) -> Any:
         self.directory = Path(tempfile.mkdtemp(prefix="keyturn-keys-"))
         store = sqlite_store(self.directory / "keyturn.db")
         store.initialise()
@@ -131,6 +148,14 @@ class Keys(RuleBasedStateMachine):
         self.processes = [self.site.process(max_staleness=BOUND, capacity=4) for _ in range(2)]
         self.issued: dict[str, GeneratedKey] = {}
         self.history = [Moment(1, self.clock.steady())]
+        policies = [
+            (KeyScope.FULL, ("*",), ()),
+            (KeyScope.READ, ("a.b",), ("10.0.0.0/8",)),
+            (KeyScope.FULL, (), ()),
+        ]
+        return multiple(
+            *(self.issued_by(0, owner, p, None) for owner, p in zip((*OWNERS, None), policies, strict=True))
+        )
 
     def teardown(self) -> None:
         if hasattr(self, "site"):
@@ -155,24 +180,19 @@ class Keys(RuleBasedStateMachine):
 
     # -- what people do
 
+    @precondition(lambda self: len(self.issued) < FEW)
     @rule(
         target=keys,
         which=either,
         owner=st.none() | st.sampled_from(OWNERS),
-        scope=st.sampled_from(list(SCOPES)),
-        permissions=st.sampled_from(list(GRANTS)),
-        networks=st.sampled_from(list(NETWORKS)),
+        policy=policies,
         lifetime=st.none() | st.sampled_from([5, 50]),
     )
-    def issue(
-        self,
-        which: int,
-        owner: str | None,
-        scope: KeyScope,
-        permissions: tuple[str, ...],
-        networks: tuple[str, ...],
-        lifetime: int | None,
-    ) -> str:
+    def issue(self, which: int, owner: str | None, policy: tuple[Any, ...], lifetime: int | None) -> str:
+        return self.issued_by(which, owner, policy, lifetime)
+
+    def issued_by(self, which: int, owner: str | None, policy: tuple[Any, ...], lifetime: int | None) -> str:
+        scope, permissions, networks = policy
         key = self.processes[which].issue(
             owner=owner, key_scope=scope, permissions=permissions, allowed_ips=networks, expires_in=lifetime
         )
@@ -210,14 +230,20 @@ class Keys(RuleBasedStateMachine):
         state = "compromised" if is_compromise else "deactivated"
         self.happened({key_id: replace(model, state=state, has_run_out=False)})
 
-    @rule(which=either, owner=st.sampled_from(OWNERS))
-    def revoke_owner(self, which: int, owner: str) -> None:
+    @rule(which=either, owner=st.sampled_from(OWNERS), is_cut_off=st.booleans())
+    def revoke_owner(self, which: int, owner: str, is_cut_off: bool) -> None:
         due = {
             key_id: replace(model, state="deactivated")
             for key_id, model in self.present.keys.items()
             if model.owner == owner and model.state not in ENDED
         }
-        assert self.store(which).revoke_owner(owner) == len(due)
+        if is_cut_off:  # the process ends, or the store goes away, before the keys' own rows have followed
+            due = {}
+            self.processes[which].ledger.before("list_owned", go_away)
+            with pytest.raises(StorageError):
+                self.store(which).revoke_owner(owner)
+        else:
+            assert self.store(which).revoke_owner(owner) == len(due)
         self.happened(due, **{owner: self.present.epochs[owner] + 1})
 
     @rule(
@@ -263,7 +289,7 @@ class Keys(RuleBasedStateMachine):
     # -- what happens
 
     @rule(seconds=st.sampled_from([0.25, 0.5, 2.0, 10.0]))
-    def time_passes(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         self.clock.pass_time(seconds)
 
     @rule(which=either)
@@ -282,10 +308,22 @@ class Keys(RuleBasedStateMachine):
     # -- what is answered
 
     @rule(which=either, key_id=keys, demand=demands)
+    def ask_for_something(self, which: int, key_id: str, demand: Demand) -> None:
+        self.ask(which, key_id, demand)
+
     def ask(self, which: int, key_id: str, demand: Demand) -> None:
         answer = self.store(which).authenticate(
             self.issued[key_id].secret, scope=demand.scope, permissions=demand.permissions, ip=demand.ip
         )
+        self.check(answer, key_id, demand)
+
+    @rule(which=either)
+    def everybody_asks(self, which: int) -> None:
+        for key_id in self.issued:
+            self.ask(which, key_id, PLAIN)
+
+    def check(self, answer: Verification, key_id: str, demand: Demand) -> None:
+        """The answer is one that is due."""
         due = [verdict(moment, key_id, demand, self.clock.now()) for moment in self.possible(answer)]
         assert answer.code in due, f"{answer.code} is none of {due}"
         assert bool(answer) is (answer.code == "valid")
@@ -294,10 +332,10 @@ class Keys(RuleBasedStateMachine):
         """What the answer may rest on: nothing that is older than it says it is, or than the bound allows."""
         position = int(answer.as_of.rpartition(":")[2])
         earliest = self.clock.steady() - BOUND - 0.01
-        ended = [later.since for later in self.history[1:]] + [float("inf")]
-        recent = [moment for moment, until in zip(self.history, ended, strict=True) if until >= earliest]
-        read = [index for index, moment in enumerate(self.history) if moment.position <= position]
-        return [moment for moment in recent if moment in self.history[read[-1] :]]
+        read = [moment for moment in self.history if moment.position <= position]
+        not_before_as_of = self.history[len(read) - 1 :]
+        ended = [*(later.since for later in not_before_as_of[1:]), float("inf")]
+        return [moment for moment, until in zip(not_before_as_of, ended, strict=True) if until >= earliest]
 
     @rule(which=either, key_id=keys)
     def look(self, which: int, key_id: str) -> None:
@@ -305,13 +343,23 @@ class Keys(RuleBasedStateMachine):
         assert (found.state.value, found.name, found.scope) == (model.state, model.name, model.scope)
         assert (found.permissions, found.allowed_ips) == (model.permissions, model.networks)
         assert found.expires_at == model.expires_at
-        is_good = verdict(self.present, key_id, Demand(scope=None, permissions=None, ip=None), self.clock.now())
+        is_good = verdict(
+            self.present, key_id, Demand(scope=None, permissions=None, ip=None), self.clock.now()
+        )
         assert self.store(which).verify_key(key_id).valid is (is_good in ("valid", "ip_denied"))
 
     # -- what always holds
 
     @invariant()
-    def an_ended_key_is_refused_by_whoever_made_the_last_change_or_has_read_it(self) -> None:
+    def whoever_answers_from_memory_is_right(self) -> None:
+        for process in self.processes if hasattr(self, "processes") else ():
+            for key_id, key in self.issued.items():
+                outcome = process.node.verifier.decide(key.secret.reveal(), NO_DEMAND, PLAIN.ip)
+                if isinstance(outcome, Verification):
+                    self.check(outcome, key_id, PLAIN)
+
+    @invariant()
+    def an_ended_key_is_refused_by_whoever_has_read_of_its_end(self) -> None:
         for process in self.processes if hasattr(self, "processes") else ():
             position = process.node.records.log.position
             known = [moment for moment in self.history if moment.position <= position][-1]
@@ -323,10 +371,9 @@ class Keys(RuleBasedStateMachine):
         """Every acknowledged key is as it should be, for each process and for one that begins now."""
         self.clock.pass_time(2 * BOUND)
         for process in (*self.processes, self.site.process()):
-            nothing = Demand(scope=None, permissions=None, ip="10.1.1.1")
             for key_id, key in self.issued.items():
-                due = verdict(self.present, key_id, nothing, self.clock.now())
-                assert process.ask(key, ip=nothing.ip).code == due
+                due = verdict(self.present, key_id, PLAIN, self.clock.now())
+                assert process.ask(key, ip=PLAIN.ip).code == due
         listed = [key.key_id for key in self.store(0).list_keys(limit=1_000).items]
         assert listed == list(reversed(self.issued)), "newest first"
         self.check_that_a_replay_leads_to_the_same(self.processes[0])
@@ -343,8 +390,8 @@ class Keys(RuleBasedStateMachine):
 
 TestKeys = Keys.TestCase
 TestKeys.settings = settings(
-    max_examples=40,
-    stateful_step_count=30,
+    max_examples=50,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -1,4 +1,4 @@
-"""Settings from the environment: what is said is taken, what is not has a default, and what means nothing is refused."""
+"""Settings from the environment: what is said is taken, what is not has a default, what means nothing is refused."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def test_the_data_directory_moves_the_store_and_not_the_key() -> None:
 
 def test_a_relative_data_directory_is_made_absolute_once() -> None:
     """The program may change its directory later."""
-    assert settings_from({**HOME, "KEYTURN_DATA_DIR": "here"}).store == f"sqlite:///{Path.cwd()}/here/keyturn.db"
+    assert (
+        settings_from({**HOME, "KEYTURN_DATA_DIR": "here"}).store == f"sqlite:///{Path.cwd()}/here/keyturn.db"
+    )
 
 
 # Values

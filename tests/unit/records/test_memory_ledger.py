@@ -12,7 +12,7 @@ import pytest
 
 from keyturn.ports.ledger import Ledger
 from tests.contract import test_ledger_commit, test_ledger_listing, test_ledger_reading, test_ledger_uses
-from tests.fakes import MemoryStore
+from tests.unit.records.memory_ledger import MemoryStore
 
 _LEFT_OUT: Final = {
     "test_initialising_again_keeps_everything",

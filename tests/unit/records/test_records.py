@@ -17,7 +17,9 @@ from keyturn.errors import (
     StorageError,
     StorageFullError,
 )
+from keyturn.ports.ledger import Commit, Position
 from keyturn.records.log_reader import NEVER
+from tests.unit.records.memory_ledger import MemoryLedger
 from tests.unit.records.samples import OWN, Bench, begun, change_of, put_of
 
 KEY = f"key_{0:022}"
@@ -72,17 +74,58 @@ def test_a_commit_of_this_process_never_shares_a_read_that_began_before_it() -> 
     reading.join(20)
 
 
-@pytest.mark.parametrize("error", [StorageError("gone"), IntegrityError("altered")])
-def test_after_a_commit_that_could_not_be_read_back_nothing_is_decided_from_before_it(error: Exception) -> None:
+def test_after_a_commit_that_could_not_be_read_back_nothing_is_decided_from_before_it() -> None:
     bench = begun()
-    bench.ledger.fail(error, "read_log")
+    bench.ledger.fail(StorageError("gone"), "read_log")
     position = bench.commit(put_of(OWN))
     assert position == 2, "it is committed, and the caller is told so"
     assert bench.log.read_at == NEVER
     bench.ledger.work_again()
-    if isinstance(error, StorageError):
-        bench.log.catch_up()
-        assert bench.log.floor.is_above(OWN, 0)
+    bench.log.catch_up()
+    assert bench.log.floor.is_above(OWN, 0)
+
+
+class ForgetfulLedger(MemoryLedger):
+    """Acknowledges changes, and keeps none."""
+
+    def commit(self, commit: Commit) -> Position:
+        return self.head() + len(commit.entries)
+
+
+class OtherLedger(MemoryLedger):
+    """Acknowledges a change, and keeps another in its place."""
+
+    def commit(self, commit: Commit) -> Position:
+        return super().commit(replace(commit, entries=commit.entries[::-1]))
+
+
+@pytest.mark.parametrize("kind", [ForgetfulLedger, OtherLedger])
+def test_a_change_that_was_acknowledged_and_is_not_in_the_log_is_a_finding(kind: type[MemoryLedger]) -> None:
+    bench = begun()
+    bench.ledger.inner = kind(bench.store)
+    with pytest.raises(IntegrityError, match="acknowledged"):
+        bench.commit(put_of(OWN), entries=2)
+    assert [row for row, _ in problems(bench)] == ["log"]
+
+
+def test_a_change_after_which_others_have_written_is_found_in_the_log() -> None:
+    bench = begun()
+    bench.ledger.after("commit", lambda: bench.write(put_of(KEY), entries=3))
+    assert bench.commit(put_of(OWN), entries=2) == 3
+    assert bench.log.position == 6
+    assert problems(bench) == []
+
+
+def test_a_commit_to_a_log_that_then_does_not_hold_is_no_success() -> None:
+    bench = begun()
+    bench.ledger.fail(IntegrityError("altered"), "read_log")
+    with pytest.raises(IntegrityError):
+        bench.commit(put_of(OWN))
+    assert bench.log.read_at == NEVER
+    bench.ledger.work_again()
+    with pytest.raises(IntegrityError):
+        bench.commit(put_of(KEY))
+    assert KEY not in bench.store.rows, "a node that has found its log altered changes nothing more"
 
 
 def test_after_an_outcome_that_is_unknown_nothing_is_decided_from_before_it() -> None:
@@ -98,7 +141,9 @@ def test_after_an_outcome_that_is_unknown_nothing_is_decided_from_before_it() ->
     assert revision_of(bench, OWN) == 1, "it has happened"
 
 
-@pytest.mark.parametrize("error", [ConflictError("moved"), StorageBusyError("busy"), StorageFullError("full")])
+@pytest.mark.parametrize(
+    "error", [ConflictError("moved"), StorageBusyError("busy"), StorageFullError("full")]
+)
 def test_a_commit_that_wrote_nothing_leaves_this_process_as_it_was(error: Exception) -> None:
     bench = begun()
     read_at, reads = bench.log.read_at, bench.ledger.calls["read_log"]
@@ -184,8 +229,8 @@ def test_a_row_that_came_into_being_after_it_was_looked_for_is_read_again() -> N
 @pytest.mark.xfail(
     strict=True,
     raises=IntegrityError,
-    reason="B12: a row that other threads of this process change twice while it is read is reported as tampered with, and the"
-    " call fails (records.py, get_many)",
+    reason="B12: a row that other threads of this process change twice while it is read is reported as tampered with,"
+    " and the call fails (records.py, get_many)",
 )
 def test_a_row_that_this_process_changes_each_time_it_is_read_is_no_finding() -> None:
     bench = begun()

@@ -12,11 +12,13 @@ import pytest
 from keyturn.domain.entry import decode_entry, details_hash
 from keyturn.errors import IntegrityError, InvalidInputError
 from keyturn.ports.ledger import Commit, NewRow, Row, SealedHead
+from keyturn.records.entry_seals import Seen, check_entry, seen_by
 from keyturn.records.rows import MAX_BODY_BYTES, open_row, seal_changes
 from tests.unit.crypto.samples import flipped, keyring
 from tests.unit.records.samples import change_of, put_of
 
 RING = keyring()
+SEEN = Seen(7, bytes(range(32)))
 
 
 def stored(row: NewRow) -> Row:
@@ -24,11 +26,11 @@ def stored(row: NewRow) -> Row:
 
 
 def sealed_row(**members: Any) -> Row:
-    return stored(seal_changes(RING, change_of(put_of("key_a", 3, **members)), None).rows[0])
+    return stored(seal_changes(RING, change_of(put_of("key_a", 3, **members)), SEEN).rows[0])
 
 
 def test_a_row_comes_back_with_its_body_and_the_digest_that_the_log_names() -> None:
-    commit = seal_changes(RING, change_of(put_of("key_a", 3, name="é")), None)
+    commit = seal_changes(RING, change_of(put_of("key_a", 3, name="é")), SEEN)
     opened = open_row(RING, stored(commit.rows[0]))
     assert opened.body == {"id": "key_a", "kind": "thing", "tenant": "default", "revision": 3, "name": "é"}
     assert opened.digest == hashlib.sha256(commit.rows[0].body.encode()).digest()
@@ -37,19 +39,24 @@ def test_a_row_comes_back_with_its_body_and_the_digest_that_the_log_names() -> N
 
 
 def test_each_entry_names_the_rows_it_explains_and_no_others() -> None:
-    commit = seal_changes(RING, change_of(put_of("key_a"), put_of("key_b"), entries=2), None)
-    assert [[mark.id for mark in decode_entry(new.entry).rows] for new in commit.entries] == [["key_a", "key_b"], []]
+    commit = seal_changes(RING, change_of(put_of("key_a"), put_of("key_b"), entries=2), SEEN)
+    assert [[mark.id for mark in decode_entry(new.entry).rows] for new in commit.entries] == [
+        ["key_a", "key_b"],
+        [],
+    ]
     assert [new.rows for new in commit.entries] == [("key_a", "key_b"), ()]
 
 
 def test_what_a_change_requires_and_the_head_are_passed_on() -> None:
     sealed = SealedHead(7, bytes(32), b"seal")
-    commit = seal_changes(RING, change_of(put_of("key_a")), sealed)
+    commit = seal_changes(RING, change_of(put_of("key_a")), SEEN, sealed)
     assert (commit.requires, commit.sealed_head) == ((), sealed)
 
 
-@pytest.mark.parametrize(("column", "value"), [("id", "key_b"), ("kind", "key"), ("tenant", "x"), ("revision", 4)])
-def test_a_column_that_says_other_than_the_sealed_body_is_refused(column: str, value: object) -> None:
+@pytest.mark.parametrize(
+    ("column", "value"), [("id", "key_b"), ("kind", "key"), ("tenant", "x"), ("revision", 4)]
+)
+def test_a_column_that_says_other_than_the_sealed_body_is_refused(column: str, value: Any) -> None:
     with pytest.raises(IntegrityError):
         open_row(RING, replace(sealed_row(), **{column: value}))
 
@@ -81,7 +88,7 @@ def test_a_body_may_take_64_kib_and_no_more() -> None:
 
 def test_details_stand_beside_the_entry_with_a_fresh_salt_each() -> None:
     def sealed() -> Commit:
-        return seal_changes(RING, change_of(put_of("key_a"), details={"note": "left the company"}), None)
+        return seal_changes(RING, change_of(put_of("key_a"), details={"note": "left the company"}), SEEN)
 
     first, second = sealed().entries[0], sealed().entries[0]
     assert first.details is not None
@@ -93,6 +100,25 @@ def test_details_stand_beside_the_entry_with_a_fresh_salt_each() -> None:
 
 
 def test_an_event_without_details_has_none() -> None:
-    (entry,) = seal_changes(RING, change_of(put_of("key_a")), None).entries
+    (entry,) = seal_changes(RING, change_of(put_of("key_a")), SEEN).entries
     assert entry.details is None
     assert decode_entry(entry.entry).details_hash is None
+
+
+def test_the_seal_of_an_entry_vouches_for_the_log_that_its_writer_had_read() -> None:
+    (entry,) = seal_changes(RING, change_of(put_of("key_a")), SEEN).entries
+    check_entry(RING, entry.entry, entry.seal, SEEN)
+    assert seen_by(entry.seal, 8) == 7
+    for other in (Seen(6, SEEN.hash), Seen(7, bytes(32))):
+        with pytest.raises(IntegrityError):
+            check_entry(RING, entry.entry, entry.seal, other)
+    for seal in flipped(entry.seal[:37]):
+        with pytest.raises(IntegrityError):
+            check_entry(RING, entry.entry, seal, SEEN)
+
+
+@pytest.mark.parametrize("position", [1, 7])
+def test_no_writer_has_read_what_came_after_its_entry(position: int) -> None:
+    (entry,) = seal_changes(RING, change_of(put_of("key_a")), SEEN).entries
+    with pytest.raises(IntegrityError):
+        seen_by(entry.seal, position)

@@ -75,7 +75,12 @@ OWNER_ROW: Final = f"own_{0:022}"
 
 
 def entry_of(
-    number: int = 1, /, *, standing: Standing = NO_OWNER, version: dict[str, Any] | None = None, **members: Any
+    number: int = 1,
+    /,
+    *,
+    standing: Standing = NO_OWNER,
+    version: dict[str, Any] | None = None,
+    **members: Any,
 ) -> Entry:
     """What the verifier keeps of key `number`."""
     return Entry(version_of(number, **(version or {})), key_of(number, **members), None, standing)

@@ -102,7 +102,9 @@ def test_an_entry_without_a_token_is_found_by_id_alone() -> None:
 # What the log says has changed
 
 
-@pytest.mark.parametrize("row", [key_id_of(1), f"{key_id_of(1)}.1", f"{key_id_of(1)}.2"], ids=["key", "own", "other"])
+@pytest.mark.parametrize(
+    "row", [key_id_of(1), f"{key_id_of(1)}.1", f"{key_id_of(1)}.2"], ids=["key", "own", "other"]
+)
 def test_a_change_of_a_key_or_of_any_version_drops_all_its_versions_and_no_other_key(row: str) -> None:
     cache = Cache()
     first = entry_of(1)
@@ -139,7 +141,10 @@ def test_a_key_whose_id_only_begins_alike_is_not_dropped() -> None:
 def test_the_revocation_of_an_owner_drops_all_its_keys_and_no_others() -> None:
     cache = Cache(10)
     mine = [entry_of(number, standing=cache.owner_standing(OWNER_ROW)) for number in (1, 2, 3)]
-    others = [entry_of(4, standing=cache.owner_standing(OTHER_OWNER)), entry_of(5, standing=cache.owner_standing(None))]
+    others = [
+        entry_of(4, standing=cache.owner_standing(OTHER_OWNER)),
+        entry_of(5, standing=cache.owner_standing(None)),
+    ]
     for entry in (*mine, *others):
         cache.put(entry)
     cache.drop([OWNER_ROW])

@@ -57,9 +57,7 @@ def test_a_key_that_is_not_valid_yet_says_so_before_anything_about_the_demand(ot
 # Time: from not_before on, and no longer at expires_at
 
 
-@pytest.mark.parametrize(
-    ("nanos", "expected"), [(-1, Code.NOT_YET_VALID), (0, Code.VALID), (1, Code.VALID)]
-)
+@pytest.mark.parametrize(("nanos", "expected"), [(-1, Code.NOT_YET_VALID), (0, Code.VALID), (1, Code.VALID)])
 def test_a_key_is_valid_from_the_very_nanosecond_of_not_before(nanos: int, expected: Code) -> None:
     assert judge(entry_of(not_before=AT), NO_DEMAND, None, NANOS + nanos) is expected
 
@@ -224,7 +222,9 @@ def test_a_scope_is_met_by_a_key_that_holds_all_its_actions(held: KeyScope, aske
         (("Documents.read",), "documents.read", False),
     ],
 )
-def test_permissions_are_met_when_every_name_is_granted(grants: tuple[str, ...], asked: str, met: bool) -> None:
+def test_permissions_are_met_when_every_name_is_granted(
+    grants: tuple[str, ...], asked: str, met: bool
+) -> None:
     expected = Code.VALID if met else Code.INSUFFICIENT_PERMISSIONS
     assert judge(entry_of(permissions=grants), Demand.of(permissions=asked), None, NANOS) is expected
 
@@ -234,7 +234,9 @@ def test_who_asks_for_nothing_needs_no_permission() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "AND", "documents.*", "documents.read OR billing.read"])
-def test_a_demand_that_says_nothing_or_is_not_understood_is_refused_before_anybody_is_let_in(text: str) -> None:
+def test_a_demand_that_says_nothing_or_is_not_understood_is_refused_before_anybody_is_let_in(
+    text: str,
+) -> None:
     with pytest.raises(InvalidInputError) as caught:
         Demand.of(permissions=text)
     assert caught.value.field == "permissions"

@@ -58,13 +58,16 @@ def test_each_action_is_a_bit_of_its_own() -> None:
 @pytest.mark.parametrize("falls", ["key", "owner"])
 def test_an_entry_is_current_until_something_new_is_known_of_its_key_or_its_owner(falls: str) -> None:
     standing = Standing()
-    entry, of_the_same_owner, of_nobody = entry_of(1, standing=standing), entry_of(2, standing=standing), entry_of(3)
-    assert entry.is_current
+    entry, of_the_same_owner, of_nobody = (
+        entry_of(1, standing=standing),
+        entry_of(2, standing=standing),
+        entry_of(3),
+    )
+    everybody = (entry, of_the_same_owner, of_nobody)
+    assert [each.is_current for each in everybody] == [True, True, True]
     if falls == "key":
         entry.is_key_current = False
     else:
         standing.is_current = False
-    assert not entry.is_current
-    assert of_the_same_owner.is_current is (falls == "key")
-    assert of_nobody.is_current
+    assert [each.is_current for each in everybody] == [False, falls == "key", True]
     assert NO_OWNER.is_current

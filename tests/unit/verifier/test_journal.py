@@ -67,7 +67,10 @@ def test_a_summary_says_how_often_when_and_from_where(ours: Process, journal: Jo
     assert event.details == {
         "total": 12,
         "listed": [
-            {"code": "valid", "count": 7, "key_id": key_id_of(2), "version": 3, "last_at": "2026-03-01T12:00:00.000000Z"},
+            {
+                "code": "valid", "count": 7, "key_id": key_id_of(2), "version": 3,
+                "last_at": "2026-03-01T12:00:00.000000Z",
+            },
             {
                 "code": "valid", "count": 5, "key_id": key_id_of(1), "version": 1, "last_ip": "203.0.113.9",
                 "last_at": "2026-03-01T12:00:00.000001Z",
@@ -83,7 +86,9 @@ def test_there_is_one_entry_for_each_tenant_and_kind(ours: Process, journal: Jou
         journal.gather([count_of(number, code="revoked", tenant=tenant) for number in range(10)])
         journal.gather([count_of(None, tenant=tenant), count_of(None, code="malformed", tenant=tenant)])
     journal.summarise(BEGINNING)
-    assert sorted((event.tenant, event.type, event.details["total"]) for event in told(ours, *tenants(2))) == [
+    assert sorted(
+        (event.tenant, event.type, event.details["total"]) for event in told(ours, *tenants(2))
+    ) == [
         ("tenant-0", "key_used", 10),
         ("tenant-0", "verify_failed", 12),
         ("tenant-1", "key_used", 10),
@@ -120,7 +125,9 @@ def test_nothing_is_said_when_there_was_nothing(ours: Process, journal: Journal)
     assert len(told(ours)) == 1
 
 
-def test_two_hundred_keys_are_listed_the_busiest_and_the_rest_is_counted(ours: Process, journal: Journal) -> None:
+def test_two_hundred_keys_are_listed_the_busiest_and_the_rest_is_counted(
+    ours: Process, journal: Journal
+) -> None:
     journal.gather([count_of(number, number + 1) for number in range(250)])
     journal.summarise(BEGINNING)
     (event,) = told(ours)
@@ -151,12 +158,12 @@ def test_what_is_gathered_is_bounded_and_what_does_not_fit_is_in_the_total(
     assert event.details["not_listed"] == MAX_PENDING - MAX_LISTED + 1
     journal.gather([count_of(1)])
     journal.summarise(BEGINNING)
-    assert told(ours)[-1].details == told(ours)[-1].details | {"total": 1, "not_listed": 0}
+    assert [told(ours)[-1].details[name] for name in ("total", "not_listed")] == [1, 0]
 
 
 @pytest.mark.xfail(
     strict=True,
-    reason="B1: what did not fit is added to the total of each kind, although it was one of them (journal.py, summarise)",
+    reason="B1: what did not fit is added to the total of each kind, although it was of one (journal.py, summarise)",
 )
 def test_what_did_not_fit_is_told_once(ours: Process, journal: Journal) -> None:
     journal.gather([count_of(None), *(count_of(number) for number in range(MAX_PENDING - 1))])
@@ -167,7 +174,7 @@ def test_what_did_not_fit_is_told_once(ours: Process, journal: Journal) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="B1: what did not fit of a tenant that has nothing else to tell is forgotten in silence (journal.py, summarise)",
+    reason="B1: what did not fit of a tenant that has nothing else to tell is forgotten in silence (journal.py)",
 )
 def test_what_did_not_fit_is_told_of_every_tenant(ours: Process, journal: Journal) -> None:
     journal.gather([count_of(number) for number in range(MAX_PENDING)])
@@ -193,7 +200,9 @@ def test_a_summary_that_could_not_be_written_is_kept_and_then_says_all(
 
 def test_summaries_of_a_thousand_tenants_are_written(ours: Process, journal: Journal) -> None:
     """At most 1,000 events fit in one change."""
-    journal.gather([count_of(1, tenant=tenant, code=code) for tenant in tenants(600) for code in ("valid", "expired")])
+    journal.gather(
+        [count_of(1, tenant=tenant, code=code) for tenant in tenants(600) for code in ("valid", "expired")]
+    )
     journal.summarise(BEGINNING)
     assert len(told(ours, *tenants(600))) == 1_200
 
@@ -205,7 +214,9 @@ def test_summaries_of_a_thousand_tenants_are_written(ours: Process, journal: Jou
 def test_summaries_that_were_written_before_the_store_failed_are_not_written_again(
     ours: Process, journal: Journal
 ) -> None:
-    journal.gather([count_of(1, tenant=tenant, code=code) for tenant in tenants(600) for code in ("valid", "expired")])
+    journal.gather(
+        [count_of(1, tenant=tenant, code=code) for tenant in tenants(600) for code in ("valid", "expired")]
+    )
 
     def fail() -> None:
         raise StorageError("gone")
@@ -229,7 +240,9 @@ def test_a_finding_is_told_once_and_says_which_row_and_what_is_wrong(ours: Proce
     journal.report_incidents(BEGINNING)
     journal.report_incidents(BEGINNING)
     found = told(ours)
-    assert {(event.type, event.tenant, event.actor) for event in found} == {("integrity_failed", "system", "system")}
+    assert {(event.type, event.tenant, event.actor) for event in found} == {
+        ("integrity_failed", "system", "system")
+    }
     assert [(event.subjects, event.details) for event in found] == [
         ((key_id_of(1),), {"row": key_id_of(1), "problem": "a row seal does not hold"}),
         ((key_id_of(2),), {"row": f"{key_id_of(2)}.1", "problem": "a row seal does not hold"}),

@@ -11,7 +11,8 @@ from keyturn.errors import IntegrityError
 from keyturn.verifier.decision import NO_DEMAND
 from keyturn.verifier.entries import Entry
 from keyturn.verifier.verifier import Miss
-from tests.fakes import MemoryLedger, Process, Site, token_of
+from tests.fakes import Process, Site, token_of
+from tests.unit.records.memory_ledger import MemoryLedger
 
 
 def loaded(process: Process, credential_id: str | None) -> Entry:
@@ -175,7 +176,7 @@ def test_a_credential_that_changes_each_time_it_is_loaded_is_stale_in_the_end(
 
 @pytest.mark.xfail(
     strict=True,
-    reason="B6: a valid key that another thread loads between `decide` and `screen` is answered not_found (verifier.py, screen)",
+    reason="B6: a valid key that a thread loads between `decide` and `screen` is not found (verifier.py, screen)",
 )
 def test_a_valid_key_that_two_ask_for_at_once_is_found_by_both(site: Site, ours: Process) -> None:
     key = ours.issue()
@@ -198,7 +199,9 @@ def test_an_entry_that_was_loaded_twice_at_once_is_outdated_by_a_revocation_both
 
 
 @pytest.mark.xfail(strict=True, reason=f"{REPLACED} (cache.py, drop; verifier.py, decide_loaded)")
-def test_an_entry_that_was_pushed_out_of_the_cache_is_outdated_by_a_revocation(site: Site, theirs: Process) -> None:
+def test_an_entry_that_was_pushed_out_of_the_cache_is_outdated_by_a_revocation(
+    site: Site, theirs: Process
+) -> None:
     ours = site.process(capacity=2)
     key = ours.issue()
     entry = loaded(ours, key.credential_id)
@@ -211,7 +214,7 @@ def test_an_entry_that_was_pushed_out_of_the_cache_is_outdated_by_a_revocation(s
 
 @pytest.mark.xfail(
     strict=True,
-    reason="B8: a key that changes while it is read, three times in a row, is reported as tampered with (verifier.py, load)",
+    reason="B8: a key that changes while it is read, three times in a row, is reported as tampered with (verifier.py)",
 )
 def test_a_key_that_is_changed_whenever_it_is_read_is_not_reported_as_tampered_with(ours: Process) -> None:
     key = ours.issue()

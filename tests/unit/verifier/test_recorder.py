@@ -54,7 +54,9 @@ def test_each_second_brings_one_flush_however_often_somebody_comes_by(site: Site
     assert written(ours) == 50
 
 
-def test_the_librarys_next_call_after_a_second_writes_what_was_counted_before(site: Site, ours: Process) -> None:
+def test_the_librarys_next_call_after_a_second_writes_what_was_counted_before(
+    site: Site, ours: Process
+) -> None:
     store = ours.store()
     key = ours.issue(owner="acme")
     for _ in range(3):
@@ -165,7 +167,9 @@ def test_a_summary_does_not_cool_the_cache(site: Site, ours: Process, theirs: Pr
     assert (ours.decide(key), theirs.decide(key)) == ("valid", "valid")
 
 
-def test_a_finding_is_told_at_the_next_flush_and_does_not_wait_for_the_minute(site: Site, ours: Process) -> None:
+def test_a_finding_is_told_at_the_next_flush_and_does_not_wait_for_the_minute(
+    site: Site, ours: Process
+) -> None:
     ours.node.records.incidents.note("keyring", "system", "problem")
     site.clock.pass_time(FLUSH_SECONDS)
     ours.node.recorder.tick()
@@ -213,7 +217,7 @@ def test_closing_without_a_store_says_what_is_lost_and_ends(
 @pytest.mark.xfail(
     strict=True,
     raises=RuntimeError,
-    reason="B3: flush goes on as long as others use keys, so get_usage_statistics never returns under load (recorder.py)",
+    reason="B3: flush goes on as long as others use keys: get_usage_statistics never returns under load (recorder.py)",
 )
 def test_a_flush_writes_what_was_counted_so_far_and_ends_though_others_go_on(ours: Process) -> None:
     key = ours.issue(owner="acme")

@@ -46,7 +46,9 @@ def test_the_status_of_a_key_whose_owner_was_revoked_is_revoked() -> None:
 
 @pytest.mark.parametrize("of_key", KeyState, ids=lambda state: state.value)
 @pytest.mark.parametrize("of_version", KeyState, ids=lambda state: state.value)
-def test_every_state_has_a_status_and_only_active_ones_are_good(of_key: KeyState, of_version: KeyState) -> None:
+def test_every_state_has_a_status_and_only_active_ones_are_good(
+    of_key: KeyState, of_version: KeyState
+) -> None:
     check = status(key_of(state=of_key), version_of(state=of_version), None, NANOS)
     assert check.valid is (of_key is of_version is KeyState.ACTIVE)
     assert check.message

@@ -16,7 +16,8 @@ from keyturn.ports.ledger import LastUse, UseCount
 from keyturn.verifier.cache import Cache
 from keyturn.verifier.entries import Entry
 from keyturn.verifier.uses import BATCH, MAX_REFUSALS, Uses, together
-from tests.fakes import HookedLedger, MemoryStore
+from tests.fakes import HookedLedger
+from tests.unit.records.memory_ledger import MemoryStore
 from tests.unit.verifier.samples import NANOS, entry_of, key_id_of
 
 MINUTE: Final = 60_000_000_000
@@ -106,7 +107,9 @@ def test_each_use_is_written_once_over_many_flushes(counted: Counted) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_what_is_used_while_a_batch_is_written_is_written_with_the_next(counted: Counted, moment: str) -> None:
+def test_what_is_used_while_a_batch_is_written_is_written_with_the_next(
+    counted: Counted, moment: str
+) -> None:
     known, new = entry_of(1), entry_of(2)
     use(counted, known, 3)
     refuse(counted)
@@ -217,7 +220,14 @@ def test_refusals_of_one_kind_keep_the_latest_time_and_the_latest_known_address(
 def test_two_counts_together_are_the_same_in_either_order() -> None:
     def count(number: int, at: int, ip: str | None) -> UseCount:
         return UseCount(
-            tenant="default", key_id="", version=0, code="stale", minute=1, count=number, last_at=at, last_ip=ip
+            tenant="default",
+            key_id="",
+            version=0,
+            code="stale",
+            minute=1,
+            count=number,
+            last_at=at,
+            last_ip=ip,
         )
 
     earlier, later = count(2, 10, "203.0.113.1"), count(3, 20, None)

@@ -33,7 +33,17 @@ def with_wrong_secret(key: GeneratedKey) -> str:
 
 def said(verification: Verification) -> tuple[object, ...]:
     """Everything that can be seen of an answer, but for how far the log was read."""
-    names = ("code", "key_id", "version", "owner", "scope", "permissions", "metadata", "expires_at", "presented")
+    names = (
+        "code",
+        "key_id",
+        "version",
+        "owner",
+        "scope",
+        "permissions",
+        "metadata",
+        "expires_at",
+        "presented",
+    )
     return (bool(verification), *(getattr(verification, name) for name in names))
 
 
@@ -62,7 +72,9 @@ def without_a_ledger(process: Process) -> None:
 
 
 @pytest.mark.parametrize("asked", ASKED)
-def test_a_known_credential_is_decided_without_the_ledger(ours: Process, warm: GeneratedKey, asked: str) -> None:
+def test_a_known_credential_is_decided_without_the_ledger(
+    ours: Process, warm: GeneratedKey, asked: str
+) -> None:
     demand, expected = ASKED[asked]
     without_a_ledger(ours)
     assert ours.decide(warm, **{"ip": IP, **demand}) == expected
@@ -135,7 +147,7 @@ def test_an_unknown_id_a_wrong_secret_and_another_tenants_key_are_answered_alike
         "a wrong secret of another tenant's key": with_wrong_secret(foreign),
     }
     answers = {what: ours.ask(token) for what, token in presented.items()}
-    expected = (False, "not_found", None, None, None, None, (), {}, None, None)
+    expected: tuple[object, ...] = (False, "not_found", None, None, None, None, (), {}, None, None)
     assert {what: said(answer) for what, answer in answers.items()} == dict.fromkeys(presented, expected)
     assert len({repr(answer) for answer in answers.values()}) == 1
 
@@ -237,6 +249,24 @@ def test_a_process_that_was_stopped_and_cannot_reach_the_store_answers_stale(
     assert ours.ask(key).code == "stale"
 
 
+def test_a_process_that_was_stopped_does_not_answer_from_before_though_another_thread_has_read_the_log_since(
+    site: Site, ours: Process, theirs: Process
+) -> None:
+    """What was found before the pause is as old as it was then, whatever the log reader knows by now."""
+    key = ours.issue()
+    assert ours.ask(key)
+    theirs.revoke(key)
+
+    def stopped() -> None:
+        site.clock.pass_time(10.0)
+        ours.catch_up()
+
+    site.clock.at_next("nanos", stopped)
+    assert ours.decide(key) == "STALE"
+    assert ours.decide(key) == "COLD"
+    assert ours.ask(key).code == "revoked"
+
+
 @pytest.mark.parametrize("asked", ASKED)
 def test_nothing_at_all_is_said_of_a_key_from_before_a_pause(
     site: Site, ours: Process, warm: GeneratedKey, asked: str
@@ -334,6 +364,24 @@ def test_an_answer_says_how_far_the_log_was_read(site: Site, ours: Process, thei
     assert ours.ask("kt_").as_of == f"{ours.ledger.log_id}:5"
     theirs.issue()
     assert ours.ask(ours.make()).as_of == f"{ours.ledger.log_id}:5"
+
+
+def test_an_answer_claims_no_more_than_was_known_when_its_key_was_looked_up(
+    site: Site, ours: Process, theirs: Process
+) -> None:
+    """Whoever compares `as_of` with the position of a revocation must be able to rely on it."""
+    key = ours.issue()
+    before = ours.ask(key).as_of
+
+    def another_thread_reads_on() -> None:
+        theirs.revoke(key)
+        ours.catch_up()
+
+    site.clock.at_next("nanos", another_thread_reads_on)
+    answer = ours.ask(key)
+    assert (answer.code, answer.as_of) == ("valid", before)
+    answer = ours.ask(key)
+    assert (answer.code, answer.as_of) == ("revoked", ours.node.records.log.as_of)
 
 
 # Guessers

@@ -1,0 +1,233 @@
+"""The ledger port in a dictionary: what unit tests use in place of a file.
+
+    store = MemoryStore()
+    ours, theirs = store.open(), store.open()       # two ledgers on one store
+
+It keeps the port's contract, as the adapters' own tests show of it (test_memory_ledger.py).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from keyturn.domain.entry import chain_next, chain_start
+from keyturn.errors import ConflictError, InvalidInputError
+from keyturn.ports.ledger import (
+    MAX_EVENTS,
+    MAX_PUTS,
+    Commit,
+    CredentialRows,
+    LastUse,
+    LogEntry,
+    NewRow,
+    Position,
+    Row,
+    RowFilter,
+    SealedHead,
+    Snapshot,
+    UsageCount,
+    UseCount,
+)
+
+LOG_ID: Final = "0123456789ABCDEF"
+
+
+class MemoryStore:
+    """What all ledgers on one store share."""
+
+    def __init__(self, log_id: str = LOG_ID) -> None:
+        self.log_id = log_id
+        self.lock = threading.RLock()
+        self.news = threading.Condition()
+        self.rows: dict[str, Row] = {}
+        self.log: list[LogEntry] = []
+        self.sealed: SealedHead | None = None
+        self.snapshot: Snapshot | None = None
+        self.uses: Counter[tuple[str, str, int, str, int]] = Counter()
+        self.last_uses: dict[tuple[str, int], LastUse] = {}
+
+    def open(self) -> MemoryLedger:
+        return MemoryLedger(self)
+
+
+class MemoryLedger:
+    """The ledger port over a dictionary."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    @property
+    def log_id(self) -> str:
+        return self._store.log_id
+
+    def commit(self, commit: Commit) -> Position:
+        named = Counter(row for entry in commit.entries for row in entry.rows)
+        if not 1 <= len(commit.entries) <= MAX_EVENTS or len(commit.rows) > MAX_PUTS:
+            raise InvalidInputError("the size of a change")
+        if named != Counter(row.id for row in commit.rows) or any(times > 1 for times in named.values()):
+            raise InvalidInputError("each row must be named by exactly one entry")
+        with self._store.lock:
+            self._check(commit)
+            return self._apply(commit)
+
+    def _check(self, commit: Commit) -> None:
+        expected = [(require.id, require.revision) for require in commit.requires]
+        expected += [(row.id, row.revision - 1) for row in commit.rows]
+        for row_id, revision in expected:
+            stored = self._store.rows.get(row_id)
+            if (0 if stored is None else stored.revision) != revision:
+                raise ConflictError(f"the row {row_id} has moved")
+        held = {_member(row, "credential_id"): row.id for row in self._store.rows.values()}
+        for row in commit.rows:
+            credential = json.loads(row.body).get("credential_id")
+            if credential is not None and held.setdefault(credential, row.id) != row.id:
+                raise ConflictError("the credential_id is another version's")
+
+    def _apply(self, commit: Commit) -> Position:
+        log = self._store.log
+        chain = log[-1].hash if log else chain_start(self.log_id)
+        by_id = {row.id: row for row in commit.rows}
+        for new in commit.entries:
+            chain = chain_next(chain, new.entry)
+            log.append(LogEntry(len(log) + 1, new.entry, new.seal, chain, new.details))
+            for row_id in new.rows:
+                self._put(by_id[row_id], len(log))
+        if commit.sealed_head is not None:
+            self.seal_head(commit.sealed_head)
+        with self._store.news:
+            self._store.news.notify_all()
+        return len(log)
+
+    def _put(self, row: NewRow, position: Position) -> None:
+        old = self._store.rows.get(row.id)
+        created = position if old is None else old.created
+        self._store.rows[row.id] = Row(
+            row.id, row.kind, row.tenant, row.revision, row.body, row.seal, row.material, created, position
+        )
+
+    def read(self, ids: Sequence[str]) -> list[Row | None]:
+        _limit(len(ids), 1_000)
+        with self._store.lock:
+            return [self._store.rows.get(row_id) for row_id in ids]
+
+    def read_credential(self, credential_id: str) -> CredentialRows | None:
+        with self._store.lock:
+            for row in self._store.rows.values():
+                if row.kind == "version" and _member(row, "credential_id") == credential_id:
+                    key = self._store.rows[_member(row, "key")]
+                    owner = json.loads(key.body).get("owner")
+                    return CredentialRows(
+                        row, key, None if owner is None else self._store.rows.get(owner["row"])
+                    )
+        return None
+
+    def read_versions(self, key_id: str) -> list[Row]:
+        found = [row for row in self._rows("version") if _member(row, "key") == key_id]
+        return sorted(found, key=lambda row: (row.created, len(row.id), row.id))
+
+    def list_keys(self, matching: RowFilter, limit: int) -> list[Row]:
+        found = [row for row in self._rows("key") if self._matches(row, matching)]
+        return sorted(found, key=lambda row: (-row.created, row.id))[:limit]
+
+    def _matches(self, row: Row, matching: RowFilter) -> bool:
+        body = json.loads(row.body)
+        owner = body.get("owner", {}).get("id")
+        same = {"owner": owner, "type": body["type"], "scope": body["scope"], "state": body["state"],
+                "prefix": body.get("prefix")}  # fmt: skip
+        last = max((use.at for (key, _), use in self._store.last_uses.items() if key == row.id), default=-1)
+        texts = [text.casefold() for text in (body.get("name"), row.id, owner) if text is not None]
+        return (
+            row.tenant == matching.tenant
+            and all(getattr(matching, name) in (None, value) for name, value in same.items())
+            and (matching.before is None or row.created < matching.before)
+            and (matching.tag is None or matching.tag in body["tags"])
+            and (matching.q is None or any(matching.q.casefold() in text for text in texts))
+            and (matching.expires_before is None or body.get("expires_at", 1 << 62) < matching.expires_before)
+            and (matching.unused_since is None or last < matching.unused_since)
+        )
+
+    def list_owned(self, tenant: str, owner: str, after: str, limit: int) -> list[Row]:
+        found = [
+            row
+            for row in self._rows("key")
+            if (row.tenant, json.loads(row.body).get("owner", {}).get("id")) == (tenant, owner)
+            and row.id > after
+        ]
+        return sorted(found, key=lambda row: row.id)[:limit]
+
+    def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
+        def has_expired(row: Row) -> bool:
+            body = json.loads(row.body)
+            return bool(body["state"] == "active" and body.get("expires_at", 1 << 62) <= before)
+
+        found = [row for row in self._rows("key") if row.id > after and has_expired(row)]
+        return sorted(found, key=lambda row: row.id)[:limit]
+
+    def _rows(self, kind: str) -> list[Row]:
+        with self._store.lock:
+            return [row for row in self._store.rows.values() if row.kind == kind]
+
+    def read_log(self, start: Position, limit: int) -> list[LogEntry]:
+        with self._store.lock:
+            return self._store.log[start - 1 : start - 1 + limit]
+
+    def head(self) -> Position:
+        return len(self._store.log)
+
+    def sealed_head(self) -> SealedHead | None:
+        return self._store.sealed
+
+    def seal_head(self, sealed: SealedHead) -> None:
+        with self._store.lock:
+            if self._store.sealed is None or sealed.position > self._store.sealed.position:
+                self._store.sealed = sealed
+
+    def snapshot(self) -> Snapshot | None:
+        return self._store.snapshot
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        with self._store.lock:
+            if self._store.snapshot is None or snapshot.position >= self._store.snapshot.position:
+                self._store.snapshot = snapshot
+
+    def record_uses(self, uses: Sequence[UseCount]) -> None:
+        _limit(len(uses), 10_000)
+        with self._store.lock:
+            for use in uses:
+                self._store.uses[use.tenant, use.key_id, use.version, use.code, use.minute] += use.count
+                last = self._store.last_uses.get((use.key_id, use.version))
+                if use.code == "valid" and use.key_id and (last is None or use.last_at > last.at):
+                    self._store.last_uses[use.key_id, use.version] = LastUse(
+                        key_id=use.key_id, version=use.version, at=use.last_at, ip=use.last_ip
+                    )
+
+    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
+        found: Counter[tuple[int, int, str]] = Counter()
+        for (_, key, version, code, minute), count in self._store.uses.items():
+            if key == key_id and first_minute <= minute <= last_minute:
+                found[minute, version, code] += count
+        return [UsageCount(version=v, code=c, minute=m, count=n) for (m, v, c), n in sorted(found.items())]
+
+    def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:
+        _limit(len(key_ids), 1_000)
+        return [use for (key, _), use in sorted(self._store.last_uses.items()) if key in key_ids]
+
+    def wait_for_news(self, timeout: float) -> None:
+        with self._store.news:
+            self._store.news.wait(timeout)
+
+    def close(self) -> None:
+        pass
+
+
+def _member(row: Row, name: str) -> Any:
+    return json.loads(row.body).get(name)
+
+
+def _limit(count: int, most: int) -> None:
+    if count > most:
+        raise ValueError(f"at most {most} at a time, not {count}")
