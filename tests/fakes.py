@@ -22,6 +22,7 @@ import pytest
 
 from keyturn.adapters.kms.local import LocalKeyWrapper
 from keyturn.bootstrap import Node, _begin, _node_over
+from keyturn.domain.fields import check_tenant
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.instants import from_micros, to_micros
 from keyturn.domain.key import Key
@@ -294,7 +295,7 @@ class Process:
     def store(self, tenant: str = DEFAULT_TENANT) -> SecureKeyStore:
         """The public store over this node; closing it closes the node, which would also happen if it were let go."""
         store = SecureKeyStore.__new__(SecureKeyStore)
-        store._begin(self.node, tenant)
+        store._begin(self.node, Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant)))
         self._stores.append(store)
         return store
 

@@ -7,18 +7,14 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConfigurationError, shown
+from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, MAX_STALENESS_RANGE, check_staleness
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8700
-DEFAULT_MAX_STALENESS: Final = 1.0  # seconds
-MAX_STALENESS_RANGE: Final = (
-    0.1,
-    60.0,
-)  # below it every request would read the log; above it nothing is bounded
-
 MAX_PORT: Final = 65_535
 
 KNOWN_SETTINGS: Final = frozenset(
@@ -58,6 +54,11 @@ class Settings:
         return self.config_dir / "key-encryption-key"
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of the store in a file."""
+    return f"sqlite:///{quote(str(path.absolute()))}"
+
+
 def settings_from(environ: Mapping[str, str]) -> Settings:
     """The settings that an environment says; ConfigurationError that names what is wrong and how to mend it."""
     unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in KNOWN_SETTINGS)
@@ -72,7 +73,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
     )
     environment = _environment(environ.get("KEYTURN_ENV", "development"))
     settings = Settings(
-        store=environ.get("KEYTURN_STORE") or f"sqlite:///{data_dir.absolute() / 'keyturn.db'}",
+        store=environ.get("KEYTURN_STORE") or sqlite_url(data_dir / "keyturn.db"),
         kms=environ.get("KEYTURN_KMS") or "local",
         kek=Secret(environ["KEY_STORE_ENCRYPTION_KEY"]) if environ.get("KEY_STORE_ENCRYPTION_KEY") else None,
         host=environ.get("KEYTURN_HOST") or DEFAULT_HOST,
@@ -107,14 +108,11 @@ def _port(text: str) -> int:
 
 
 def _staleness(text: str) -> float:
-    low, high = MAX_STALENESS_RANGE
     try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not low <= seconds <= high:
+        return check_staleness(float(text))
+    except (ValueError, ConfigurationError):
+        low, high = MAX_STALENESS_RANGE
         raise ConfigurationError(
             f"KEYTURN_MAX_STALENESS is {shown(text)}",
             fix=f"Use seconds from {low} to {high:.0f}; the default is 1.",
-        )
-    return seconds
+        ) from None

@@ -25,22 +25,29 @@ from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
 from keyturn.audit.trail import KeyUsageEvent
 from keyturn.audit.usage import UsageStatistics
 from keyturn.bootstrap import Node, initialise, open_node
-from keyturn.config import settings_from
+from keyturn.config import settings_from, sqlite_url
 from keyturn.domain.fields import check_tenant
 from keyturn.domain.ids import DEFAULT_TENANT, KEY, SYSTEM_TENANT, is_id
 from keyturn.domain.key import Key as KeyMetadata
 from keyturn.domain.key import KeyType
-from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.lifecycle import KeyState, RevocationReason, parse_reason
+from keyturn.domain.network import check_address
 from keyturn.domain.principal import LIBRARY_ACTOR, Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import KeyCheck, Verification
-from keyturn.errors import ConfigurationError, InvalidInputError, NotFoundError, shown
+from keyturn.errors import (
+    ConfigurationError,
+    IllegalTransitionError,
+    InvalidInputError,
+    NotFoundError,
+    shown,
+)
 from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
-from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, Miss
+from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, Miss, check_staleness
 
 __all__ = [
     "KeyCheck",
@@ -98,16 +105,13 @@ class SecureKeyStore:
                 f"unknown storage backend {shown(storage_backend)}",
                 fix="Use 'local', or SecureKeyStore.open with the URL of a database.",
             )
-        url = settings_from(os.environ).store if path is None else f"sqlite:///{Path(path).absolute()}"
+        url = settings_from(os.environ).store if path is None else sqlite_url(Path(path))
         if not url.startswith("sqlite:"):
             raise ConfigurationError(
                 "KEYTURN_STORE is not a file",
                 fix="Use SecureKeyStore.open(url) for a database, or give a path.",
             )
-        wrapper = _wrapper(encryption_key)
-        # A file needs no one to set it up; a database has an owner, who does.
-        initialise(url, wrapper, with_first_key=False)
-        self._begin(open_node(url, wrapper, max_staleness=max_staleness), tenant)
+        self._open(url, encryption_key, tenant, max_staleness)
 
     @classmethod
     def open(
@@ -120,19 +124,26 @@ class SecureKeyStore:
     ) -> SecureKeyStore:
         """A store by URL, such as ``postgresql://…``, which ``keyturn init`` has prepared; SchemaError otherwise."""
         store = cls.__new__(cls)
-        wrapper = _wrapper(encryption_key)
-        if url.startswith("sqlite:"):
-            initialise(url, wrapper, with_first_key=False)
-        node = open_node(url, wrapper, max_staleness=max_staleness)
-        store._begin(node, tenant)  # noqa: SLF001 - a named constructor of this class
+        store._open(url, encryption_key, tenant, max_staleness)  # noqa: SLF001 - a named constructor of this class
         return store
 
-    def _begin(self, node: Node, tenant: str) -> None:
+    def _open(
+        self, url: str, encryption_key: bytes | str | Secret | None, tenant: str, max_staleness: float
+    ) -> None:
+        principal = Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant))
+        check_staleness(max_staleness)
+        wrapper = _wrapper(encryption_key)
+        if url.startswith("sqlite:"):
+            # A file needs no one to set it up; a database has an owner, who does.
+            initialise(url, wrapper, with_first_key=False)
+        self._begin(open_node(url, wrapper, max_staleness=max_staleness), principal)
+
+    def _begin(self, node: Node, principal: Principal) -> None:
         self._node = node
+        self._principal = principal
         self._verifier = node.verifier
         self._recorder = node.recorder
         self._clock = node.clock
-        self._principal = Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant))
         self._close = weakref.finalize(self, node.close)
 
     def close(self) -> None:
@@ -167,7 +178,9 @@ class SecureKeyStore:
             A Verification: true when valid; `code` says why it is not. It raises only for a call that makes no sense
             (InvalidInputError); what cannot be decided is refused, as ``stale`` or ``integrity_failed``.
         """
-        text = token.reveal() if isinstance(token, Secret) else token
+        text = _presented(token)
+        if ip is not None:
+            check_address(ip)
         demand = _demand(self._principal.tenant, scope, permissions)
         outcome = self._verifier.decide(text, demand, ip)
         if type(outcome) is Miss:
@@ -188,13 +201,15 @@ class SecureKeyStore:
     def retrieve_key(self, key_id: str) -> RetrievedKey:
         """A key's metadata, and its secret where it may come back; handing that out is an entry in the log.
 
-        A token's secret comes back only if it was issued as recoverable, and no key's once it is not active.
+        A token's secret comes back only if it was issued as recoverable, and no key's once it does not serve any more.
         """
         metadata = self._node.reader.get(key_id, self._principal)
-        comes_back = (
-            metadata.recoverable or not metadata.type.is_token
-        ) and metadata.state is KeyState.ACTIVE
-        secret = self._node.reader.material(key_id, self._principal) if comes_back else None
+        if metadata.type.is_token and not metadata.recoverable:
+            return RetrievedKey(metadata=metadata, secret=None)
+        try:
+            secret = self._node.reader.material(key_id, self._principal)
+        except IllegalTransitionError:
+            return RetrievedKey(metadata=metadata, secret=None)
         return RetrievedKey(metadata=metadata, secret=secret)
 
     def verify_key(self, key_id: str) -> KeyCheck:
@@ -219,22 +234,22 @@ class SecureKeyStore:
     def revoke_key(
         self,
         key_id: str,
-        reason: RevocationReason = RevocationReason.UNSPECIFIED,
+        reason: RevocationReason | str = RevocationReason.UNSPECIFIED,
         *,
         note: str | None = None,
     ) -> KeyMetadata:
         """Refuse a key for good: in this process when this returns, in every other within its `max_staleness`."""
-        return self._node.lifecycle.revoke(key_id, self._principal, reason=reason, note=note)
+        return self._node.lifecycle.revoke(key_id, self._principal, reason=_reason(reason), note=note)
 
     def revoke_owner(
         self,
         owner: str,
-        reason: RevocationReason = RevocationReason.UNSPECIFIED,
+        reason: RevocationReason | str = RevocationReason.UNSPECIFIED,
         *,
         note: str | None = None,
     ) -> int:
         """Revoke every key that the owner has now, at once, in one commit; returns how many there were to follow."""
-        return self._node.lifecycle.revoke_owner(owner, self._principal, reason=reason, note=note)
+        return self._node.lifecycle.revoke_owner(owner, self._principal, reason=_reason(reason), note=note)
 
     def suspend_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
         """Refuse a key until it is resumed."""
@@ -312,7 +327,21 @@ class SecureKeyStore:
         return self._node.trail.events(tenants, key_id=key_id, after=after, limit=limit)
 
 
+def _presented(token: str | Secret) -> str:
+    if isinstance(token, Secret):
+        return token.reveal_bytes().decode("utf-8", "surrogateescape")  # what is no text is no token either
+    if type(token) is not str:
+        raise InvalidInputError(
+            "a token is text, or a Secret", field="token", fix="Decode what the client sent."
+        )
+    return token
+
+
 _DEMANDS: Final = 4_096  # permission queries come from programs, not from clients; the bound is for mistakes
+
+
+def _reason(reason: RevocationReason | str) -> RevocationReason:
+    return reason if isinstance(reason, RevocationReason) else parse_reason(reason)
 
 
 @lru_cache(maxsize=_DEMANDS)

@@ -75,6 +75,11 @@ def one_row(ledger: Ledger, row: str) -> Row | None:
     return ledger.read([row])[0]
 
 
+def head_at(ledger: Ledger, position: int, seal: bytes = SEAL) -> SealedHead:
+    """What a process seals that has read the log up to this position."""
+    return SealedHead(position, ledger.read_log(position, 1)[0].hash, seal)
+
+
 def ids_of(rows: list[Row]) -> list[str]:
     """The ids of rows, in order."""
     return [row.id for row in rows]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from keyturn.errors import SchemaError
-from keyturn.ports.ledger import Ledger, SealedHead, Snapshot
+from keyturn.ports.ledger import Ledger, Snapshot
 from tests.contract.ledger_samples import (
-    HASH,
     SEAL,
     change_of,
     checked_entries,
     entries_only,
+    head_at,
     ids_of,
     key_row,
     plain_row,
@@ -129,18 +129,20 @@ def test_two_logs_with_the_same_entries_have_different_chains(ledger: Ledger) ->
 
 def test_the_sealed_head_only_moves_forward(ledger: Ledger) -> None:
     assert ledger.sealed_head() is None
+    ledger.commit(entries_only(10))
     for position, kept in [(3, 3), (2, 3), (3, 3), (10, 10)]:
-        ledger.seal_head(SealedHead(position, bytes([position, kept]) * 16, SEAL))
-        found = ledger.sealed_head()
-        assert found == SealedHead(kept, bytes([kept, kept]) * 16, SEAL)
+        ledger.seal_head(head_at(ledger, position, bytes([position, kept])))
+        assert ledger.sealed_head() == head_at(ledger, kept, bytes([kept, kept]))
 
 
 def test_a_snapshot_takes_the_place_of_an_older_one(ledger: Ledger) -> None:
     assert ledger.snapshot() is None
-    first = Snapshot(5, HASH, bytes(3_000_000), SEAL)
+    ledger.commit(entries_only(9))
+    fifth, ninth = (head_at(ledger, position).hash for position in (5, 9))
+    first = Snapshot(5, fifth, bytes(3_000_000), SEAL)
     ledger.save_snapshot(first)
     assert ledger.snapshot() == first
-    second = Snapshot(9, HASH[::-1], b"", SEAL[::-1])
+    second = Snapshot(9, ninth, b"", SEAL[::-1])
     ledger.save_snapshot(second)
     assert ledger.snapshot() == second
     ledger.save_snapshot(first)

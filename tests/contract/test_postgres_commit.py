@@ -15,12 +15,14 @@ from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialis
 from keyturn.adapters.ledger.postgres.encoding import encode_commit
 from keyturn.domain.change import MAX_EVENTS, MAX_PUTS, Require
 from keyturn.errors import ConfigurationError, ConflictError, InvalidInputError, StorageBusyError
-from keyturn.ports.ledger import Commit, NewRow, Position, RowFilter, SealedHead
+from keyturn.ports.ledger import Commit, NewRow, Position, RowFilter
 from tests.contract.ledger_samples import (
     SEAL,
     change_of,
     checked_entries,
+    entries_only,
     entry_of,
+    head_at,
     key_row,
     plain_row,
     version_row,
@@ -258,9 +260,10 @@ def test_the_furthest_sealed_head_of_a_list_is_kept_and_a_refused_change_brings_
 ) -> None:
     def sealed(position: int, *rows: str) -> Commit:
         plain = change_of(*(plain_row(row, 1) for row in rows))
-        return Commit((), plain.rows, plain.entries, SealedHead(position, bytes(32), SEAL))
+        return Commit((), plain.rows, plain.entries, head_at(ledger, position))
 
     ledger.commit(change_of(plain_row("present", 1)))
+    ledger.commit(entries_only(8))
     answers = commit_list(owner, sealed(3, "a"), sealed(5, "b"), sealed(4, "c"), sealed(9, "present"))
     assert [list(answer) for answer in answers] == [["position"], ["position"], ["position"], ["conflict"]]
-    assert ledger.sealed_head() == SealedHead(5, bytes(32), SEAL)
+    assert ledger.sealed_head() == head_at(ledger, 5)

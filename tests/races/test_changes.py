@@ -152,11 +152,6 @@ def test_a_key_is_stored_once_by_two_who_store_it_at_once(ours: Process, theirs:
     assert theirs.ask(key)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="B19: the entry for a retrieval requires nothing of the key's rows: a secret is handed out after the key was"
-    " destroyed or revoked, and the log says so in this order (reading.py, material)",
-)
 @pytest.mark.parametrize("end", ENDS)
 def test_the_secret_of_a_key_that_ends_while_it_is_retrieved_is_not_handed_out(
     ours: Process, theirs: Process, end: str

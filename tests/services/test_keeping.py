@@ -152,11 +152,6 @@ def test_the_secret_of_a_resumed_key_comes_back(ours: Process, shop: SecureKeySt
     assert shop.retrieve_key(key.key_id).secret == key.secret
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="B13: the secret of a key whose owner was revoked is handed out until the key's own row has followed"
-    " (reading.py, material)",
-)
 def test_the_secret_of_a_key_whose_owner_was_revoked_does_not_come_back(
     ours: Process, shop: SecureKeyStore
 ) -> None:
@@ -168,10 +163,6 @@ def test_the_secret_of_a_key_whose_owner_was_revoked_does_not_come_back(
     assert shop.retrieve_key(key.key_id).secret is None
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="B14: the secret of an expired key is handed out until its expiry has been recorded (reading.py, material)",
-)
 def test_the_secret_of_an_expired_key_does_not_come_back(
     site: Site, ours: Process, shop: SecureKeyStore
 ) -> None:
@@ -223,11 +214,6 @@ def test_a_batch_has_one_to_a_thousand_keys(ours: Process, shop: SecureKeyStore,
         shop.store_keys([ours.make()] * count)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="B15: a key that stands twice in a batch is a bare ValueError of the ChangeSet (issuer.py, issue_all)",
-)
 def test_a_key_that_stands_twice_in_a_batch_is_refused_as_what_it_is(
     ours: Process, shop: SecureKeyStore
 ) -> None:

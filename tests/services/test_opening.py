@@ -141,11 +141,6 @@ def test_a_path_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     assert (tmp_path / name).is_file()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(AssertionError, ConfigurationError),
-    reason="B18: a path is put into a URL as it is, so '%41' becomes 'A' and '?' is refused (key_store.py)",
-)
 @pytest.mark.parametrize("name", ["100%41.db", "what?.db"])
 def test_a_path_is_taken_as_it_is_whatever_urls_make_of_it(tmp_path: Path, name: str) -> None:
     opened(tmp_path / name).close()
@@ -238,10 +233,6 @@ def test_what_is_no_tenant_is_refused(tmp_path: Path, tenant: str) -> None:
     assert caught.value.field == "tenant"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="B20: a tenant is checked last: a refused one leaves a file, and a node that is never closed (key_store.py)",
-)
 def test_a_refused_tenant_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError):
         SecureKeyStore(encryption_key=KEK, path=tmp_path / "keys.db", tenant="System")

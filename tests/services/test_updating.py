@@ -147,11 +147,6 @@ def test_what_makes_no_sense_is_refused_by_field_and_changes_nothing(
     assert (ours.get(key), head(ours)) == (before, position)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AttributeError,
-    reason="B16: a time that is given as text is an AttributeError, not an InvalidInputError (spec.py, check_window)",
-)
 @pytest.mark.parametrize("name", ["expires_at", "not_before"])
 def test_a_time_that_is_text_is_refused_by_field(ours: Process, shop: SecureKeyStore, name: str) -> None:
     with pytest.raises(InvalidInputError):

@@ -12,6 +12,7 @@ from keyturn.cli import options, output
 from keyturn.cli.failures import MisuseError, secret_in_arguments
 from keyturn.cli.opening import opened
 from keyturn.domain.ids import DEFAULT_TENANT
+from keyturn.domain.network import check_address
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.token import MAX_TOKEN_CHARACTERS
 from keyturn.domain.verdict import Verification
@@ -48,6 +49,8 @@ def verify(
     if context.args:
         raise secret_in_arguments()
     demand = Demand.of(tenant=tenant, scope=scope, permissions=permissions)
+    if ip is not None:
+        check_address(ip)
     with opened(tenant) as work:
         verification = work.node.verifier.authenticate(_presented(), demand, ip)
         _show(verification, as_json=as_json)

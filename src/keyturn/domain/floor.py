@@ -55,15 +55,9 @@ class Floor:
             return revision == 1 and not row_id.startswith(KEPT_FROM_CREATION)
         return _packed(revision, digest) == mark
 
-    def is_above(self, row_id: str, revision: int) -> bool:
-        """Whether the log knows a later revision (0 stands for a row that is absent)."""
-        return self._marks.get(row_id, 0) >> _DIGEST_BITS > revision
-
-    def is_below(self, row_id: str, revision: int) -> bool:
-        """Whether the row is later than anything the log, as far as it was read, says of it."""
-        return self._marks.get(row_id, 1 << _DIGEST_BITS) >> _DIGEST_BITS < revision or (
-            row_id not in self._marks and row_id.startswith(KEPT_FROM_CREATION)
-        )
+    def revision(self, row_id: str) -> int:
+        """The newest revision that the log, as far as it was read, names; 0 for a row that is not kept."""
+        return self._marks.get(row_id, 0) >> _DIGEST_BITS
 
     def admits_absence(self, row_id: str) -> bool:
         """Whether the row may be missing: the log has never named it, as far as the floor keeps."""

@@ -74,6 +74,17 @@ class NetworkSet:
         return f"NetworkSet({self.texts!r})"
 
 
+def check_address(text: str) -> str:
+    """`text`, when it is an address, v4 or v6, without a zone id; InvalidInputError otherwise."""
+    if type(text) is not str or len(text) > MAX_ADDRESS_CHARACTERS or _address(text) is None:
+        raise InvalidInputError(
+            f"not an address: {shown(text)}",
+            field="ip",
+            fix="Write the client's address: 203.0.113.9, 2001:db8::1.",
+        )
+    return text
+
+
 @lru_cache(maxsize=MAX_CACHED_ADDRESSES)
 def _address(text: str) -> tuple[int, int] | None:
     """Version and number of an address; None for anything else. Cached: clients come back, and parsing takes 2 µs."""

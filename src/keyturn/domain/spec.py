@@ -100,6 +100,10 @@ def checked_policy(
 def check_window(not_before: datetime | None, expires_at: datetime | None) -> None:
     """InvalidInputError for a time without a zone, or a window that ends before it begins."""
     for name, instant in (("not_before", not_before), ("expires_at", expires_at)):
+        if instant is not None and not isinstance(instant, datetime):
+            raise InvalidInputError(
+                f"{name} is no datetime", field=name, fix="Use an aware datetime, in UTC."
+            )
         if instant is not None and instant.tzinfo is None:
             raise InvalidInputError(
                 f"{name} has no time zone", field=name, fix="Use an aware datetime, in UTC."

@@ -49,6 +49,8 @@ class Issuer:
         """
         if not 1 <= len(batch) <= MAX_EVENTS:
             raise InvalidInputError(f"a batch has 1 to {MAX_EVENTS} keys, not {len(batch)}")
+        if len({generated.key_id for generated in batch}) < len(batch):
+            raise InvalidInputError("a key is in the batch twice", fix="Generate another one.")
         for generated in batch:
             by.require_grantable(generated.spec.permissions, generated.spec.scope)
         owners = self._owners(batch, by.tenant)

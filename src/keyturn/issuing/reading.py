@@ -11,16 +11,17 @@ from keyturn.crypto.keyring import Purpose
 from keyturn.crypto.sealing import associated_data, open_material
 from keyturn.domain.bodies import key_from, version_from
 from keyturn.domain.bytestext import from_base64url, to_base64url
-from keyturn.domain.change import ChangeSet, Event, EventType
+from keyturn.domain.change import ChangeSet, Event, EventType, Require
 from keyturn.domain.framing import framed
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, KeyType, Owner, Version
-from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.lifecycle import KeyState, stricter
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError, NotFoundError
 from keyturn.issuing.keys import Keys
+from keyturn.issuing.retrying import retried
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, RowFilter
 from keyturn.records.records import Records
@@ -93,12 +94,14 @@ class Reader:
     def material(self, key_id: str, by: Principal) -> Secret:
         """The secret of the key's present version, with an entry in the log before it is handed out.
 
-        NotFoundError where it may not come back, IllegalTransitionError for a key that is not active.
+        NotFoundError where it may not come back, IllegalTransitionError for a key that does not serve: one that is
+        not active, has expired, or whose owner was revoked.
         """
-        key = self.get(key_id, by)
-        if key.state is not KeyState.ACTIVE:
-            raise IllegalTransitionError(f"the secret of a key that is {key.state.value} is not handed out")
-        version = self._keys.version(key, key.version)
+        return retried(lambda: self._handed_out(key_id, by))
+
+    def _handed_out(self, key_id: str, by: Principal) -> Secret:
+        key, version, owner = self.parts(key_id, by)
+        _require_serving(key, version, owner, self._clock.now())
         secret = self._opened(key, version)
         event = Event(
             type=EventType.KEY_RETRIEVED,
@@ -107,7 +110,11 @@ class Reader:
             actor=by.actor,
             subjects=(key.key_id,),
         )
-        self._records.commit(ChangeSet(events=(event,)))
+        # Whoever revokes the key meanwhile is first, or later than this entry says.
+        requires = [Require(key.row_id, key.revision), Require(version.row_id, version.revision)]
+        if key.owner_row is not None:
+            requires.append(Require(key.owner_row, 0 if owner is None else owner.revision))
+        self._records.commit(ChangeSet(requires=tuple(requires), events=(event,)))
         return secret if key.type.is_token else Secret(to_base64url(secret.reveal_bytes()))
 
     def _opened(self, key: Key, version: Version) -> Secret:
@@ -158,6 +165,16 @@ class Reader:
                 fix="Use next_cursor as it was given, with the same filters; or start again without one.",
             ) from None
         return int.from_bytes(raw[:8], "big")
+
+
+def _require_serving(key: Key, version: Version, owner: Owner | None, now: datetime) -> None:
+    state = stricter(key.state, version.state)
+    if state is not KeyState.ACTIVE:
+        raise IllegalTransitionError(f"the secret of a key that is {state.value} is not handed out")
+    if key.is_expired(now):
+        raise IllegalTransitionError("the secret of a key that has expired is not handed out")
+    if owner is not None and owner.epoch != key.owner_epoch:
+        raise IllegalTransitionError("the secret of a key whose owner was revoked is not handed out")
 
 
 def _row_filter(tenant: str, before: int | None, matching: KeyFilter) -> RowFilter:

@@ -71,7 +71,7 @@ class SealedHead:
 class Commit:
     """One ChangeSet, sealed and encoded.
 
-    `sealed_head`, where given, is stored in the same transaction, if it is ahead of the stored one.
+    `sealed_head`, where given, is stored in the same transaction, as `Ledger.seal_head` stores it.
     """
 
     requires: tuple[Require, ...]
@@ -231,13 +231,13 @@ class Ledger(Protocol):
         """The furthest sealed head, or None before the first."""
 
     def seal_head(self, sealed: SealedHead) -> None:
-        """Keep `sealed` if it is ahead of the stored one."""
+        """Keep `sealed` if the log has this hash at this position, and if it is ahead of the stored one."""
 
     def snapshot(self) -> Snapshot | None:
         """The latest snapshot of the floor, or None."""
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep `snapshot` in place of an older one."""
+        """Keep `snapshot` in place of an older one, if the log has this hash at this position."""
 
     def record_uses(self, uses: Sequence[UseCount]) -> None:
         """Add these counts, and move last uses forward, in one transaction; at most 10,000 at a time."""

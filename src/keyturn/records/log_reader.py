@@ -49,10 +49,12 @@ class LogReader:
         self._keyring = keyring
         self._clock = clock
         self._reading = threading.Lock()
+        self._sealing = threading.Lock()
         self._listeners: list[Listener] = []
         self._broken: IntegrityError | None = None
         self.applying = threading.Lock()
         self.read_at = clock.steady()
+        self._distrusted_at = NEVER
         self._at, self._sealed = replay(ledger, keyring, BATCH)
         self._snapshot = self._at.snapshot
         self.as_of = f"{ledger.log_id}:{self._at.position}"
@@ -95,6 +97,7 @@ class LogReader:
 
     def distrust(self) -> None:
         """Forget that the log was read recently: after a commit that this process could not read back."""
+        self._distrusted_at = self._clock.steady()
         self.read_at = NEVER
 
     def catch_up(self) -> None:
@@ -115,7 +118,8 @@ class LogReader:
                 self.distrust()
                 _log.critical("the log does not hold: %s; this node answers nothing more", error)
                 raise
-            self.read_at = started
+            if started > self._distrusted_at:
+                self.read_at = started
 
     def head_to_seal(self) -> SealedHead | None:
         """The head as this process read it, sealed; None before the first entry."""
@@ -125,8 +129,11 @@ class LogReader:
         return SealedHead(position, chain, head_seal(self._keyring, self._ledger.log_id, position, chain))
 
     def seal_head(self) -> None:
-        """Vouch for the log as far as it was read, and keep a snapshot of the floor on a long log."""
-        with self._reading:
+        """Vouch for the log as far as it was read, and keep a snapshot of the floor on a long log.
+
+        Reading goes on meanwhile: a writer that waits must not make this process stale.
+        """
+        with self._sealing:
             sealed = self.head_to_seal()
             if self._broken is not None or sealed is None or sealed.position <= self._sealed:
                 return
@@ -136,10 +143,9 @@ class LogReader:
                 self._save_snapshot()
 
     def _save_snapshot(self) -> None:
-        position, chain = self._at.seen
-        self._ledger.save_snapshot(
-            make_snapshot(self._keyring, self._ledger.log_id, position, chain, self.floor)
-        )
+        with self.applying:  # so that position and floor are of one moment
+            (position, chain), floor = self._at.seen, self.floor.copy()
+        self._ledger.save_snapshot(make_snapshot(self._keyring, self._ledger.log_id, position, chain, floor))
         self._snapshot = position
 
     def _read_on(self) -> None:

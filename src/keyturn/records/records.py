@@ -7,15 +7,24 @@ records.commit(ChangeSet(...))                # durable, and known in this proce
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from keyturn.crypto.keyring import Keyring
 from keyturn.domain.change import ChangeSet
 from keyturn.domain.ids import SYSTEM_TENANT
-from keyturn.errors import ConflictError, IntegrityError, OutcomeUnknownError, StorageError
+from keyturn.errors import (
+    ConflictError,
+    IntegrityError,
+    OutcomeUnknownError,
+    StorageBusyError,
+    StorageError,
+)
 from keyturn.ports.ledger import CredentialRows, Ledger, Position, Row
 from keyturn.records.log_reader import LogReader
 from keyturn.records.rows import OpenedRow, open_row, seal_changes
+
+_READS: Final = 20  # of one row, each overtaken by a change, before a reader gives up
 
 
 class Records:
@@ -64,10 +73,14 @@ class Records:
     def get_many(self, row_ids: Sequence[str]) -> list[OpenedRow | None]:
         """The rows of these ids (at most 1,000), in order, each checked to be current."""
         self.log.catch_up()
-        rows = self._ledger.read(row_ids)
-        if self._is_behind(rows, row_ids):
+        settling = Settling(self)
+        while True:
             rows = self._ledger.read(row_ids)
-        return [self._current(row, row_id) for row, row_id in zip(rows, row_ids, strict=True)]
+            opened = [None if row is None else self.open_sealed(row) for row in rows]
+            found = dict(zip(row_ids, opened, strict=True))
+            if all(self.is_current(row_id, row) for row_id, row in found.items()):
+                return opened
+            settling.settle(found)
 
     def open_all(self, rows: Iterable[Row]) -> list[OpenedRow]:
         """Rows that a listing found, checked. One that moved since is read again."""
@@ -75,8 +88,8 @@ class Records:
         self.log.catch_up()
         opened = []
         for row in found:
-            known = self.open_checked(row)
-            opened.append(known if known is not None else self._again(row.id))
+            known = self.open_sealed(row)
+            opened.append(known if self.is_current(row.id, known) else self._again(row.id))
         return opened
 
     def open_sealed(self, row: Row) -> OpenedRow:
@@ -87,14 +100,12 @@ class Records:
             self.incidents.note(row.id, row.tenant, str(error))
             raise
 
-    def open_checked(self, row: Row) -> OpenedRow | None:
-        """The row, opened; None when the log says that it is not the current one; IntegrityError for a broken seal."""
-        opened = self.open_sealed(row)
-        return opened if self.is_current(opened) else None
-
-    def is_current(self, opened: OpenedRow) -> bool:
-        """Whether the log, as far as this process read it, says that this is the row."""
-        return self.log.floor.admits(opened.row.id, opened.row.revision, opened.digest)
+    def is_current(self, row_id: str, opened: OpenedRow | None) -> bool:
+        """Whether the log, as far as this process read it, says that this is the row, or that there is none."""
+        floor = self.log.floor
+        if opened is None:
+            return floor.admits_absence(row_id)
+        return floor.admits(row_id, opened.row.revision, opened.digest)
 
     def read_credential(self, credential_id: str) -> CredentialRows | None:
         """The rows behind a credential, unchecked: the verifier checks them while it fills its cache."""
@@ -115,23 +126,39 @@ class Records:
             raise self.refuse(row_id, "", "the row has vanished")
         return opened
 
-    def _is_behind(self, rows: Sequence[Row | None], row_ids: Sequence[str]) -> bool:
-        """Whether a row was read before, and the log after, a change: one more read settles it."""
-        floor = self.log.floor
-        return any(
-            floor.is_above(row_id, 0 if row is None else row.revision)
-            for row, row_id in zip(rows, row_ids, strict=True)
-        )
 
-    def _current(self, row: Row | None, row_id: str) -> OpenedRow | None:
-        if row is None:
-            if not self.log.floor.admits_absence(row_id):
-                raise self.refuse(row_id, "", "the row is missing, though the log knows it")
-            return None
-        opened = self.open_checked(row)
-        if opened is None and self.log.floor.is_below(row.id, row.revision):
-            self.log.catch_up()
-            opened = self.open_checked(row)
-        if opened is None:
-            raise self.refuse(row.id, row.tenant, "the row is not the one that the log names")
-        return opened
+class Settling:
+    """Reading rows while others change them, without taking a change for tampering or tampering for a change.
+
+    A row that is older than what was known of it before it was read has been put back. One that is only older than
+    what is known now is read again.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._known: dict[str, int] = {}
+        self._left = _READS
+
+    def settle(self, found: Mapping[str, OpenedRow | None]) -> None:
+        """Read the log on; return when it makes sense to read these rows again.
+
+        IntegrityError for a row that nothing which happens to it now could explain.
+        """
+        self._records.log.catch_up()
+        floor = self._records.log.floor
+        for row_id, opened in found.items():
+            if self._records.is_current(row_id, opened):
+                continue
+            revision, present = (0 if opened is None else opened.row.revision), floor.revision(row_id)
+            if revision >= present or revision < self._known.get(row_id, 0):
+                problem = (
+                    "is missing, though the log knows it"
+                    if opened is None
+                    else "is not the one that the log names"
+                )
+                tenant = "" if opened is None else opened.row.tenant
+                raise self._records.refuse(row_id, tenant, f"the row {problem}")
+            self._known[row_id] = present
+        self._left -= 1
+        if not self._left:
+            raise StorageBusyError("rows change faster than they can be read")

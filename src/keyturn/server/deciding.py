@@ -27,8 +27,7 @@ from keyturn.errors import (
 )
 from keyturn.records.log_reader import LogReader
 from keyturn.verifier.decision import Demand
-from keyturn.verifier.entries import Entry
-from keyturn.verifier.verifier import Miss, Verifier
+from keyturn.verifier.verifier import Loaded, Miss, Verifier
 
 CATCH_UP_SECONDS: Final = 0.25
 LOAD_SECONDS: Final = 1.0
@@ -58,7 +57,7 @@ class Decider:
         self._log = log
         self._threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="keyturn-load")
         self._catching_up: _CatchUp | None = None
-        self._loads: dict[str, asyncio.Future[Entry | None]] = {}
+        self._loads: dict[str, asyncio.Future[Loaded]] = {}
 
     def close(self) -> None:
         """Let the threads go; those at work end within the store's own bounds."""
@@ -127,19 +126,19 @@ class Decider:
                 return self._verifier.refuse(Code.THROTTLED, demand, ip)
             load = self._begin_load(parsed.credential_id)
         try:
-            entry = await asyncio.wait_for(asyncio.shield(load), LOAD_SECONDS)
+            loaded = await asyncio.wait_for(asyncio.shield(load), LOAD_SECONDS)
         except IntegrityError:
             return self._verifier.refuse(Code.INTEGRITY_FAILED, demand, ip)
         except (StorageError, TimeoutError):
             return self._verifier.refuse(Code.STALE, demand, ip)
-        return self._verifier.decide_loaded(token, entry, demand, ip)
+        return self._verifier.decide_loaded(token, loaded, demand, ip)
 
-    def _begin_load(self, credential_id: str) -> asyncio.Future[Entry | None]:
+    def _begin_load(self, credential_id: str) -> asyncio.Future[Loaded]:
         loop = asyncio.get_running_loop()
         load = loop.run_in_executor(self._threads, self._verifier.load, credential_id)
         self._loads[credential_id] = load
 
-        def ended(done: asyncio.Future[Entry | None]) -> None:
+        def ended(done: asyncio.Future[Loaded]) -> None:
             del self._loads[credential_id]
             if not done.cancelled():
                 done.exception()

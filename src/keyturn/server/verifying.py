@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from keyturn.domain.network import check_address
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope, parse_scope
 from keyturn.domain.verdict import Code, Verification
@@ -122,7 +123,9 @@ def question(item: Any, caller: Principal) -> Question:
     token = _text(item, "key")
     if token is None:
         raise InvalidInputError("a verification names a key", field="key", fix='Send {"key": "..."}.')
-    return token, _demand(caller.tenant, _text(item, "scope"), _text(item, "permissions")), _text(item, "ip")
+    ip = _text(item, "ip")
+    demand = _demand(caller.tenant, _text(item, "scope"), _text(item, "permissions"))
+    return token, demand, None if ip is None else check_address(ip)
 
 
 def _text(item: dict[str, Any], name: str) -> str | None:

@@ -76,6 +76,12 @@ class Cache:
         entry = self._young.by_id.get(credential_id) or self._old.by_id.get(credential_id)
         return entry if entry is not None and entry.is_current else None
 
+    def holds(self, entry: Entry) -> bool:
+        """Whether this very entry is kept: one that is not is told nothing of what changes."""
+        credential_id = entry.credential_id
+        assert credential_id is not None
+        return (self._young.by_id.get(credential_id) or self._old.by_id.get(credential_id)) is entry
+
     def put(self, entry: Entry) -> None:
         """Keep an entry; when the young generation is full, what was not used since its last turn goes."""
         with self._lock:

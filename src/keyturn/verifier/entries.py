@@ -17,7 +17,7 @@ from keyturn.domain.permissions import Grants
 from keyturn.domain.scope import Action, KeyScope
 from keyturn.domain.verdict import Code
 
-FOREVER: Final = 1 << 62  # nanoseconds since the epoch: a century from now
+FOREVER: Final = 1 << 63  # nanoseconds since the epoch: later than any time that a row can hold
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _NANOS: Final = 1_000  # in a microsecond
 _SHARED_GRANTS: Final = 10_000  # different sets of grants kept once for all keys that have them

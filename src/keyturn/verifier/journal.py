@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from datetime import datetime
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
 from keyturn.domain.change import MAX_EVENTS, ChangeSet, Event, EventType
 from keyturn.domain.ids import KEY, SYSTEM_TENANT, is_id
@@ -22,13 +23,26 @@ MAX_LISTED: Final = 200  # keys or sources listed in one entry; the rest is only
 MAX_PENDING: Final = 20_000
 
 
+class _Kind(NamedTuple):
+    """What goes into one summary."""
+
+    tenant: str
+    type: EventType
+
+    @classmethod
+    def of(cls, count: UseCount) -> _Kind:
+        """The summary that a count belongs to."""
+        is_use = count.code == Code.VALID.value
+        return cls(count.tenant, EventType.KEY_USED if is_use else EventType.VERIFY_FAILED)
+
+
 class Journal:
     """Gathers what was counted and tells the log: findings of tampering at once, uses and refusals each minute."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
         self._pending: dict[tuple[str, str, int, str], UseCount] = {}
-        self._omitted: dict[str, int] = defaultdict(int)
+        self._omitted: Counter[_Kind] = Counter()
 
     def gather(self, counts: list[UseCount]) -> None:
         """Take in what was counted, whatever minute it fell in."""
@@ -40,7 +54,7 @@ class Journal:
             elif len(self._pending) < MAX_PENDING:
                 self._pending[name] = count
             else:
-                self._omitted[count.tenant] += count.count
+                self._omitted[_Kind.of(count)] += count.count
 
     def report_incidents(self, now: datetime) -> None:
         """Tell the log of rows that were found altered; StorageError where it can't be told now."""
@@ -55,21 +69,18 @@ class Journal:
             raise
 
     def summarise(self, now: datetime) -> None:
-        """Write the summaries of what was gathered; on StorageError it is kept for the next time."""
-        if not self._pending:
-            return
-        by_kind: dict[tuple[str, EventType], list[UseCount]] = defaultdict(list)
+        """Write the summaries of what was gathered; on StorageError the rest is kept for the next time."""
+        kinds: dict[_Kind, list[UseCount]] = {kind: [] for kind in self._omitted}
         for count in self._pending.values():
-            kind = EventType.KEY_USED if count.code == Code.VALID.value else EventType.VERIFY_FAILED
-            by_kind[count.tenant, kind].append(count)
-        events = [
-            _summary(tenant, kind, counts, self._omitted.get(tenant, 0), now)
-            for (tenant, kind), counts in by_kind.items()
-        ]
-        for start in range(0, len(events), MAX_EVENTS):
-            self._records.commit(ChangeSet(events=tuple(events[start : start + MAX_EVENTS])))
-        self._pending.clear()
-        self._omitted.clear()
+            kinds.setdefault(_Kind.of(count), []).append(count)
+        left = iter(kinds.items())
+        while some := list(islice(left, MAX_EVENTS)):
+            events = tuple(_summary(kind, counts, self._omitted[kind], now) for kind, counts in some)
+            self._records.commit(ChangeSet(events=events))
+            for kind, counts in some:
+                self._omitted.pop(kind, None)
+                for count in counts:
+                    del self._pending[count.tenant, count.key_id, count.version, count.code]
 
 
 def _line(count: UseCount) -> dict[str, object]:
@@ -85,13 +96,13 @@ def _line(count: UseCount) -> dict[str, object]:
     return line
 
 
-def _summary(tenant: str, kind: EventType, counts: list[UseCount], omitted: int, now: datetime) -> Event:
+def _summary(kind: _Kind, counts: list[UseCount], omitted: int, now: datetime) -> Event:
     counts.sort(key=lambda count: count.count, reverse=True)
     listed, rest = counts[:MAX_LISTED], counts[MAX_LISTED:]
     return Event(
-        type=kind,
+        type=kind.type,
         time=now,
-        tenant=tenant,
+        tenant=kind.tenant,
         actor=SYSTEM_ACTOR,
         subjects=tuple(dict.fromkeys(count.key_id for count in listed if count.key_id)),
         details={

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from keyturn.errors import KeyturnError
@@ -47,30 +48,48 @@ class Recorder:
     def flush(self) -> None:
         """Write all that is counted so far, so that a reader sees it."""
         with self._working:
-            while self._write(is_last=False):
-                pass
+            self._write_all()
 
     def close(self) -> None:
         """Write everything that is left."""
         with self._working:
-            while self._write(is_last=False):
-                pass
+            self._write_all()
             self._write(is_last=True)
+
+    def _write_all(self) -> None:
+        # So many and no more: where others go on using keys, there is always something to write.
+        for _ in range(self._uses.batches):
+            if not self._write(is_last=False):
+                return
 
     def _write(self, *, is_last: bool) -> bool:
         """Write a batch of what is due; whether more waits, and the ledger takes it."""
         began, more = self._clock.steady(), False
-        try:
+
+        def write_uses() -> None:
+            nonlocal more
             more = self._uses.flush(self._journal.gather)
+
+        def tell_findings() -> None:
             self._journal.report_incidents(self._clock.now())
+
+        def tell_uses() -> None:
             if is_last or began >= self._summary_at:
                 self._summary_at = began + SUMMARY_SECONDS
                 self._journal.summarise(self._clock.now())
-            self._records.log.seal_head()
-            wait = 0.0 if more else FLUSH_SECONDS
+
+        # Each by itself: what keeps one from being written must not keep the others.
+        duties = (write_uses, tell_findings, tell_uses, self._records.log.seal_head)
+        failed = [duty for duty in duties if not self._has_done(duty)]
+        ended = self._clock.steady()
+        wait = RETRY_SECONDS if failed else 0.0 if more else FLUSH_SECONDS
+        self.due_at = ended + max(wait, SHARE * (ended - began))
+        return more and not failed
+
+    def _has_done(self, duty: Callable[[], None]) -> bool:
+        try:
+            duty()
         except KeyturnError as error:
             _log.warning("uses and findings could not be written yet: %s", error)
-            wait = RETRY_SECONDS
-        ended = self._clock.steady()
-        self.due_at = ended + max(wait, SHARE * (ended - began))
-        return more
+            return False
+        return True

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from keyturn.domain.verdict import Code
-from keyturn.errors import KeyturnError
+from keyturn.errors import KeyturnError, StorageError
 from keyturn.ports.ledger import Ledger, UseCount
 from keyturn.verifier.entries import Entry
 
@@ -65,6 +65,11 @@ class Uses:
         with self._lock:
             self._add(kind, _counted(kind, 1, now, ip))
 
+    @property
+    def batches(self) -> int:
+        """How many writes it takes to write all that is counted now."""
+        return -(-(len(self._refusals) + len(self._used)) // BATCH)
+
     def flush(self, written: Written) -> bool:
         """Write a batch of what is counted to the ledger and pass it on; whether there is more to write.
 
@@ -80,12 +85,19 @@ class Uses:
         try:
             if counts:
                 self._ledger.record_uses(counts)
-        except KeyturnError:
+        except StorageError:
             self._keep(kinds, refusals, used)
             raise
+        except KeyturnError as error:
+            # It would be refused for ever, and everything behind it would wait.
+            self._drop(counts, error)
         self._settle(used, uses)
         written(counts)
         return bool(self._used or self._refusals)
+
+    def _drop(self, counts: list[UseCount], error: KeyturnError) -> None:
+        _log.error("the ledger refuses %d counts, which are dropped: %s", len(counts), error)
+        self.dropped += sum(count.count for count in counts)
 
     def _settle(self, entries: list[Entry], counts: list[UseCount]) -> None:
         """Take what was written off the entries; those used again meanwhile stay for the next flush."""

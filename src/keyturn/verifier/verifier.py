@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from keyturn.crypto.digests import token_digest
 from keyturn.domain import token as tokens
@@ -18,10 +18,10 @@ from keyturn.domain.bodies import KEY, OWNER, VERSION, key_from, owner_from, ver
 from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
-from keyturn.errors import IntegrityError, StorageError
+from keyturn.errors import ConfigurationError, IntegrityError, StorageError, shown
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import CredentialRows
-from keyturn.records.records import Records
+from keyturn.ports.ledger import CredentialRows, Row
+from keyturn.records.records import Records, Settling
 from keyturn.records.rows import OpenedRow
 from keyturn.verifier.cache import Cache
 from keyturn.verifier.decision import Demand, judge
@@ -30,7 +30,22 @@ from keyturn.verifier.throttle import Throttle
 from keyturn.verifier.uses import Uses
 
 DEFAULT_MAX_STALENESS: Final = 1.0  # seconds
+MAX_STALENESS_RANGE: Final = (
+    0.1,
+    60.0,
+)  # below it every request would read the log; above it nothing is bounded
 _LOAD_ATTEMPTS: Final = 3
+
+
+def check_staleness(seconds: float) -> float:
+    """A bound on staleness; ConfigurationError for one that bounds nothing, or that would have every request read."""
+    low, high = MAX_STALENESS_RANGE
+    if not low <= seconds <= high:  # nor is NaN
+        raise ConfigurationError(
+            f"a bound of {shown(seconds)} on staleness",
+            fix=f"Use seconds from {low} to {high:.0f}; the default is 1.",
+        )
+    return seconds
 
 
 class Miss(Enum):
@@ -38,6 +53,14 @@ class Miss(Enum):
 
     STALE = "stale"
     COLD = "cold"
+
+
+class Loaded(NamedTuple):
+    """What a look-up found, None for nothing, and how far the log had been read when that was so."""
+
+    entry: Entry | None
+    as_of: str
+    read_at: float
 
 
 class Verifier:
@@ -64,7 +87,7 @@ class Verifier:
         self._nanos = clock.nanos
         self._cache = cache
         self._throttle = Throttle()
-        self.max_staleness = max_staleness
+        self.max_staleness = check_staleness(max_staleness)
         self.asked_at = clock.steady()
         self._log.listen(cache.drop)
 
@@ -117,8 +140,9 @@ class Verifier:
         # Whether the id is known to be another's, or not known at all, must make no difference to who is asking.
         if self._is_throttled(ip):
             return self.refuse(Code.THROTTLED, demand, ip, as_of)
-        if self._cache.by_id(parsed.credential_id) is not None:
-            # The id is known and current, and its token has another digest: the secret is wrong.
+        known = self._cache.by_id(parsed.credential_id)
+        if known is not None and known.digest != token_digest(token):
+            # The id is known and current: the secret is wrong. Nothing need be read to know that.
             return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
         return parsed
 
@@ -167,12 +191,12 @@ class Verifier:
         """Load the credential and decide."""
         for _ in range(_LOAD_ATTEMPTS):
             try:
-                entry = self.load(parsed.credential_id)
+                loaded = self.load(parsed.credential_id)
             except IntegrityError:
                 return self.refuse(Code.INTEGRITY_FAILED, demand, ip)
             except StorageError:
                 return self.refuse(Code.STALE, demand, ip)
-            outcome = self.decide_loaded(token, entry, demand, ip)
+            outcome = self.decide_loaded(token, loaded, demand, ip)
             if isinstance(outcome, Verification):
                 return outcome
             if outcome is Miss.STALE:
@@ -182,60 +206,63 @@ class Verifier:
         return self.refuse(Code.STALE, demand, ip)
 
     def decide_loaded(
-        self, token: str, entry: Entry | None, demand: Demand, ip: str | None
+        self, token: str, loaded: Loaded, demand: Demand, ip: str | None
     ) -> Verification | Miss:
-        """Decide on what `load` returned; a Miss if the log has moved on since."""
-        # Taken before the entry is found current, so that what is decided is at least as new.
-        as_of, read_at = self._log.as_of, self._log.read_at
-        if not self.is_fresh:
-            return Miss.STALE
+        """Decide on what `load` returned; a Miss if the log has moved on since, or if that was too long ago."""
+        entry = loaded.entry
         if entry is None or entry.digest != token_digest(token):
+            if self._steady() - loaded.read_at > self.max_staleness:
+                return Miss.STALE
             self._throttle.looked_up_in_vain(self._steady())
-            return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
-        if not entry.is_current:
+            return self.refuse(Code.NOT_FOUND, demand, ip, loaded.as_of)
+        # One that others have pushed out meanwhile hears of no change any more.
+        if not (entry.is_current and self._cache.holds(entry)):
             return Miss.COLD
-        return self._answer(entry, demand, ip, as_of, read_at)
+        return self._answer(entry, demand, ip, loaded.as_of, loaded.read_at)
 
-    def load(self, credential_id: str) -> Entry | None:
-        """Read a credential from the store into the cache; None if there is none.
+    def load(self, credential_id: str) -> Loaded:
+        """Read a credential from the store into the cache.
 
         IntegrityError for rows that are not what the log says, StorageError when the store does not answer.
         """
-        attempts = _LOAD_ATTEMPTS
-        while (rows := self._records.read_credential(credential_id)) is not None:
-            opened = self._opened(credential_id, rows)
+        settling = Settling(self._records)
+        while True:
+            as_of, read_at = self._log.as_of, self._log.read_at
+            rows = self._records.read_credential(credential_id)
+            if rows is None:
+                return Loaded(None, as_of, read_at)
+            found = self._opened(credential_id, rows)
             with self._log.applying:
                 # The log can't move on between this check and the fill.
-                if self._is_current(opened, rows):
-                    return self._filled(opened, rows)
-            attempts -= 1
-            if attempts == 0:
-                problem = "a row is not the one that the log names"
-                raise self._records.refuse(rows.key.id, rows.key.tenant, problem)
-            self._log.catch_up()
-        return None
+                if all(self._records.is_current(row_id, row) for row_id, row in found.items()):
+                    return Loaded(self._filled(rows, found), self._log.as_of, self._log.read_at)
+            settling.settle(found)
 
-    def _opened(self, credential_id: str, rows: CredentialRows) -> list[OpenedRow]:
-        found = [rows.version, rows.key] + ([] if rows.owner is None else [rows.owner])
-        opened = [self._records.open_sealed(row) for row in found]
+    def _opened(self, credential_id: str, rows: CredentialRows) -> dict[str, OpenedRow | None]:
+        """The rows by id, with the owner's absence where its key names one that has no row."""
+        opened = [
+            self._records.open_sealed(row) for row in (rows.version, rows.key, rows.owner) if row is not None
+        ]
         if not _belong_together(credential_id, *(row.body for row in opened)):
             raise self._records.refuse(rows.version.id, rows.version.tenant, "rows do not belong together")
-        return opened
-
-    def _is_current(self, opened: list[OpenedRow], rows: CredentialRows) -> bool:
-        if not all(self._records.is_current(row) for row in opened):
-            return False
+        found: dict[str, OpenedRow | None] = {row.row.id: row for row in opened}
         if rows.owner is None and "owner" in opened[1].body:
-            return self._log.floor.admits_absence(opened[1].body["owner"]["row"])
-        return True
+            found[opened[1].body["owner"]["row"]] = None
+        return found
 
-    def _filled(self, opened: list[OpenedRow], rows: CredentialRows) -> Entry:
-        version = version_from(opened[0].body, opened[0].row.material)
-        key = key_from(opened[1].body)
-        owner = owner_from(opened[2].body) if rows.owner is not None else None
+    def _filled(self, rows: CredentialRows, found: Mapping[str, OpenedRow | None]) -> Entry:
+        version = version_from(_body(found, rows.version), rows.version.material)
+        key = key_from(_body(found, rows.key))
+        owner = None if rows.owner is None else owner_from(_body(found, rows.owner))
         entry = Entry(version, key, owner, self._cache.owner_standing(key.owner_row))
         self._cache.put(entry)
         return entry
+
+
+def _body(found: Mapping[str, OpenedRow | None], row: Row) -> Mapping[str, Any]:
+    opened = found[row.id]
+    assert opened is not None
+    return opened.body
 
 
 def _belong_together(

@@ -90,32 +90,40 @@ def test_a_revision_below_one_is_refused(revision: int) -> None:
         Floor().raise_to([mark(KEY, revision)])
 
 
-def test_what_is_above_and_below_tells_which_side_has_to_read_again() -> None:
-    floor = floor_of(mark(KEY, 3), mark(OWNER, 1))
-    assert [floor.is_above(KEY, revision) for revision in (0, 2, 3, 4)] == [True, True, False, False]
-    assert [floor.is_below(KEY, revision) for revision in (2, 3, 4)] == [False, False, True]
-    assert floor.is_above(OWNER, 0)
-    assert not floor.is_above(OWNER, 1)
-    assert not floor.is_below(OWNER, 1)
+def test_the_newest_revision_of_a_row_is_told_and_none_of_one_that_was_never_changed() -> None:
+    floor = floor_of(mark(KEY, 3), mark(OWNER, 1), mark(VERSION, 1))
+    assert [floor.revision(row) for row in (KEY, OWNER, VERSION)] == [3, 1, 0]
 
 
-def test_a_row_that_the_log_never_named_is_below_only_once_it_was_changed() -> None:
-    floor = Floor()
-    assert not floor.is_above(VERSION, 0)
-    assert [floor.is_below(VERSION, revision) for revision in (1, 2)] == [False, True]
-    assert [floor.is_below(OWNER, revision) for revision in (1, 2)] == [True, True]
-
-
-def test_merging_keeps_the_higher_of_two_floors_and_lowers_neither() -> None:
+def test_a_closed_row_is_never_admitted_again_whatever_the_log_says_of_it() -> None:
     """What a process saw revoked stays revoked in it, whatever a restored store says."""
-    floor = floor_of(mark(KEY, 5, "ours"), mark(VERSION, 2, "ours"), mark(OWNER, 1, "ours"))
-    floor.merge(floor_of(mark(KEY, 4, "theirs"), mark(VERSION, 3, "theirs"), mark(KEYRING, 1, "theirs")))
-    floor.merge(floor_of(mark(OWNER, 1, "theirs")))
-    assert len(floor) == 4
-    assert floor.admits(KEY, 5, digest("ours"))
-    assert floor.admits(VERSION, 3, digest("theirs"))
-    assert floor.admits(OWNER, 1, digest("ours"))
-    assert floor.admits(KEYRING, 1, digest("theirs"))
+    floor = floor_of(mark(KEY, 2, "theirs"))
+    assert not floor.has_closed
+    floor.close(floor_of(mark(KEY, 2, "ours"), mark(OWNER, 1, "ours")))
+    assert floor.has_closed
+    for revision in (2, 3):
+        floor.raise_to([mark(KEY, revision, "theirs")])
+        assert not floor.admits(KEY, revision, digest("theirs"))
+    assert not floor.admits(KEY, 2, digest("ours"))
+    assert not floor.admits_absence(OWNER)
+    assert floor.admits(VERSION, 1, digest("any"))
+
+
+def test_what_was_closed_stays_closed_in_the_next_floor() -> None:
+    before = floor_of(mark(KEY, 2))
+    before.close(floor_of(mark(OWNER, 4)))
+    after = floor_of(mark(KEY, 2))
+    after.close(before.copy())
+    assert not after.admits_absence(OWNER)
+    assert not after.admits(KEY, 2, digest("any"))
+
+
+def test_only_a_row_that_is_told_of_as_it_is_kept_is_struck() -> None:
+    floor = floor_of(mark(KEY, 2, "ours"), mark(OWNER, 1, "ours"), mark(VERSION, 3, "ours"))
+    copied = floor.copy()
+    copied.strike([mark(KEY, 2, "ours"), mark(OWNER, 1, "theirs"), mark(VERSION, 4, "ours")])
+    assert [copied.revision(row) for row in (KEY, OWNER, VERSION)] == [0, 1, 3]
+    assert floor.revision(KEY) == 2
 
 
 def test_a_floor_has_the_bytes_that_the_format_says() -> None:

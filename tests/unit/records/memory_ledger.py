@@ -102,6 +102,11 @@ class MemoryLedger:
             self._store.news.notify_all()
         return len(log)
 
+    def _holds(self, position: Position, chain: bytes) -> bool:
+        return position >= 1 and any(
+            stored.hash == chain for stored in self._store.log[position - 1 : position]
+        )
+
     def _put(self, row: NewRow, position: Position) -> None:
         old = self._store.rows.get(row.id)
         created = position if old is None else old.created
@@ -183,7 +188,8 @@ class MemoryLedger:
 
     def seal_head(self, sealed: SealedHead) -> None:
         with self._store.lock:
-            if self._store.sealed is None or sealed.position > self._store.sealed.position:
+            is_later = self._store.sealed is None or sealed.position > self._store.sealed.position
+            if is_later and self._holds(sealed.position, sealed.hash):
                 self._store.sealed = sealed
 
     def snapshot(self) -> Snapshot | None:
@@ -191,7 +197,8 @@ class MemoryLedger:
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         with self._store.lock:
-            if self._store.snapshot is None or snapshot.position >= self._store.snapshot.position:
+            is_later = self._store.snapshot is None or snapshot.position >= self._store.snapshot.position
+            if is_later and self._holds(snapshot.position, snapshot.hash):
                 self._store.snapshot = snapshot
 
     def record_uses(self, uses: Sequence[UseCount]) -> None:

@@ -43,8 +43,7 @@ def sealed_at(bench: Bench, position: int) -> SealedHead:
 def test_the_whole_log_is_read_and_the_sealed_position_told(bench: Bench) -> None:
     at, sealed = replay(bench.ledger, bench.keyring, BATCH)
     assert (at.position, sealed) == (10, 7)
-    assert at.floor.is_above(OWN, 8)
-    assert not at.floor.is_above(OWN, 9)
+    assert at.floor.revision(OWN) == 9
 
 
 def test_an_empty_log_holds() -> None:

@@ -52,7 +52,7 @@ def test_what_others_committed_before_is_taken_in_with_it() -> None:
     bench = begun()
     bench.write(put_of(OWN), entries=2)
     assert bench.commit(put_of(KEY)) == bench.log.position == 4
-    assert bench.log.floor.is_above(OWN, 0)
+    assert bench.log.floor.revision(OWN) == 1
 
 
 def test_a_commit_of_this_process_never_shares_a_read_that_began_before_it() -> None:
@@ -70,7 +70,7 @@ def test_a_commit_of_this_process_never_shares_a_read_that_began_before_it() -> 
     bench.ledger.after("commit", may_end.set)
     position = bench.commit(put_of(OWN))
     assert bench.log.position >= position
-    assert bench.log.floor.is_above(OWN, 0)
+    assert bench.log.floor.revision(OWN) == 1
     reading.join(20)
 
 
@@ -82,7 +82,7 @@ def test_after_a_commit_that_could_not_be_read_back_nothing_is_decided_from_befo
     assert bench.log.read_at == NEVER
     bench.ledger.work_again()
     bench.log.catch_up()
-    assert bench.log.floor.is_above(OWN, 0)
+    assert bench.log.floor.revision(OWN) == 1
 
 
 class ForgetfulLedger(MemoryLedger):
@@ -226,12 +226,6 @@ def test_a_row_that_came_into_being_after_it_was_looked_for_is_read_again() -> N
     assert problems(bench) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=IntegrityError,
-    reason="B12: a row that other threads of this process change twice while it is read is reported as tampered with,"
-    " and the call fails (records.py, get_many)",
-)
 def test_a_row_that_this_process_changes_each_time_it_is_read_is_no_finding() -> None:
     bench = begun()
     bench.commit(put_of(OWN))

@@ -272,11 +272,6 @@ async def held_up(meanwhile: Callable[[], object]) -> None:
     meanwhile()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="B7: an entry that left the cache is not marked when its key is revoked, and whoever holds it decides on it"
-    " (cache.py, drop; verifier.py, decide_loaded)",
-)
 def test_a_loaded_entry_that_was_pushed_out_of_memory_before_it_was_used_is_not_let_in_after_a_revocation(
     site: Site,
 ) -> None:
@@ -301,10 +296,6 @@ def test_a_loaded_entry_that_was_pushed_out_of_memory_before_it_was_used_is_not_
     running(test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="B6: a valid key that a thread loads between `decide` and `screen` is not found (verifier.py, screen)",
-)
 def test_a_valid_key_whose_load_ends_while_another_request_is_decided_is_found(
     site: Site, ours: Process
 ) -> None:

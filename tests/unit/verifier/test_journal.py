@@ -161,10 +161,6 @@ def test_what_is_gathered_is_bounded_and_what_does_not_fit_is_in_the_total(
     assert [told(ours)[-1].details[name] for name in ("total", "not_listed")] == [1, 0]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="B1: what did not fit is added to the total of each kind, although it was of one (journal.py, summarise)",
-)
 def test_what_did_not_fit_is_told_once(ours: Process, journal: Journal) -> None:
     journal.gather([count_of(None), *(count_of(number) for number in range(MAX_PENDING - 1))])
     journal.gather([count_of(MAX_PENDING + number) for number in range(50)])
@@ -172,10 +168,6 @@ def test_what_did_not_fit_is_told_once(ours: Process, journal: Journal) -> None:
     assert sum(event.details["total"] for event in told(ours)) == MAX_PENDING + 50
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="B1: what did not fit of a tenant that has nothing else to tell is forgotten in silence (journal.py)",
-)
 def test_what_did_not_fit_is_told_of_every_tenant(ours: Process, journal: Journal) -> None:
     journal.gather([count_of(number) for number in range(MAX_PENDING)])
     journal.gather([count_of(number, tenant="other") for number in range(50)])
@@ -207,10 +199,6 @@ def test_summaries_of_a_thousand_tenants_are_written(ours: Process, journal: Jou
     assert len(told(ours, *tenants(600))) == 1_200
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="B2: past 1,000 summaries, those that were written before the store failed are written again (journal.py)",
-)
 def test_summaries_that_were_written_before_the_store_failed_are_not_written_again(
     ours: Process, journal: Journal
 ) -> None:

@@ -214,11 +214,6 @@ def test_closing_without_a_store_says_what_is_lost_and_ends(
     assert "could not be written" in caplog.text
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="B3: flush goes on as long as others use keys: get_usage_statistics never returns under load (recorder.py)",
-)
 def test_a_flush_writes_what_was_counted_so_far_and_ends_though_others_go_on(ours: Process) -> None:
     key = ours.issue(owner="acme")
     assert ours.ask(key)

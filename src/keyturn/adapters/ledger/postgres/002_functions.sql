@@ -166,12 +166,14 @@ BEGIN
 END
 $$;
 
+-- What a process vouches for is kept only where the log holds it: a failover may have lost what that process has read.
 CREATE FUNCTION keyturn.seal_head(sealed jsonb) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
     INSERT INTO keyturn.sealed_heads AS h (position, hash, seal)
-    VALUES ((sealed ->> 'position')::bigint, decode(sealed ->> 'hash', 'base64'), decode(sealed ->> 'seal', 'base64'))
+    SELECT e.position, e.hash, decode(sealed ->> 'seal', 'base64') FROM keyturn.entries AS e
+    WHERE e.position = (sealed ->> 'position')::bigint AND e.hash = decode(sealed ->> 'hash', 'base64')
     ON CONFLICT (only_one) DO UPDATE
     SET position = excluded.position, hash = excluded.hash, seal = excluded.seal
     WHERE excluded.position > h.position
@@ -182,7 +184,8 @@ CREATE FUNCTION keyturn.save_snapshot("position" bigint, hash bytea, body bytea,
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    INSERT INTO keyturn.snapshots AS s (position, hash, body, seal) VALUES ($1, $2, $3, $4)
+    INSERT INTO keyturn.snapshots AS s (position, hash, body, seal)
+    SELECT e.position, e.hash, $3, $4 FROM keyturn.entries AS e WHERE e.position = $1 AND e.hash = $2
     ON CONFLICT (only_one) DO UPDATE
     SET position = excluded.position, hash = excluded.hash, body = excluded.body, seal = excluded.seal
     WHERE excluded.position >= s.position

@@ -75,6 +75,8 @@ def read_errors() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise translate(error) from _cause(error)
+    except UnicodeEncodeError:
+        raise InvalidInputError("the store cannot keep half of a surrogate pair") from None
 
 
 @contextmanager

@@ -26,7 +26,8 @@ _CHANGED_ROW: Final = (
     " WHERE id = ?"
 )
 _SEALED: Final = (
-    "INSERT INTO sealed_head AS h (only_one, position, hash, seal) VALUES (1, ?, ?, ?) ON CONFLICT (only_one)"
+    "INSERT INTO sealed_head AS h (only_one, position, hash, seal)"
+    " SELECT 1, position, hash, ?3 FROM log WHERE position = ?1 AND hash = ?2 ON CONFLICT (only_one)"
     " DO UPDATE SET position = excluded.position, hash = excluded.hash, seal = excluded.seal"
     " WHERE excluded.position > h.position"
 )
@@ -69,7 +70,7 @@ def append(connection: sqlite3.Connection, log_id: str, commit: Commit) -> tuple
 
 
 def store_sealed_head(connection: sqlite3.Connection, sealed: SealedHead) -> None:
-    """Keep `sealed` if it is ahead of the stored one."""
+    """Keep `sealed` if the log holds it, which a restore may have undone, and if it is ahead of the stored one."""
     connection.execute(_SEALED, (sealed.position, sealed.hash, sealed.seal))
 
 

@@ -52,7 +52,8 @@ _EXPIRED: Final = (
     " AND state = 'active' AND expires_at IS NOT NULL AND expires_at <= ? AND id > ? ORDER BY id LIMIT ?) ORDER BY id"
 )
 _SNAPSHOT: Final = (
-    "INSERT INTO snapshot AS s (only_one, position, hash, body, seal) VALUES (1, ?, ?, ?, ?) ON CONFLICT (only_one)"
+    "INSERT INTO snapshot AS s (only_one, position, hash, body, seal)"
+    " SELECT 1, position, hash, ?3, ?4 FROM log WHERE position = ?1 AND hash = ?2 ON CONFLICT (only_one)"
     " DO UPDATE SET position = excluded.position, hash = excluded.hash, body = excluded.body, seal = excluded.seal"
     " WHERE excluded.position >= s.position"
 )
