@@ -57,6 +57,7 @@ class InvalidInputError(KeyturnError, ValueError):
     """What was asked is malformed or out of bounds; `field` names the part, or is empty where it has no short name."""
 
     code = "invalid_request"
+    default_fix = "Correct what is named, and send it again."
 
     def __init__(self, message: str, *, field: str = "", fix: str | None = None) -> None:
         super().__init__(message, fix=fix)

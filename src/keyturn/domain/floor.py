@@ -68,6 +68,10 @@ class Floor:
         """Whether some rows are closed: what a log told that is gone, no other process may learn from this one."""
         return bool(self._closed)
 
+    def is_closed(self, row_id: str) -> bool:
+        """Whether the log has told two stories of this row."""
+        return row_id in self._closed
+
     def copy(self) -> Floor:
         """Another floor that says the same."""
         twin = Floor()

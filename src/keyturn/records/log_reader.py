@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from keyturn.crypto.keyring import Keyring
+from keyturn.crypto.keyring import KEYRING_ROW, Keyring
 from keyturn.domain.entry import chain_next
 from keyturn.domain.floor import Floor
 from keyturn.domain.ids import SYSTEM_TENANT
@@ -174,6 +174,8 @@ class LogReader:
         self.incidents.note("log", SYSTEM_TENANT, problem)
         at, self._sealed = replay(self._ledger, self._keyring, BATCH, known=self.floor)
         self._snapshot = at.snapshot
+        if at.floor.revision(KEYRING_ROW) == 0 or at.floor.is_closed(KEYRING_ROW):
+            raise IntegrityError("the log tells nothing of the keyring that this process works with")
         with self.applying:
             self._at = at
             self._tell(None)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from keyturn.bootstrap import Node
 from keyturn.domain.principal import Principal
-from keyturn.errors import UnauthenticatedError
 from keyturn.server.deciding import Decider
+from keyturn.server.exchange import authorization_of, client_of
+
+BEARER: Final = Security(HTTPBearer(auto_error=False, description="A provisioning key."))
+"""For the documentation, which then has a place for the key. The header itself is read where it is decided on."""
 
 
-def may(permission: str) -> Callable[[Request], Awaitable[Principal]]:
+def may(permission: str) -> Callable[..., Awaitable[Principal]]:
     """A dependency: the caller, behind a provisioning key that holds `permission`."""
 
-    async def authorised(request: Request) -> Principal:
-        headers = request.headers.getlist("authorization")
-        if len(headers) > 1:
-            raise UnauthenticatedError("the Authorization header is there twice", fix="Send it once.")
-        client = request.client.host if request.client else None
+    async def authorised(
+        request: Request, _: Annotated[HTTPAuthorizationCredentials | None, BEARER]
+    ) -> Principal:
         decider: Decider = request.app.state.decider
-        return await decider.principal(headers[0] if headers else "", permission, client)
+        return await decider.principal(authorization_of(request.scope), permission, client_of(request.scope))
 
     return authorised
 

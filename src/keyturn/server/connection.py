@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import httptools
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from keyturn.server.exchange import address_of
 from keyturn.server.problems import CONTENT_TYPE, INTERNAL, encoded, problem
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _SLICE: Final = 4_096
 # On every answer: any of them may hold a secret or a decision, and neither may be kept on the way.
 _HEADERS: Final = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
 _NOT_PLAIN: Final = frozenset((b"transfer-encoding", b"upgrade", b"expect", b"connection"))
+_OFFER: Final = frozenset((b"connection", b"upgrade", b"http2-settings"))
 
 _log = logging.getLogger("keyturn.http")
 
@@ -84,16 +86,16 @@ class Connection(HttpToolsProtocol):
     def __init__(self, config: uvicorn.Config, *more: Any, **named: Any) -> None:
         super().__init__(config, *more, **named)
         self._dispatcher = cast("Dispatcher", config.app)
-        self._plain: Begin | None = (
-            None  # what answers the request that is being received, if it is a plain one
-        )
+        self._plain: Begin | None = None  # what answers the request that is being received, if it is plain
         self._body = b""
         self._authorization = b""
         self._in_head = False
         self._head_bytes = 0
         self._unclaimed = 0  # bytes since something was last complete: a head, a part of a body, a request
         self._unfed = b""
+        self._hosts = 0
         self._is_deaf = False
+        self._running: RequestResponseCycle | None = None
         self._idle_since = 0.0
         self._timers: dict[str, TimerHandle] = {}
 
@@ -113,6 +115,11 @@ class Connection(HttpToolsProtocol):
             timer.cancel()
         self._timers.clear()
         self._unfed = b""
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            # uvicorn tells only the latest request, which may be one that waits for its turn.
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -153,8 +160,8 @@ class Connection(HttpToolsProtocol):
         self._unclaimed += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._end_after_answer()  # no protocol is changed to; what follows may be of any
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
         except httptools.HttpParserError:
             self._refuse(
                 400, "malformed_request", "this is not an HTTP request that can be answered", _NOT_HTTP
@@ -170,6 +177,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = 0
+        self._hosts = 0
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -180,12 +188,17 @@ class Connection(HttpToolsProtocol):
             return  # a trailer: it comes after everything that it could change was decided
         super().on_header(name, value)
         self._head_bytes += len(name) + len(value)
+        self._hosts += name.lower() == b"host"
         if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_FIELDS:
             self._refuse_head()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._unclaimed = 0
+        if self.parser.should_upgrade():
+            return  # the parser ends here, and `_decline` begins anew
+        if self._hosts != 1 and self.parser.get_http_version() == "1.1":
+            self._refuse(400, "malformed_request", "a request names one host", "Send one Host field.")
         if self._is_deaf:
             return
         begin = self._dispatcher.begins.get(self.url)
@@ -208,7 +221,7 @@ class Connection(HttpToolsProtocol):
         if begin is not None:
             self._stop("head")
             self._answer(begin)
-        elif not self._is_deaf:
+        elif not self._is_deaf and not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -243,12 +256,33 @@ class Connection(HttpToolsProtocol):
         self._authorization = authorization
         return 0 <= length <= MAX_PLAIN_BYTES and self.parser.get_http_version() == "1.1"
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _decline(self, rest: bytes) -> None:
+        """Go on as if no other protocol had been offered: clients offer one with whole requests, bodies included.
+
+        The parser takes what follows such an offer for the other protocol, so the request is given to a new one.
+        """
+        method, url, version = self.parser.get_method(), self.url, self.parser.get_http_version()
+        if method == b"CONNECT":
+            self._refuse(405, "method_not_allowed", "this server is no proxy", "Send the request itself.")
+            return
+        head = b"%s %s HTTP/%s\r\n" % (method, url, version.encode())
+        head += b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] not in _OFFER)
+        asks_to_close = any(
+            b"close" in value.lower() for name, value in self.headers if name == b"connection"
+        )
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(head + (b"connection: close\r\n\r\n" if asks_to_close else b"\r\n") + rest)
+
     def _is_busy(self) -> bool:
         """Whether a request that came earlier is not answered yet."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _answer(self, begin: Begin) -> None:
-        client = self.client[0] if self.client else None
+        client = address_of(self.client)
         try:
             answer = begin(self._authorization.decode("latin-1"), client, self._body)
         except Exception:  # noqa: BLE001 - the last resort: a client never sees a traceback
@@ -351,6 +385,7 @@ _NOT_HTTP: Final = "Send HTTP/1.1, with one Content-Length or chunks, and fields
 _STATUS_LINES: Final = {
     200: b"HTTP/1.1 200 OK\r\n",
     400: b"HTTP/1.1 400 Bad Request\r\n",
+    405: b"HTTP/1.1 405 Method Not Allowed\r\n",
     408: b"HTTP/1.1 408 Request Timeout\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
     500: b"HTTP/1.1 500 Internal Server Error\r\n",

@@ -6,8 +6,10 @@ The framework costs several times what a decision does, so verifications do not 
 from __future__ import annotations
 
 import logging
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from keyturn.errors import KeyturnError
 from keyturn.server.exchange import (
@@ -17,6 +19,7 @@ from keyturn.server.exchange import (
     RefusedRequestError,
     Scope,
     Send,
+    fields_of,
     read_body,
     send_error,
     send_json,
@@ -92,14 +95,53 @@ class Dispatcher:
         answer = self._hot.get(path)
         if answer is not None:
             if scope["method"] != "POST":
-                await send_problem(send, 405, _NOT_ALLOWED, {"Allow": "POST"}, close=True)
+                await self._refuse_method(scope, receive, send, "POST")
                 return
             await answer(scope, receive, send)
         elif path == "/livez":
             await send_json(send, _LIVE)
         else:
+            _check_path(scope["raw_path"])
             body = await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
+            _check_json(scope, body)
             await self._management(scope, _replaying(body, receive), send)
+
+    async def _refuse_method(self, scope: Scope, receive: Receive, send: Send, allowed: str) -> None:
+        await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
+        members = problem(405, "method_not_allowed", "this path does not take this method", f"Use {allowed}.")
+        await send_problem(send, 405, encoded(members), {"Allow": allowed})
+
+
+def _check_path(raw_path: bytes) -> None:
+    """An id in another encoding would be read as another id."""
+    try:
+        unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        raise RefusedRequestError(
+            400, "malformed_path", "the path is not UTF-8", "Percent-encode the bytes of its UTF-8."
+        ) from None
+
+
+def _check_json(scope: Scope, body: bytes) -> None:
+    """A body is JSON in UTF-8 (RFC 8259, section 8.1), and says so; Python would guess other encodings."""
+    if not body:
+        return
+    content_type = b",".join(fields_of(scope, b"content-type")).partition(b";")[0].strip().lower()
+    if content_type != b"application/json" and not content_type.endswith(b"+json"):
+        raise RefusedRequestError(
+            415,
+            "unsupported_media_type",
+            "the body is not said to be JSON",
+            "Send it as JSON, with Content-Type: application/json.",
+        )
+    try:
+        if body.startswith(BOM_UTF8) or b"\0" in body:
+            raise ValueError("another encoding")
+        body.decode()
+    except ValueError:
+        raise RefusedRequestError(
+            400, "malformed_json", "the body is not JSON in UTF-8", "Send UTF-8 without a byte order mark."
+        ) from None
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:
@@ -110,6 +152,3 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
         return waiting.pop() if waiting else await receive()
 
     return replay
-
-
-_NOT_ALLOWED: Final = encoded(problem(405, "method_not_allowed", "this path takes POST", "Use POST."))

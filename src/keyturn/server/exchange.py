@@ -35,13 +35,17 @@ class ClientGoneError(Exception):
 
 def client_of(scope: Scope) -> str | None:
     """The address at the other end of the connection."""
-    client = scope["client"]
-    return client[0] if client else None
+    return address_of(scope["client"])
+
+
+def address_of(client: tuple[str, int] | None) -> str | None:
+    """The address of a connection's other end, without the zone, which means something on this machine only."""
+    return client[0].partition("%")[0] if client else None
 
 
 def authorization_of(scope: Scope) -> str:
     """The Authorization header; empty where there is none. Two of them are a refusal: which one counts?"""
-    found = _fields(scope, b"authorization")
+    found = fields_of(scope, b"authorization")
     if len(found) > 1:
         raise RefusedRequestError(
             400, "duplicate_header", "the Authorization header is there twice", "Send it once."
@@ -49,7 +53,8 @@ def authorization_of(scope: Scope) -> str:
     return found[0].decode("latin-1") if found else ""
 
 
-def _fields(scope: Scope, name: bytes) -> list[bytes]:
+def fields_of(scope: Scope, name: bytes) -> list[bytes]:
+    """The values of a header field, one for each time that it was sent."""
     return [value for field, value in scope["headers"] if field == name]
 
 
@@ -68,8 +73,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 def _may_stop_short(scope: Scope, limit: int) -> bool:
     """Whether to refuse unread: the client waits for leave to send, or would send too much even to throw away."""
-    length = max((int(value) for value in _fields(scope, b"content-length")), default=0)
-    return length > limit and (length > limit + MAX_DISCARDED_BYTES or bool(_fields(scope, b"expect")))
+    length = max((int(value) for value in fields_of(scope, b"content-length")), default=0)
+    return length > limit and (length > limit + MAX_DISCARDED_BYTES or bool(fields_of(scope, b"expect")))
 
 
 async def _read(receive: Receive, limit: int) -> bytes:

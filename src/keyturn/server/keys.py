@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from keyturn.domain.key import KeyLength
 from keyturn.domain.spec import KeySpec, expiry
-from keyturn.errors import InvalidInputError
+from keyturn.errors import InvalidInputError, shown
 from keyturn.issuing.reading import KeyFilter
 from keyturn.key_generator import SecureKeyGenerator
 from keyturn.ports.clock import Clock
@@ -121,5 +121,5 @@ def _length(bits: int) -> KeyLength:
         return KeyLength(bits)
     except ValueError:
         raise InvalidInputError(
-            f"there is no key length of {bits} bits", field="length", fix="Use 128, 256, 4096 or 8192."
+            f"there is no key length of {shown(bits)} bits", field="length", fix="Use 128, 256, 4096 or 8192."
         ) from None

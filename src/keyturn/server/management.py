@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 import keyturn
 from keyturn.bootstrap import Node
@@ -17,14 +19,20 @@ from keyturn.errors import MAX_SHOWN_CHARACTERS, IntegrityError, KeyturnError, S
 from keyturn.server import keys
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
-from keyturn.server.models import ProblemBody
-from keyturn.server.problems import CONTENT_TYPE, encoded, headers_of, problem, problem_of, status_of
+from keyturn.server.described import PROBLEMS, document
+from keyturn.server.exchange import RefusedRequestError
+from keyturn.server.problems import (
+    CONTENT_TYPE,
+    INTERNAL,
+    encoded,
+    headers_of,
+    problem,
+    problem_of,
+    status_of,
+)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
-_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ProblemBody} for status in (400, 401, 403, 404, 409, 422, 429, 503)
-}
 _FIXES: Final = {
     404: "Look the path up in /docs.",
     405: "Look the path's methods up in /docs.",
@@ -40,16 +48,18 @@ def management_app(node: Node, decider: Decider, lifespan: Lifespan) -> FastAPI:
         version=keyturn.__version__,
         summary=keyturn.__doc__.partition("\n")[0] if keyturn.__doc__ else None,
         lifespan=lifespan,
-        responses=_PROBLEMS,
+        responses=PROBLEMS,
         redoc_url=None,
+        # A redirect would name the client's own Host and scheme, and take its key there.
+        redirect_slashes=False,
     )
     app.state.node = node
     app.state.decider = decider
     app.include_router(keys.router)
     app.add_api_route("/readyz", readiness, tags=["health"])
-    app.add_exception_handler(KeyturnError, _known)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _refused)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app
 
 
@@ -71,6 +81,15 @@ async def _known(_: Request, error: Exception) -> Response:
     return _answer(status_of(error), problem_of(error), headers_of(error))
 
 
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedRequestError)
+    return Response(error.body, error.status, media_type=CONTENT_TYPE)
+
+
+async def _unforeseen(_: Request, __: Exception) -> Response:
+    return Response(INTERNAL, 500, media_type=CONTENT_TYPE)
+
+
 async def _invalid(_: Request, error: Exception) -> Response:
     """The first thing that is wrong, by name; the value is not repeated, for it may be a secret."""
     assert isinstance(error, RequestValidationError)
@@ -85,9 +104,26 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return _answer(422, problem(422, "invalid_request", detail, fix, field=field))
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _by_framework(request: Request, error: Exception) -> Response:
+    """What the framework refuses by itself: paths, methods, bodies that it cannot read."""
     assert isinstance(error, HTTPException)
     status = error.status_code
     code, fix = _CODES.get(status, "invalid_request"), _FIXES.get(status, "Look it up in /docs.")
-    headers = dict(error.headers) if error.headers else None
+    headers = {"Allow": ", ".join(_allowed(request))} if status == 405 else None  # noqa: PLR2004
     return _answer(status, problem(status, code, str(error.detail), fix), headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes with the request's path; the framework names those of the first."""
+    routes = (route for route in [*request.app.routes, *keys.router.routes] if isinstance(route, Route))
+    found = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in found for method in route.methods or ()})
+
+
+_HANDLERS: Final = {
+    KeyturnError: _known,
+    RefusedRequestError: _refused,
+    RequestValidationError: _invalid,
+    HTTPException: _by_framework,
+    Exception: _unforeseen,
+}

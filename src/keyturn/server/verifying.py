@@ -31,7 +31,7 @@ from keyturn.verifier.verifier import Miss, Verifier
 from keyturn.views import verification_view
 
 MAX_VERIFY_BYTES: Final = 16_384
-MAX_BATCH_BYTES: Final = 1_048_576
+MAX_BATCH_BYTES: Final = 4_194_304  # 1,000 of the longest tokens, each with the longest permission query
 MAX_BATCH: Final = 1_000
 PERMISSION: Final = "keys.verify"
 

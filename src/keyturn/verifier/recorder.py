@@ -58,7 +58,7 @@ class Recorder:
 
     def _write_all(self) -> None:
         # So many and no more: where others go on using keys, there is always something to write.
-        for _ in range(self._uses.batches):
+        for _ in range(max(1, self._uses.batches)):
             if not self._write(is_last=False):
                 return
 
