@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +20,6 @@ TRIALS = 100
 BOUND = 1.0  # seconds: the default of KEYTURN_MAX_STALENESS
 FROZEN_SECONDS = 5.0
 ANSWER_SECONDS = 1.5  # for an answer while the store is frozen; a busy machine may take its time
-
-StartServers = Callable[[], list[RunningServer]]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -186,6 +185,10 @@ def test_a_batch_of_stale_answers_takes_no_longer_than_one(own_postgres: Postgre
         assert (status, answer["code"]) == (503, "stale")
 
 
+def _has_more_than(kept: list[str], count: int) -> bool:
+    return len(kept) > count
+
+
 def test_what_a_server_acknowledged_survives_its_kill(servers: tuple[RunningServer, RunningServer]) -> None:
     killed, other = servers
     for _ in range(5):
@@ -201,7 +204,8 @@ def test_what_a_server_acknowledged_survives_its_kill(servers: tuple[RunningServ
         clients = [threading.Thread(target=issue_until_killed) for _ in range(3)]
         for client in clients:
             client.start()
-        until(lambda kept=acknowledged: len(kept) > 20)
+        enough = partial(_has_more_than, acknowledged, 20)
+        until(enough)
         killed.kill()
         for client in clients:
             client.join()

@@ -189,8 +189,8 @@ def test_a_version_row_id_comes_apart_as_it_was_put_together(drawn: str, number:
 
 
 # Permissions, against a list of every name over a small alphabet. `x` is in no grant: it stands for all the segments
-# that nobody thought of, without which a few literal grants would seem to cover a wildcard. Names are one segment longer
-# than grants, which tells an open end from a closed one.
+# that nobody thought of, without which a few literal grants would seem to cover a wildcard. Names are one segment
+# longer than grants, which tells an open end from a closed one.
 
 NAMES = [".".join(name) for length in (1, 2, 3, 4) for name in product("abx", repeat=length)]
 grant = st.lists(st.sampled_from("ab*"), min_size=1, max_size=3).map(".".join)

@@ -107,7 +107,9 @@ def issue_over_http(server: RunningServer, secrets: Secrets) -> list[dict[str, A
     return issued
 
 
-def provoked_over_http(server: RunningServer, issued: list[dict[str, Any]]) -> Iterator[tuple[str, object]]:
+def provoked_over_http(
+    server: RunningServer, issued: list[dict[str, Any]]
+) -> Iterator[tuple[str, tuple[int, Any]]]:
     """Answers to requests that carry secrets where they do not belong, or are refused for other reasons."""
     caller = server.first_key
     for key in issued:
@@ -163,10 +165,15 @@ def leaks_of_a_server(server: RunningServer, secrets: Secrets) -> list[str]:
 def test_a_server_on_sqlite_leaves_no_secret_in_answers_output_or_files(
     secrets: Secrets, tmp_path: Path
 ) -> None:
-    folders = {name: str(tmp_path / name) for name in ("TMPDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
-    for folder in folders.values():
-        Path(folder).mkdir()
-    with RunningServer(f"sqlite:///{tmp_path / 'keys.db'}", **folders) as server:
+    temporary, configuration, data = (tmp_path / name for name in ("tmp", "config", "data"))
+    for folder in (temporary, configuration, data):
+        folder.mkdir()
+    with RunningServer(
+        f"sqlite:///{tmp_path / 'keys.db'}",
+        TMPDIR=str(temporary),
+        XDG_CONFIG_HOME=str(configuration),
+        XDG_DATA_HOME=str(data),
+    ) as server:
         issue_over_http(server, secrets)
         assert secrets.in_folder(tmp_path) == [], "while the server runs, write-ahead log included"
         assert leaks_of_a_server(server, secrets) == []
