@@ -47,7 +47,7 @@ from keyturn.errors import (
 from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
-from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, Miss, check_staleness
+from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, check_staleness
 
 __all__ = [
     "KeyCheck",
@@ -178,16 +178,16 @@ class SecureKeyStore:
             A Verification: true when valid; `code` says why it is not. It raises only for a call that makes no sense
             (InvalidInputError); what cannot be decided is refused, as ``stale`` or ``integrity_failed``.
         """
-        text = _presented(token)
+        text = token if type(token) is str else _presented(token)
         if ip is not None:
             check_address(ip)
         demand = _demand(self._principal.tenant, scope, permissions)
-        outcome = self._verifier.decide(text, demand, ip)
-        if type(outcome) is Miss:
-            outcome = self._verifier.authenticate(text, demand, ip)
-        if self._verifier.asked_at >= self._recorder.due_at:
+        verifier = self._verifier
+        outcome = verifier.decide(text, demand, ip)
+        if type(outcome) is not Verification:
+            outcome = verifier.authenticate(text, demand, ip)
+        if verifier.asked_at >= self._recorder.due_at:
             self._recorder.tick()
-        assert isinstance(outcome, Verification)
         return outcome
 
     def store_key(self, key: GeneratedKey) -> KeyMetadata:

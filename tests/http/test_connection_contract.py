@@ -1,4 +1,4 @@
-"""What `keyturn.server.connection` relies on inside uvicorn and httptools, none of which they promise to anybody.
+"""What `keyturn.server.bounded` and `connection` rely on in uvicorn and httptools, which promise none of it.
 
 A change there fails here, by the name of what changed, before it fails somewhere else by accident.
 """
@@ -22,12 +22,14 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import Server, ServerState
 
-from keyturn.server import connection
+from keyturn.server import bounded, connection
+from keyturn.server.bounded import BoundedConnection
 from keyturn.server.connection import Connection, uvicorn_config
 
 PROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
 
-# What Connection overrides, as uvicorn 0.54.0 has it.
+# What both classes define, and of it what uvicorn has too, as 0.54.0 has it.
+OURS: Final = {**vars(BoundedConnection), **vars(Connection)}
 OVERRIDDEN: Final = {
     "__init__": "(self, config, server_state, app_state, _loop=None)",
     "connection_made": "(self, transport)",
@@ -136,7 +138,7 @@ def test_the_installed_uvicorn_is_the_one_that_the_project_names() -> None:
 
 
 def test_what_is_overridden_is_there_with_the_same_parameters() -> None:
-    overridden = {name for name, value in vars(Connection).items() if inspect.isfunction(value)}
+    overridden = {name for name, value in OURS.items() if inspect.isfunction(value)}
     assert {name for name in overridden if hasattr(HttpToolsProtocol, name)} == OVERRIDDEN.keys()
     for name, expected in OVERRIDDEN.items():
         parameters = inspect.signature(getattr(HttpToolsProtocol, name)).parameters.values()
@@ -145,7 +147,7 @@ def test_what_is_overridden_is_there_with_the_same_parameters() -> None:
 
 
 def test_what_connection_names_its_own_does_not_hide_anything_of_uvicorns() -> None:
-    ours = {name for name in vars(Connection) if name not in OVERRIDDEN and not name.startswith("__")}
+    ours = {name for name in OURS if name not in OVERRIDDEN and not name.startswith("__")}
     ours |= {name for name in _set_on_self() if name.startswith("_")}
     with stock_protocol() as protocol:
         assert {name for name in ours if hasattr(protocol, name)} == set()
@@ -165,7 +167,7 @@ def test_a_protocol_is_made_with_the_arguments_that_connection_passes_on() -> No
     assert config.http_protocol_class is Connection
     assert config.ws_protocol_class is None
     assert config.loaded_app is idle, (
-        "no middleware of uvicorn's lies between: begins and sending are looked up on it"
+        "no middleware of uvicorn's lies between: plain and sending are looked up on it"
     )
     assert dict(config.encoded_headers) == {
         b"cache-control": b"no-store",
@@ -194,9 +196,15 @@ def stock_protocol() -> Iterator[HttpToolsProtocol]:
         loop.close()
 
 
-def _class() -> ast.ClassDef:
-    tree = ast.parse(inspect.getsource(connection))
-    return next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Connection")
+def _nodes() -> Iterator[ast.AST]:
+    """The source of both classes."""
+    for module in (bounded, connection):
+        for node in ast.parse(inspect.getsource(module)).body:
+            if isinstance(node, ast.ClassDef) and node.name in (
+                BoundedConnection.__name__,
+                Connection.__name__,
+            ):
+                yield from ast.walk(node)
 
 
 def _named(node: ast.expr) -> str | None:
@@ -211,12 +219,12 @@ def _named(node: ast.expr) -> str | None:
 
 def uses() -> set[str]:
     """Everything that the class takes from itself, and from what it has."""
-    return {name for node in ast.walk(_class()) if isinstance(node, ast.expr) and (name := _named(node))}
+    return {name for node in _nodes() if isinstance(node, ast.expr) and (name := _named(node))}
 
 
 def _set_on_self() -> set[str]:
     targets: list[ast.expr] = []
-    for node in ast.walk(_class()):
+    for node in _nodes():
         if isinstance(node, ast.Assign):
             targets += node.targets
         elif isinstance(node, (ast.AnnAssign, ast.AugAssign)):
@@ -228,7 +236,7 @@ def _set_on_self() -> set[str]:
 
 
 def test_every_attribute_that_connection_uses_is_there() -> None:
-    ours = set(vars(Connection)) | {name for name in _set_on_self() if name.startswith("_")}
+    ours = set(OURS) | {name for name in _set_on_self() if name.startswith("_")}
     foreign = {
         name for name in uses() if name.partition(".")[0] not in ours or name.partition(".")[0] in OVERRIDDEN
     }
@@ -237,7 +245,7 @@ def test_every_attribute_that_connection_uses_is_there() -> None:
         for name in sorted(foreign):
             # Its own flow control is what Connection puts there.
             is_flow = name.startswith("flow.")
-            owner: Any = connection._Flow(Transport()) if is_flow else protocol
+            owner: Any = bounded._Flow(Transport()) if is_flow else protocol
             for part in name.removeprefix("flow.").split("."):
                 if owner is None and name.startswith("cycle."):
                     assert part in CYCLE  # there is none before the first head is complete
@@ -247,7 +255,14 @@ def test_every_attribute_that_connection_uses_is_there() -> None:
 
 
 def test_what_connection_sets_of_uvicorns_is_uvicorns() -> None:
-    assert {name for name in _set_on_self() if not name.startswith("_")} == {"app", "flow", "parser"}
+    assert {name for name in _set_on_self() if not name.startswith("_")} == {
+        "app",
+        "expect_100_continue",
+        "flow",
+        "headers",
+        "parser",
+        "url",
+    }
 
 
 def test_a_cycle_has_what_connection_asks_of_it() -> None:

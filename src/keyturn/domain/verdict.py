@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class Code(Enum):
     """Why a credential was accepted or refused; the values are stable and are part of every answer."""
 
+    # Members are single objects; Enum's own hash is a Python function, and answers are looked up by code.
+    __hash__ = object.__hash__
+
     VALID = "valid"
     MALFORMED = "malformed"
     NOT_FOUND = "not_found"
@@ -29,6 +32,9 @@ class Code(Enum):
     THROTTLED = "throttled"
     STALE = "stale"
     INTEGRITY_FAILED = "integrity_failed"
+
+
+_VALID = Code.VALID
 
 
 class Presented(Protocol):
@@ -95,7 +101,7 @@ class Verification:
         self.presented = presented
 
     def __bool__(self) -> bool:
-        return self.reason is Code.VALID
+        return self.reason is _VALID
 
     @property
     def valid(self) -> bool:

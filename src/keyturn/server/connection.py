@@ -1,49 +1,33 @@
-"""One client's connection: uvicorn's protocol class with bounds on all that a client can make it hold or wait for.
+"""A connection on which plain verifications are answered at once.
 
-And with a shorter way for verifications: where a request is plain and nothing else is unfinished on its connection, it
-is answered here, in the callback in which its last byte came, without a task or an ASGI scope. Anything else goes on to
-ASGI before a byte is written, so that answers keep the order of their requests.
-
-The class is internal to uvicorn, whose version is pinned; `tests/http/test_connection_contract.py` fails when what is
-relied on here changes.
+Where a request is plain and nothing else is unfinished on its connection, it is answered in the callback in which its
+last byte came, without a task or an ASGI scope. Anything else goes on to ASGI before a byte is written, so that answers
+keep the order of their requests.
 """
 
 from __future__ import annotations
 
 import logging
-from asyncio import TimerHandle, Transport
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-import httptools
 import uvicorn
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from keyturn.server.bounded import IDLE_SECONDS, BoundedConnection
 from keyturn.server.exchange import address_of
-from keyturn.server.problems import CONTENT_TYPE, INTERNAL, encoded, problem
+from keyturn.server.problems import CONTENT_TYPE, INTERNAL
 
 if TYPE_CHECKING:
+    from asyncio import Transport
     from collections.abc import Coroutine
 
-    from keyturn.server.dispatcher import Begin, Dispatcher
+    from keyturn.server.dispatcher import Answer, Dispatcher
 
-MAX_HEAD_BYTES: Final = 32_768  # request line and fields
-MAX_FIELDS: Final = 100
-HEAD_SECONDS: Final = 10.0  # from a request's first byte to the end of its head, or of a plain verification
-IDLE_SECONDS: Final = 75  # more than the 60 of common proxies: they should be the ones to close
-MAX_CONNECTIONS: Final = 16_384  # each may hold a head, an unparsed read and a body that waits for its turn
-STALLED_SECONDS: Final = 60.0  # without the client taking in an answer
-FAREWELL_SECONDS: Final = 2.0  # in which a refused client may still send, and reads why it was refused
-STOP_SECONDS: Final = 10  # for requests under way when the server stops
 MAX_PLAIN_BYTES: Final = 16_384  # of a body that is answered here
+STOP_SECONDS: Final = 10  # for requests under way when the server stops
 
-# What is parsed at once: requests that a client sends without waiting must not all be taken apart before the first is
-# answered.
-_SLICE: Final = 4_096
 # On every answer: any of them may hold a secret or a decision, and neither may be kept on the way.
 _HEADERS: Final = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
 _NOT_PLAIN: Final = frozenset((b"transfer-encoding", b"upgrade", b"expect", b"connection"))
-_OFFER: Final = frozenset((b"connection", b"upgrade", b"http2-settings"))
 
 _log = logging.getLogger("keyturn.http")
 
@@ -68,325 +52,144 @@ def uvicorn_config(application: Dispatcher, *, host: str, port: int) -> uvicorn.
     )
 
 
-class _Flow(FlowControl):
-    """Reading goes on only when nothing is left unparsed: whoever waits for a body has all of it by then."""
+class _Known(NamedTuple):
+    """A head that was found plain, as its bytes, the size of its request, and what answers it."""
 
-    has_unfed = False
-
-    def resume_reading(self) -> None:
-        if not self.has_unfed:
-            super().resume_reading()
+    head: bytes
+    size: int
+    answer: Answer
 
 
-class Connection(HttpToolsProtocol):
+class Connection(BoundedConnection):
     """A connection of one client."""
-
-    flow: _Flow
 
     def __init__(self, config: uvicorn.Config, *more: Any, **named: Any) -> None:
         super().__init__(config, *more, **named)
         self._dispatcher = cast("Dispatcher", config.app)
-        self._plain: Begin | None = None  # what answers the request that is being received, if it is plain
+        self._plain: Answer | None = None  # what answers the request that is being received
         self._body = b""
-        self._authorization = b""
-        self._in_head = False
-        self._head_bytes = 0
-        self._unclaimed = 0  # bytes since something was last complete: a head, a part of a body, a request
-        self._unfed = b""
-        self._hosts = 0
-        self._is_deaf = False
-        self._running: RequestResponseCycle | None = None
-        self._idle_since = 0.0
-        self._timers: dict[str, TimerHandle] = {}
-
-    # -- the transport's calls ---------------------------------------------------------------------------------------
+        self._answered: list[Answer] = []  # in what is being parsed
+        self._known: _Known | None = None
+        self._address: str | None = None
+        self._default_headers: object = None
+        self._start_of_answer = b""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
-            return
-        self._idle_since = self.loop.time()
-        self._start("idle", IDLE_SECONDS, self._check_idle)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-        self._unfed = b""
-        self.pipeline.clear()
-        if self._running is not None and not self._running.response_complete:
-            # uvicorn tells only the latest request, which may be one that waits for its turn.
-            self._running.disconnected = True
-            self._running.message_event.set()
-        super().connection_lost(exc)
+        self._address = address_of(self.client)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        if self._unfed:
-            self._unfed += data
-        else:
-            self._feed(data)
+        known = self._known
+        # Clients send the same head again and again: the same bytes need not be taken apart again.
+        if (
+            known is not None
+            and len(data) == known.size
+            and data.startswith(known.head)
+            and self._is_at_rest()
+        ):
+            self._unset_keepalive_if_required()
+            self._send(known.answer, data[len(known.head) :])
+            return
+        is_whole = self._is_at_rest()
+        super().data_received(data)
+        if is_whole and len(self._answered) == 1 and self._is_at_rest():
+            self._remember(data)
+        self._answered.clear()
 
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer what was asked by a client that has said all it has to say; asyncio closes where this is False."""
-        if self._is_busy() and not self.cycle.more_body:
-            self._end_after_answer()
-            return True
-        return False
+    def _is_at_rest(self) -> bool:
+        """Whether nothing is unfinished, in either direction."""
+        return not (
+            self._unclaimed
+            or self._in_head
+            or self._plain is not None
+            or self._unfed
+            or self._is_deaf
+            or self.flow.write_paused
+            or (self.cycle is not None and not self.cycle.response_complete)
+        )
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._start("stalled", STALLED_SECONDS, self.transport.abort)
+    def _remember(self, data: bytes) -> None:
+        """Keep the head of the one request that `data` was."""
+        head = data[: len(data) - len(self._body)]
+        if head.endswith(b"\r\n\r\n"):
+            self._known = _Known(head, len(data), self._answered[0])
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stop("stalled")
-
-    def _feed(self, data: bytes) -> None:
-        """Parse slice by slice, as long as no parsed request waits for its turn."""
-        at = 0
-        while at < len(data) and not self._is_deaf and self.parser is not None:
-            if self.pipeline:
-                self._unfed = data[at:]
-                self.flow.has_unfed = True
-                self.flow.pause_reading()
-                return
-            self._parse(data if len(data) <= _SLICE else data[at : at + _SLICE])
-            at += _SLICE
-
-    def _parse(self, data: bytes) -> None:
-        self._unclaimed += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._decline(data[offer.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(
-                400, "malformed_request", "this is not an HTTP request that can be answered", _NOT_HTTP
-            )
-        if self._unclaimed > MAX_HEAD_BYTES:
-            self._refuse_head()
-        elif self._in_head or self._plain is not None:
-            self._start("head", HEAD_SECONDS, self._refuse_late)
-
-    # -- the parser's calls ------------------------------------------------------------------------------------------
+    def _is_in_a_hurry(self) -> bool:
+        return self._in_head or self._plain is not None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head = True
-        self._head_bytes = 0
-        self._hosts = 0
+        self._known = None  # what the parser knows is of another request from here on
 
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self._head_bytes += len(url)
+    def _begin_request(self) -> None:
+        self._plain, self._body = self._as_plain(), b""
+        if self._plain is None:
+            super()._begin_request()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer: it comes after everything that it could change was decided
-        super().on_header(name, value)
-        self._head_bytes += len(name) + len(value)
-        self._hosts += name.lower() == b"host"
-        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_FIELDS:
-            self._refuse_head()
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._unclaimed = 0
-        if self.parser.should_upgrade():
-            return  # the parser ends here, and `_decline` begins anew
-        if self._hosts != 1 and self.parser.get_http_version() == "1.1":
-            self._refuse(400, "malformed_request", "a request names one host", "Send one Host field.")
-        if self._is_deaf:
-            return
-        begin = self._dispatcher.begins.get(self.url)
-        if begin is not None and self._is_plain():
-            self._plain, self._body = begin, b""
-            return
-        self._stop("head")
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._unclaimed = 0
-        if self._plain is not None:
-            self._body += body
-        elif not self._is_deaf:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._unclaimed = 0
-        begin, self._plain = self._plain, None
-        if begin is not None:
-            self._stop("head")
-            self._answer(begin)
-        elif not self._is_deaf and not self.parser.should_upgrade():
-            super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        self._idle_since = self.loop.time()
-        super().on_response_complete()
-        if self._unfed and not self.pipeline and not self.transport.is_closing():
-            # Not from within the answer that was just sent: what is fed may be answered at once, in its frame.
-            self.loop.call_soon(self._feed_on)
-
-    def _feed_on(self) -> None:
-        data, self._unfed = self._unfed, b""
-        self.flow.has_unfed = False
-        self._feed(data)
-        self.flow.resume_reading()
-
-    # -- plain requests ----------------------------------------------------------------------------------------------
-
-    def _is_plain(self) -> bool:
-        """Whether the request may be answered here; its Authorization header is kept if so."""
-        if self._is_busy() or self.flow.write_paused or self.parser.get_method() != b"POST":
-            return False
-        length, authorization = -1, b""
+    def _as_plain(self) -> Answer | None:
+        """What answers the request, if it may be answered here."""
+        answering = self._dispatcher.plain.get(self.url)
+        if answering is None or self._is_busy() or self.flow.write_paused:
+            return None
+        length, authorization = -1, None
         for name, value in self.headers:
             if name == b"authorization":
-                if authorization:
-                    return False
-                authorization = value
+                if authorization is not None:
+                    return None
+                authorization = value.decode("latin-1")
             elif name == b"content-length":
                 length = int(value)
             elif name in _NOT_PLAIN:
-                return False
-        self._authorization = authorization
-        return 0 <= length <= MAX_PLAIN_BYTES and self.parser.get_http_version() == "1.1"
+                return None
+        if not 0 <= length <= MAX_PLAIN_BYTES or self.parser.get_method() != b"POST":
+            return None
+        return answering(authorization or "") if self.parser.get_http_version() == "1.1" else None
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
+    def on_body(self, body: bytes) -> None:
+        if self._plain is None:
+            super().on_body(body)
+        else:
+            self._unclaimed = 0
+            self._body += body
 
-    def _decline(self, rest: bytes) -> None:
-        """Go on as if no other protocol had been offered: clients offer one with whole requests, bodies included.
-
-        The parser takes what follows such an offer for the other protocol, so the request is given to a new one.
-        """
-        method, url, version = self.parser.get_method(), self.url, self.parser.get_http_version()
-        if method == b"CONNECT":
-            self._refuse(405, "method_not_allowed", "this server is no proxy", "Send the request itself.")
+    def on_message_complete(self) -> None:
+        plain, self._plain = self._plain, None
+        if plain is None:
+            super().on_message_complete()
             return
-        head = b"%s %s HTTP/%s\r\n" % (method, url, version.encode())
-        head += b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] not in _OFFER)
-        asks_to_close = any(
-            b"close" in value.lower() for name, value in self.headers if name == b"connection"
-        )
-        self.parser = httptools.HttpRequestParser(self)
-        self._parse(head + (b"connection: close\r\n\r\n" if asks_to_close else b"\r\n") + rest)
+        self._unclaimed = 0
+        self._stop("head")
+        self._answered.append(plain)
+        self._send(plain, self._body)
 
-    def _is_busy(self) -> bool:
-        """Whether a request that came earlier is not answered yet."""
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _answer(self, begin: Begin) -> None:
-        client = address_of(self.client)
+    def _send(self, answering: Answer, body: bytes) -> None:
         try:
-            answer = begin(self._authorization.decode("latin-1"), client, self._body)
+            answer = answering(self._address, body)
         except Exception:  # noqa: BLE001 - the last resort: a client never sees a traceback
             _log.exception("a verification failed")
             self._write(500, CONTENT_TYPE, INTERNAL)
             return
-        if isinstance(answer, bytes):
-            self._write(200, "application/json", answer)
+        if type(answer) is bytes:
+            self.transport.write(b"%scontent-length: %d\r\n\r\n%s" % (self._opening(), len(answer), answer))
+            self._idle_since = self.loop.time()
         else:
-            self._go_on(answer)
+            self._go_on(cast("Coroutine[Any, Any, bytes]", answer))
+
+    def _opening(self) -> bytes:
+        """Status line and header fields of an answer: the same for a second, until uvicorn sets its clock."""
+        fields = self.server_state.default_headers
+        if fields is not self._default_headers:
+            self._default_headers = fields
+            fields = [*fields, (b"content-type", b"application/json")]
+            self._start_of_answer = b"HTTP/1.1 200 OK\r\n" + b"".join(
+                b"%s: %s\r\n" % field for field in fields
+            )
+        return self._start_of_answer
 
     def _go_on(self, answer: Coroutine[Any, Any, bytes]) -> None:
         """Let ASGI send what memory did not have; requests that come meanwhile queue behind it."""
         plain: Any = self.app
         self.app = cast(Any, self._dispatcher.sending(answer))
-        super().on_headers_complete()
+        self._to_asgi()
         self.app = plain
-        super().on_message_complete()
-
-    def _write(self, status: int, content_type: str, body: bytes, *more: bytes) -> None:
-        head = _STATUS_LINES[status] + b"".join(b"%s: %s\r\n" % field for field in self._default_headers())
-        fields = b"content-type: %s\r\ncontent-length: %d\r\n"
-        self.transport.write(
-            b"".join((head, fields % (content_type.encode(), len(body)), *more, b"\r\n", body))
-        )
-        self._idle_since = self.loop.time()
-
-    def _default_headers(self) -> list[tuple[bytes, bytes]]:
-        return self.server_state.default_headers
-
-    # -- refusing and ending -----------------------------------------------------------------------------------------
-
-    def _refuse_head(self) -> None:
-        detail = f"the request's head has more than {MAX_HEAD_BYTES:,} bytes or {MAX_FIELDS} fields"
-        self._refuse(431, "head_too_large", detail, "Send fewer or shorter header fields.")
-
-    def _refuse_late(self) -> None:
-        detail = f"the request did not arrive within {HEAD_SECONDS:.0f} s"
-        self._refuse(408, "request_timeout", detail, "Send it faster.")
-
-    def _refuse(self, status: int, code: str, detail: str, fix: str) -> None:
-        """Answer a request that cannot be passed on, unless earlier ones still wait for theirs; then end."""
-        if self._is_deaf or self.transport.is_closing():
-            return
-        if self._is_busy() and not self._takes_over():
-            self._end_after_answer()
-            return
-        self._is_deaf = True
-        self._write(
-            status, CONTENT_TYPE, encoded(problem(status, code, detail, fix)), b"connection: close\r\n"
-        )
-        if self.transport.can_write_eof():
-            # Closed at once, with bytes of the client unread, TCP would reset and take the answer with it.
-            self.transport.write_eof()
-            self._start("farewell", FAREWELL_SECONDS, self.transport.close)
-        else:
-            self.transport.close()
-
-    def _takes_over(self) -> bool:
-        """Take a request whose body turned out malformed away from the application; False where it is too late."""
-        cycle = self.cycle
-        if self.pipeline or not cycle.more_body or cycle.response_started:
-            return False
-        cycle.disconnected = True
-        cycle.message_event.set()
-        return True
-
-    def _end_after_answer(self) -> None:
-        """Hear nothing more, and close once what was asked before is answered."""
-        self._is_deaf = True
-        if self._is_busy():
-            self.cycle.keep_alive = False
-        else:
-            self.transport.close()
-
-    def _check_idle(self) -> None:
-        left = self._idle_since + IDLE_SECONDS - self.loop.time()
-        if self._is_busy() or self._in_head or self._plain is not None:
-            left = IDLE_SECONDS  # these have bounds of their own
-        if left <= 0:
-            self.transport.close()
-        else:
-            self._start("idle", left, self._check_idle)
-
-    def _start(self, name: str, seconds: float, ended: Any) -> None:
-        if name not in self._timers:
-            self._timers[name] = self.loop.call_later(seconds, self._ring, name, ended)
-
-    def _stop(self, name: str) -> None:
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()
-
-    def _ring(self, name: str, ended: Any) -> None:
-        del self._timers[name]
-        ended()
-
-
-_NOT_HTTP: Final = "Send HTTP/1.1, with one Content-Length or chunks, and fields without control characters."
-_STATUS_LINES: Final = {
-    200: b"HTTP/1.1 200 OK\r\n",
-    400: b"HTTP/1.1 400 Bad Request\r\n",
-    405: b"HTTP/1.1 405 Method Not Allowed\r\n",
-    408: b"HTTP/1.1 408 Request Timeout\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
-    500: b"HTTP/1.1 500 Internal Server Error\r\n",
-}
+        BoundedConnection.on_message_complete(self)

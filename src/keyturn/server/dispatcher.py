@@ -32,8 +32,8 @@ MAX_MANAGEMENT_BYTES: Final = 1_048_576
 _LIVE: Final = b'{"status":"live"}'
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Begin = Callable[[str, str | None, bytes], bytes | Coroutine[Any, Any, bytes]]
-"""Takes the Authorization header, the client's address and the body; gives the answer's JSON, or what fetches it."""
+Answer = Callable[[str | None, bytes], bytes | Coroutine[Any, Any, bytes]]
+"""Takes the client's address and the body; gives the answer's JSON, or what fetches it."""
 
 _log = logging.getLogger("keyturn.http")
 
@@ -42,13 +42,13 @@ class Dispatcher:
     """Routes by exact path. Whatever goes wrong, the client gets a problem and no traceback.
 
     Attributes:
-        begins: what answers a POST to each of these paths where the request is a plain one (see
+        plain: for these paths what, given the Authorization header, answers a POST that is a plain one (see
             `keyturn.server.connection`).
     """
 
     def __init__(self, *, endpoint: VerifyEndpoint, management: Application) -> None:
         self._management = management
-        self.begins: Final[Mapping[bytes, Begin]] = {b"/v1/verify": endpoint.begin}
+        self.plain: Final[Mapping[bytes, Callable[[str], Answer]]] = {b"/v1/verify": endpoint.asker}
         self._hot = {"/v1/verify": endpoint.verify, "/v1/verify/batch": endpoint.verify_batch}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

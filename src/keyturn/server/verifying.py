@@ -27,6 +27,7 @@ from keyturn.server.exchange import (
     send_json,
 )
 from keyturn.verifier.decision import Demand
+from keyturn.verifier.entries import Entry
 from keyturn.verifier.verifier import Miss, Verifier
 from keyturn.views import verification_view
 
@@ -39,6 +40,8 @@ _MEMBERS: Final = frozenset(("key", "scope", "permissions", "ip"))
 _MAX_DEMANDS: Final = 4_096
 _TOGETHER: Final = 16  # of a batch, decided at the same time
 
+_VALID: Final = Code.VALID
+
 Question = tuple[str, Demand, str | None]
 
 
@@ -50,29 +53,14 @@ class VerifyEndpoint:
         self._decider = decider
         self._log = log
 
-    def begin(
-        self, authorization: str, client: str | None, body: bytes
-    ) -> bytes | Coroutine[Any, Any, bytes]:
-        """One verification: the answer's JSON where memory has it, otherwise what fetches it.
-
-        Awaiting the latter raises what the call is to be answered with: KeyturnError or RefusedRequestError.
-        """
-        try:
-            token = bearer_of(authorization)
-            caller = self._verifier.decide(token, ANY_TENANT, client)
-            if type(caller) is not Verification or not caller:
-                return self._ask(caller, token, client, body)
-            asked = question(_parsed(body), principal_of(caller, PERMISSION))
-        except (KeyturnError, RefusedRequestError) as error:
-            return _raising(error)
-        answer = self._verifier.decide(*asked)
-        return _encoded(answer) if type(answer) is Verification else self._resolve(answer, asked)
+    def asker(self, authorization: str) -> Asker:
+        """What answers verifications that come with this Authorization header."""
+        return Asker(self, self._verifier, authorization)
 
     async def verify(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One verification: 200, whatever the answer, once the caller is known and the question makes sense."""
-        answer = self.begin(
-            authorization_of(scope), client_of(scope), await read_body(scope, receive, MAX_VERIFY_BYTES)
-        )
+        asker = self.asker(authorization_of(scope))
+        answer = asker(client_of(scope), await read_body(scope, receive, MAX_VERIFY_BYTES))
         await send_json(send, answer if isinstance(answer, bytes) else await answer)
 
     async def verify_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +79,7 @@ class VerifyEndpoint:
             answers += await asyncio.gather(*some)
         return answers
 
-    async def _ask(self, caller: Verification | Miss, token: str, client: str | None, body: bytes) -> bytes:
+    async def ask(self, caller: Verification | Miss, token: str, client: str | None, body: bytes) -> bytes:
         """Begin with the caller's own key, which memory did not accept."""
         try:
             known = principal_of(await self._decider.resolve(caller, token, ANY_TENANT, client), PERMISSION)
@@ -100,8 +88,50 @@ class VerifyEndpoint:
             return _encoded(Verification(code, self._log.as_of))
         return _encoded(await self._decider.decide(*question(_parsed(body), known)))
 
-    async def _resolve(self, miss: Miss, asked: Question) -> bytes:
+    async def resolve(self, miss: Miss, asked: Question) -> bytes:
+        """Fetch what memory lacks for an answer."""
         return _encoded(await self._decider.resolve(miss, *asked))
+
+
+class Asker:
+    """A caller, who asks again and again: who it is need not be looked up each time, only whether that still holds."""
+
+    __slots__ = ("_authorization", "_endpoint", "_entry", "_principal", "_verifier")
+
+    def __init__(self, endpoint: VerifyEndpoint, verifier: Verifier, authorization: str) -> None:
+        self._endpoint = endpoint
+        self._verifier = verifier
+        self._authorization = authorization
+        self._entry: Entry | None = None
+        self._principal: Principal | None = None
+
+    def __call__(self, client: str | None, body: bytes) -> bytes | Coroutine[Any, Any, bytes]:
+        """One verification: the answer's JSON where memory has it, otherwise what fetches it.
+
+        Awaiting the latter raises what the call is to be answered with: KeyturnError or RefusedRequestError.
+        """
+        verifier, entry = self._verifier, self._entry
+        try:
+            caller = Miss.COLD if entry is None else verifier.decide_again(entry, ANY_TENANT, client)
+            if caller is Miss.COLD:
+                caller = verifier.decide(bearer_of(self._authorization), ANY_TENANT, client)
+            if type(caller) is not Verification or caller.reason is not _VALID:
+                return self._endpoint.ask(caller, bearer_of(self._authorization), client, body)
+            if caller.presented is not entry or self._principal is None:
+                self._remember(caller)
+            assert self._principal is not None
+            asked = question(_parsed(body), self._principal)
+        except (KeyturnError, RefusedRequestError) as error:
+            return _raising(error)
+        answer = verifier.decide(*asked)
+        return _encoded(answer) if type(answer) is Verification else self._endpoint.resolve(answer, asked)
+
+    def _remember(self, caller: Verification) -> None:
+        """Who calls, once it is known that they may."""
+        self._entry = None
+        self._principal = principal_of(caller, PERMISSION)
+        if isinstance(caller.presented, Entry):
+            self._entry = caller.presented
 
 
 async def _raising(error: Exception) -> bytes:
@@ -109,7 +139,22 @@ async def _raising(error: Exception) -> bytes:
 
 
 def _encoded(answer: Verification) -> bytes:
-    return orjson.dumps(verification_view(answer))
+    """The answer as JSON: what of a key is always the same is written once, and kept with it."""
+    entry = answer.presented
+    if type(entry) is not Entry:
+        return orjson.dumps(verification_view(answer))
+    if entry.rendered is None:
+        view = verification_view(answer)
+        known = {name: value for name, value in view.items() if name not in ("valid", "code", "as_of")}
+        entry.rendered = orjson.dumps(known)[1:-1]
+    opening = _OPENINGS[answer.reason]
+    return b'%s%s,"as_of":"%s"}' % (opening, entry.rendered, answer.as_of.encode())
+
+
+_OPENINGS: Final = {
+    code: b'{"valid":%s,"code":"%s",' % (b"true" if code is Code.VALID else b"false", code.value.encode())
+    for code in Code
+}
 
 
 def question(item: Any, caller: Principal) -> Question:
@@ -123,8 +168,8 @@ def question(item: Any, caller: Principal) -> Question:
     token = _text(item, "key")
     if token is None:
         raise InvalidInputError("a verification names a key", field="key", fix='Send {"key": "..."}.')
-    ip = _text(item, "ip")
     demand = _demand(caller.tenant, _text(item, "scope"), _text(item, "permissions"))
+    ip = item.get("ip")
     return token, demand, None if ip is None else check_address(ip)
 
 

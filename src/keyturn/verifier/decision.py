@@ -41,6 +41,9 @@ class Demand:
 
 NO_DEMAND: Final = Demand()
 
+# A member of an enumeration is looked up anew each time that it is named.
+_VALID: Final = Code.VALID
+
 
 def judge(entry: Entry, demand: Demand, ip: str | None, now: int) -> Code:
     """Whether the credential is good for the demand at `now` (nanoseconds since the epoch), coming from `ip`.
@@ -65,4 +68,4 @@ def judge(entry: Entry, demand: Demand, ip: str | None, now: int) -> Code:
         and not demand.query.is_met_by(entry.grants)
     ):
         return Code.INSUFFICIENT_PERMISSIONS
-    return Code.VALID
+    return _VALID

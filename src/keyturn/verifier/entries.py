@@ -59,6 +59,7 @@ class Entry:
 
     `is_key_current` falls when the log says something new of the key. `begins` and `ends` bound its validity, in
     nanoseconds since the epoch. `uses`, `used_at` and `used_from` are what has been counted since the last flush.
+    `rendered` is for whoever answers: what is the same in each answer about this entry.
     Of the key it keeps what an answer says and no more: there may be half a million of these.
     """
 
@@ -75,6 +76,7 @@ class Entry:
         "owner",
         "owner_standing",
         "refusal",
+        "rendered",
         "scope",
         "scope_bits",
         "tenant",
@@ -108,6 +110,7 @@ class Entry:
         self.uses = 0
         self.used_at = 0
         self.used_from: str | None = None
+        self.rendered: bytes | None = None
 
     @property
     def permissions(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -19,6 +20,7 @@ from keyturn.ports.ledger import Ledger, UseCount
 from keyturn.verifier.entries import Entry
 
 MAX_REFUSALS: Final = 100_000  # kinds of refusals kept while the ledger does not answer
+MAX_RECENT: Final = 10_000  # uses that are not added up yet
 BATCH: Final = 1_000  # counts a write: some ten milliseconds, which in library use a caller waits for
 _NANOS_A_MICRO: Final = 1_000
 _NANOS_A_MINUTE: Final = 60_000_000_000
@@ -44,19 +46,31 @@ class Uses:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()
+        self._recent: deque[Entry] = deque()
         self._used: list[Entry] = []
         self._refusals: dict[_Kind, UseCount] = {}
         self.dropped = 0
 
     def count(self, entry: Entry, now: int, ip: str | None) -> None:
-        """One valid use, on the hot path."""
-        with self._lock:
+        """One valid use, on the hot path: without a lock, and added up later."""
+        entry.used_at = now
+        if ip is not None:
+            entry.used_from = ip
+        recent = self._recent
+        recent.append(entry)
+        if len(recent) >= MAX_RECENT:
+            with self._lock:
+                self._add_up()
+
+    def _add_up(self) -> None:
+        """Add the recent uses to their entries' counts; the lock is held."""
+        recent = self._recent
+        # What is appended meanwhile waits for the next time.
+        for _ in range(len(recent)):
+            entry = recent.popleft()
             if entry.uses == 0:
                 self._used.append(entry)
             entry.uses += 1
-            entry.used_at = now
-            if ip is not None:
-                entry.used_from = ip
 
     def count_refusal(self, tenant: str, entry: Entry | None, code: Code, now: int, ip: str | None) -> None:
         """One refusal, of a known credential or of an unknown one."""
@@ -68,7 +82,9 @@ class Uses:
     @property
     def batches(self) -> int:
         """How many writes it takes to write all that is counted now."""
-        return -(-(len(self._refusals) + len(self._used)) // BATCH)
+        with self._lock:
+            self._add_up()
+            return -(-(len(self._refusals) + len(self._used)) // BATCH)
 
     def flush(self, written: Written) -> bool:
         """Write a batch of what is counted to the ledger and pass it on; whether there is more to write.
@@ -76,6 +92,7 @@ class Uses:
         StorageError where the ledger does not answer; what it did not take is kept.
         """
         with self._lock:
+            self._add_up()
             kinds = list(islice(self._refusals, BATCH))
             refusals = [self._refusals.pop(kind) for kind in kinds]
             room = BATCH - len(kinds)

@@ -35,6 +35,7 @@ MAX_STALENESS_RANGE: Final = (
     60.0,
 )  # below it every request would read the log; above it nothing is bounded
 _LOAD_ATTEMPTS: Final = 3
+_VALID: Final = Code.VALID  # as in `keyturn.verifier.decision`
 
 
 def check_staleness(seconds: float) -> float:
@@ -111,6 +112,13 @@ class Verifier:
             return Miss.COLD if steady - read_at <= self.max_staleness else Miss.STALE
         return self._answer(entry, demand, ip, as_of, read_at)
 
+    def decide_again(self, entry: Entry, demand: Demand, ip: str | None = None) -> Verification | Miss:
+        """As `decide`, on what an earlier decision presented; COLD where that is not what is kept any more."""
+        as_of, read_at = self._log.as_of, self._log.read_at
+        if not (entry.is_key_current and entry.owner_standing.is_current and self._cache.holds(entry)):
+            return Miss.COLD
+        return self._answer(entry, demand, ip, as_of, read_at)
+
     def _answer(
         self, entry: Entry, demand: Demand, ip: str | None, as_of: str, read_at: float
     ) -> Verification | Miss:
@@ -125,7 +133,7 @@ class Verifier:
             return Miss.STALE
         if is_foreign:
             return self._refuse_unknown(demand, ip, as_of)
-        if code is Code.VALID:
+        if code is _VALID:
             self._uses.count(entry, now, ip)
         else:
             self._uses.count_refusal(entry.tenant, entry, code, now, ip)
