@@ -158,6 +158,7 @@ def test_a_finding_is_told_although_uses_cannot_be_written(
     assert shop.authenticate(ours.issue().secret)
     ours.node.records.incidents.note("keyring", "system", "a finding")
     ours.ledger.fail(StorageError("that table alone is locked"), "record_uses")
-    site.clock.pass_time(2.0)
-    ours.node.recorder.tick()
+    for _ in range(2):  # one attempt each, so that nobody who verifies waits for more
+        site.clock.pass_time(2.0)
+        ours.node.recorder.tick()
     assert types(ours)[-1] == "integrity_failed"
