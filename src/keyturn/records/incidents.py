@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Final, NamedTuple
 
 MAX_INCIDENTS: Final = 1_000
-_log = logging.getLogger("keyturn.log")
 
 
 class Incident(NamedTuple):
@@ -33,8 +31,6 @@ class Incidents:
             if (row_id, problem) in self._known:
                 return
             if len(self._known) >= MAX_INCIDENTS:
-                if not self.dropped:
-                    _log.error("more rows were found altered than can be reported one by one")
                 self.dropped += 1
                 return
             self._known.add((row_id, problem))

@@ -40,10 +40,12 @@ class Recorder:
 
     def __init__(self, *, records: Records, uses: Uses, clock: Clock) -> None:
         self._log = records.log
+        self._incidents = records.incidents
         self._uses = uses
         self._journal = Journal(records)
         self._clock = clock
         self._working = threading.Lock()
+        self._lost = 0  # when it was last said
         self.due_at = clock.steady() + FLUSH_SECONDS
         self._counting = _Duty(self._write_uses, self.due_at)
         self._finding = _Duty(self._report_findings, self.due_at)
@@ -56,6 +58,8 @@ class Recorder:
             return
         try:
             self._write_due()
+            # Not each second of an outage, and not once and never again.
+            self._say_what_is_lost(more_than=2 * self._lost)
         finally:
             self._working.release()
 
@@ -68,6 +72,7 @@ class Recorder:
         """Write everything that is left."""
         with self._working:
             self._write_all(self._finding, self._summing_up, self._vouching)
+            self._say_what_is_lost(more_than=0)
 
     def _write_due(self) -> None:
         now = self._clock.steady()
@@ -117,3 +122,14 @@ class Recorder:
     def _seal_head(self) -> float:
         self._log.seal_head()
         return FLUSH_SECONDS
+
+    def _say_what_is_lost(self, *, more_than: int) -> None:
+        counts, findings = self._uses.dropped, self._incidents.dropped
+        if counts + findings > more_than:
+            self._lost = counts + findings
+            _log.error(
+                "since the start %d counts of verifications and %d findings could not be kept: they did not fit in"
+                " memory, or the store can never take them",
+                counts,
+                findings,
+            )

@@ -1,7 +1,7 @@
 """Counting uses: in memory at each verification, to the ledger in batches, never a write a request.
 
-A valid use is counted in the credential's own entry, so an outage of the ledger costs no memory and loses no use.
-Refusals are counted by kind; what no longer fits is counted in `dropped`.
+A valid use is counted in the credential's own entry, so that an outage of the ledger costs hardly any memory. Refusals
+are counted by kind. What no longer fits, and what the ledger can never take, is counted in `dropped`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from keyturn.domain.verdict import Code
-from keyturn.errors import KeyturnError, StorageError
+from keyturn.errors import InvalidInputError, KeyturnError
 from keyturn.ports.ledger import Ledger, UseCount
 from keyturn.verifier.entries import Entry
 
-MAX_REFUSALS: Final = 100_000  # kinds of refusals kept while the ledger does not answer
+MAX_REFUSALS: Final = 100_000  # kinds of refusals kept while the ledger does not take them
+MAX_USED: Final = 500_000  # credentials whose uses wait, in the cache or no longer: as many as it holds
 MAX_RECENT: Final = 10_000  # uses that are not added up yet
 BATCH: Final = 1_000  # counts a write: some ten milliseconds, which in library use a caller waits for
 _NANOS_A_MICRO: Final = 1_000
@@ -69,6 +70,9 @@ class Uses:
         for _ in range(len(recent)):
             entry = recent.popleft()
             if entry.uses == 0:
+                if len(self._used) >= MAX_USED:
+                    self.dropped += 1
+                    continue
                 self._used.append(entry)
             entry.uses += 1
 
@@ -89,7 +93,7 @@ class Uses:
     def flush(self, written: Written) -> bool:
         """Write a batch of what is counted to the ledger and pass it on; whether there is more to write.
 
-        StorageError where the ledger does not answer; what it did not take is kept.
+        KeyturnError where the ledger does not take it now; all of it is kept.
         """
         with self._lock:
             self._add_up()
@@ -102,12 +106,12 @@ class Uses:
         try:
             if counts:
                 self._ledger.record_uses(counts)
-        except StorageError:
-            self._keep(kinds, refusals, used)
-            raise
-        except KeyturnError as error:
+        except InvalidInputError as error:
             # It would be refused for ever, and everything behind it would wait.
             self._drop(counts, error)
+        except KeyturnError:
+            self._keep(kinds, refusals, used)
+            raise
         self._settle(used, uses)
         written(counts)
         return bool(self._used or self._refusals)
@@ -137,8 +141,6 @@ class Uses:
         elif len(self._refusals) < MAX_REFUSALS:
             self._refusals[kind] = count
         else:
-            if not self.dropped:
-                _log.error("counts of refusals no longer fit in memory: is the ledger reachable?")
             self.dropped += count.count
 
 

@@ -292,3 +292,42 @@ def test_a_flush_writes_what_was_counted_so_far_and_ends_though_others_go_on(our
     ours.ledger.always("record_uses", somebody_else)
     ours.node.recorder.flush()
     assert written(ours) >= 1
+
+
+# What could not be kept
+
+
+def losses(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was said of it."""
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+
+
+def lose(process: Process, counts: int = 0, findings: int = 0) -> None:
+    process.node.verifier._uses.dropped += counts
+    process.node.records.incidents.dropped += findings
+
+
+def test_what_could_not_be_kept_is_said_when_it_grows_but_not_each_second(
+    site: Site, ours: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = []
+    used(ours)
+    ours.ledger.fail(StorageError("gone"))
+    with caplog.at_level(logging.ERROR, "keyturn.recorder"):
+        for counts, findings in ((0, 0), (1, 0), (0, 0), (1, 0), (0, 2), (3, 0), (3, 0)):
+            lose(ours, counts, findings)
+            site.clock.pass_time(RETRY_SECONDS)
+            ours.node.recorder.tick()
+            said.append(len(losses(caplog)))
+    assert said == [0, 1, 1, 1, 2, 2, 3], "each time that there are more than twice as many"
+    assert "8 counts of verifications and 2 findings" in losses(caplog)[-1]
+
+
+def test_what_could_not_be_kept_is_said_at_the_end(ours: Process, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "keyturn.recorder"):
+        ours.node.recorder.close()
+        assert losses(caplog) == []
+        lose(ours, 5, 1)
+        ours.node.recorder.close()
+    (said,) = losses(caplog)
+    assert "5 counts of verifications and 1 findings" in said
