@@ -22,7 +22,7 @@ from keyturn.domain import canonical
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.change import ChangeSet, Event, EventType
-from keyturn.domain.entry import chain_next, chain_start
+from keyturn.domain.entry import chain_start
 from keyturn.domain.ids import DEFAULT_TENANT, SYSTEM_TENANT
 from keyturn.domain.key import KeyType
 from keyturn.domain.principal import LOCAL_ACTOR, SYSTEM_ACTOR
@@ -38,12 +38,12 @@ from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 from keyturn.ports.key_wrapper import KeyWrapper
-from keyturn.ports.ledger import Commit, Ledger, SealedHead
+from keyturn.ports.ledger import Ledger
 from keyturn.records.entry_seals import Seen
 from keyturn.records.log_reader import LogReader
 from keyturn.records.records import Records
 from keyturn.records.rows import open_row, seal_changes
-from keyturn.records.sealed_state import head_seal
+from keyturn.records.sealed_state import head_after
 from keyturn.verifier.cache import DEFAULT_CAPACITY, Cache
 from keyturn.verifier.recorder import Recorder
 from keyturn.verifier.uses import Uses
@@ -196,8 +196,9 @@ def _begin(ledger: Ledger, wrapper: KeyWrapper, clock: Clock, with_first_key: bo
             puts=(put, key_put(key), version_put(version)),
             events=(event, created_event(key, version, LOCAL_ACTOR, now)),
         )
-    commit = seal_changes(keyring, changes, Seen(0, chain_start(ledger.log_id)))
-    ledger.commit(replace(commit, sealed_head=_head_after(commit, keyring, ledger.log_id)))
+    seen = Seen(0, chain_start(ledger.log_id))
+    commit = seal_changes(keyring, changes, seen)
+    ledger.commit(replace(commit, sealed_head=head_after(keyring, ledger.log_id, seen, commit.entries)))
     return generated
 
 
@@ -206,14 +207,6 @@ def first_key(clock: Clock) -> GeneratedKey:
     spec = KeySpec(type=KeyType.PROVISIONING, scope=KeyScope.FULL, name="first", permissions=("*",))
     material = generate_material(spec.type, spec.length, spec.prefix)
     return GeneratedKey(key_id=new_key_id(), spec=spec, created_at=clock.now(), **material._asdict())
-
-
-def _head_after(commit: Commit, keyring: Keyring, log_id: str) -> SealedHead:
-    chain = chain_start(log_id)
-    for new in commit.entries:
-        chain = chain_next(chain, new.entry)
-    position = len(commit.entries)
-    return SealedHead(position, chain, head_seal(keyring, log_id, position, chain))
 
 
 def wrapper_for(settings: Settings) -> tuple[KeyWrapper, bool]:

@@ -17,11 +17,11 @@ from keyturn.domain.floor import Floor
 from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.errors import IntegrityError
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger, Position, SealedHead
+from keyturn.ports.ledger import Ledger, Position
 from keyturn.records.entry_seals import Seen
 from keyturn.records.incidents import Incidents
 from keyturn.records.progress import replay
-from keyturn.records.sealed_state import head_seal, make_snapshot
+from keyturn.records.sealed_state import make_snapshot, sealed_head
 
 BATCH: Final = 2_000  # entries a read
 SNAPSHOT_EVERY: Final = 50_000  # entries: replaying them costs well under a second
@@ -121,32 +121,40 @@ class LogReader:
             if started > self._distrusted_at:
                 self.read_at = started
 
-    def head_to_seal(self) -> SealedHead | None:
-        """The head as this process read it, sealed; None before the first entry."""
-        position, chain = self._at.seen
-        if position == 0:
-            return None
-        return SealedHead(position, chain, head_seal(self._keyring, self._ledger.log_id, position, chain))
-
     def seal_head(self) -> None:
-        """Vouch for the log as far as it was read, and keep a snapshot of the floor on a long log.
+        """Vouch for the log as far as it was read.
 
         Reading goes on meanwhile: a writer that waits must not make this process stale.
         """
         with self._sealing:
-            sealed = self.head_to_seal()
-            if self._broken is not None or sealed is None or sealed.position <= self._sealed:
+            seen = self._at.seen
+            if self._broken is not None or seen.position <= self._sealed:
                 return
-            self._ledger.seal_head(sealed)
-            self._sealed = sealed.position
-            if sealed.position - self._snapshot >= SNAPSHOT_EVERY and not self.floor.has_closed:
-                self._save_snapshot()
+            self._ledger.seal_head(sealed_head(self._keyring, self._ledger.log_id, seen))
+            self._sealed = seen.position
 
-    def _save_snapshot(self) -> None:
-        with self.applying:  # so that position and floor are of one moment
-            (position, chain), floor = self._at.seen, self.floor.copy()
-        self._ledger.save_snapshot(make_snapshot(self._keyring, self._ledger.log_id, position, chain, floor))
-        self._snapshot = position
+    def vouch_for(self, position: Position, *, foreseen: Position) -> None:
+        """Vouch for a commit that was read back at `position`, and that brought the sealed head of `foreseen`.
+
+        If others wrote first, the store has not kept that one; one more write then vouches for all that was read.
+        """
+        if position == foreseen:
+            with self._sealing:
+                self._sealed = max(self._sealed, position)
+        elif position > self._sealed:
+            self.seal_head()
+
+    def keep_snapshot(self) -> None:
+        """Keep a snapshot of the floor, where the log has grown long since the last one."""
+        with self._sealing:
+            grown = self._at.position - self._snapshot
+            if self._broken is not None or grown < SNAPSHOT_EVERY or self.floor.has_closed:
+                return
+            with self.applying:  # so that position and floor are of one moment
+                (position, chain), floor = self._at.seen, self.floor.copy()
+            snapshot = make_snapshot(self._keyring, self._ledger.log_id, position, chain, floor)
+            self._ledger.save_snapshot(snapshot)
+            self._snapshot = position
 
     def _read_on(self) -> None:
         while True:

@@ -121,6 +121,7 @@ class Recorder:
 
     def _seal_head(self) -> float:
         self._log.seal_head()
+        self._log.keep_snapshot()
         return FLUSH_SECONDS
 
     def _say_what_is_lost(self, *, more_than: int) -> None:
