@@ -18,6 +18,7 @@ from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.errors import IntegrityError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Position
+from keyturn.ports.passing import is_in_passing
 from keyturn.records.entry_seals import Seen
 from keyturn.records.incidents import Incidents
 from keyturn.records.progress import replay
@@ -126,12 +127,16 @@ class LogReader:
 
         Reading goes on meanwhile: a writer that waits must not make this process stale.
         """
-        with self._sealing:
+        if not self._sealing.acquire(blocking=not is_in_passing()):
+            return  # another thread is at it
+        try:
             seen = self._at.seen
             if self._broken is not None or seen.position <= self._sealed:
                 return
             self._ledger.seal_head(sealed_head(self._keyring, self._ledger.log_id, seen))
-            self._sealed = seen.position
+            self._sealed = max(self._sealed, seen.position)
+        finally:
+            self._sealing.release()
 
     def vouch_for(self, position: Position, *, foreseen: Position) -> None:
         """Vouch for a commit that was read back at `position`, and that brought the sealed head of `foreseen`.
@@ -139,22 +144,22 @@ class LogReader:
         If others wrote first, the store has not kept that one; one more write then vouches for all that was read.
         """
         if position == foreseen:
-            with self._sealing:
-                self._sealed = max(self._sealed, position)
+            self._sealed = max(self._sealed, position)
         elif position > self._sealed:
             self.seal_head()
 
     def keep_snapshot(self) -> None:
-        """Keep a snapshot of the floor, where the log has grown long since the last one."""
-        with self._sealing:
-            grown = self._at.position - self._snapshot
-            if self._broken is not None or grown < SNAPSHOT_EVERY or self.floor.has_closed:
-                return
-            with self.applying:  # so that position and floor are of one moment
-                (position, chain), floor = self._at.seen, self.floor.copy()
-            snapshot = make_snapshot(self._keyring, self._ledger.log_id, position, chain, floor)
-            self._ledger.save_snapshot(snapshot)
-            self._snapshot = position
+        """Keep a snapshot of the floor, where the log has grown long since the last one; for one thread at a time.
+
+        Not in passing: it may be tens of megabytes.
+        """
+        grown = self._at.position - self._snapshot
+        if grown < SNAPSHOT_EVERY or is_in_passing() or self._broken is not None or self.floor.has_closed:
+            return
+        with self.applying:  # so that position and floor are of one moment
+            (position, chain), floor = self._at.seen, self.floor.copy()
+        self._ledger.save_snapshot(make_snapshot(self._keyring, self._ledger.log_id, position, chain, floor))
+        self._snapshot = position
 
     def _read_on(self) -> None:
         while True:
