@@ -37,6 +37,7 @@ from keyturn.issuing.lifecycle import Lifecycle
 from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
+from keyturn.ports.forking import survive_forks
 from keyturn.ports.key_wrapper import KeyWrapper
 from keyturn.ports.ledger import Ledger
 from keyturn.records.entry_seals import Seen
@@ -57,7 +58,7 @@ LEDGERS: Final = {
 LOG_ID_CHARACTERS: Final = 16
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """One process's Keyturn: services over one ledger. Close it to write what it has counted."""
 
@@ -77,6 +78,20 @@ class Node:
         """Write what is left and let the ledger go. Calling it twice is harmless."""
         self.recorder.close()
         self.ledger.close()
+
+    def pause(self) -> None:
+        """Before a fork: wait until nobody is taking in what the log says, which a child could not finish."""
+        self.records.log.applying.acquire()
+
+    def resume(self) -> None:
+        """After a fork, in the parent."""
+        self.records.log.applying.release()
+
+    def start_afresh(self) -> None:
+        """After a fork, in the child: leave to the parent what it has counted and found."""
+        self.records.log.start_afresh()
+        self.verifier.start_afresh()
+        self.recorder.start_afresh()
 
 
 def ledger_module(url: str) -> ModuleType:
@@ -117,7 +132,7 @@ def _node_over(
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
     cache = Cache(cache_capacity)
-    return Node(
+    node = Node(
         ledger=ledger,
         records=records,
         issuer=Issuer(records=records, keys=keys, clock=clock),
@@ -130,6 +145,8 @@ def _node_over(
         recorder=Recorder(records=records, uses=uses, clock=clock),
         clock=clock,
     )
+    survive_forks(node)
+    return node
 
 
 def _open_log(ledger: Ledger, wrapper: KeyWrapper, clock: Clock) -> tuple[Keyring, LogReader]:

@@ -25,6 +25,12 @@ class Incidents:
         self._waiting: list[Incident] = []
         self.dropped = 0
 
+    def start_afresh(self) -> None:
+        """Have nothing to report, in a forked child: the parent reports what it found."""
+        self._lock = threading.Lock()
+        self._waiting = []
+        self.dropped = 0
+
     def note(self, row_id: str, tenant: str, problem: str) -> None:
         """Remember a finding, unless the same one is known already."""
         with self._lock:

@@ -49,16 +49,20 @@ class LogReader:
         self._ledger = ledger
         self._keyring = keyring
         self._clock = clock
-        self._reading = threading.Lock()
-        self._sealing = threading.Lock()
         self._listeners: list[Listener] = []
         self._broken: IntegrityError | None = None
-        self.applying = threading.Lock()
+        self.start_afresh()
         self.read_at = clock.steady()
         self._distrusted_at = NEVER
         self._at, self._sealed = replay(ledger, keyring, BATCH)
         self._snapshot = self._at.snapshot
         self.as_of = f"{ledger.log_id}:{self._at.position}"
+
+    def start_afresh(self) -> None:
+        """Begin with locks that nobody holds, in a forked child."""
+        self._reading = threading.Lock()
+        self._sealing = threading.Lock()
+        self.applying = threading.Lock()
 
     @property
     def position(self) -> Position:

@@ -53,6 +53,14 @@ class Recorder:
         self._summing_up = _Duty(self._summarise, self.due_at - FLUSH_SECONDS + SUMMARY_SECONDS)
         self._vouching = _Duty(self._seal_head, self.due_at)
 
+    def start_afresh(self) -> None:
+        """Have nothing to write, in a forked child: what was counted and found before is the parent's to write."""
+        self._working = threading.Lock()
+        self._lost = 0
+        self._uses.start_afresh()
+        self._journal.start_afresh()
+        self._incidents.start_afresh()
+
     def tick(self) -> None:
         """Write what is due; at once where nothing is, or where another thread is at it."""
         if self._clock.steady() < self.due_at or not self._working.acquire(blocking=False):

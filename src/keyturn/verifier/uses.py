@@ -49,7 +49,18 @@ class Uses:
         self._lock = threading.Lock()
         self._recent: deque[Entry] = deque()
         self._used: list[Entry] = []
+        self._writing: list[Entry] = []  # taken out of `_used`, and not yet settled
         self._refusals: dict[_Kind, UseCount] = {}
+        self.dropped = 0
+
+    def start_afresh(self) -> None:
+        """Have counted nothing, in a forked child: what was counted before is the parent's to write."""
+        for entry in self._used + self._writing:
+            entry.uses = 0
+        self._lock = threading.Lock()
+        self._recent.clear()
+        self._used, self._writing = [], []
+        self._refusals.clear()
         self.dropped = 0
 
     def count(self, entry: Entry, now: int, ip: str | None) -> None:
@@ -101,6 +112,7 @@ class Uses:
             refusals = [self._refusals.pop(kind) for kind in kinds]
             room = BATCH - len(kinds)
             used, self._used = self._used[:room], self._used[room:]
+            self._writing = used
             uses = [_use(entry) for entry in used]
         counts = refusals + uses
         try:
@@ -127,10 +139,11 @@ class Uses:
                 entry.uses -= count.count
                 if entry.uses:
                     self._used.append(entry)
+            self._writing = []
 
     def _keep(self, kinds: list[_Kind], refusals: list[UseCount], used: list[Entry]) -> None:
         with self._lock:
-            self._used = used + self._used
+            self._used, self._writing = used + self._used, []
             for kind, count in zip(kinds, refusals, strict=True):
                 self._add(kind, count)
 
