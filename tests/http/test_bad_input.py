@@ -360,7 +360,7 @@ def test_a_failure_that_nobody_foresaw_is_a_problem_without_its_details(
     broken: Any = Broken()
     management = management_app(broken, broken, cast(Any, None))
     endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken)
-    application = Dispatcher(endpoint=endpoint, management=management)
+    application = Dispatcher(endpoint=endpoint, management=management, admits=broken)
     sent: list[dict[str, Any]] = []
     waiting = [{"type": "http.request", "body": b"", "more_body": False}]
 

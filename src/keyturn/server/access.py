@@ -17,6 +17,9 @@ BEARER: Final = Security(HTTPBearer(auto_error=False, description="A provisionin
 """For the documentation, which then has a place for the key. The header itself is read where it is decided on."""
 
 
+_PERMISSIONS: Final[dict[object, str]] = {}
+
+
 def may(permission: str) -> Callable[..., Awaitable[Principal]]:
     """A dependency: the caller, behind a provisioning key that holds `permission`."""
 
@@ -26,7 +29,13 @@ def may(permission: str) -> Callable[..., Awaitable[Principal]]:
         decider: Decider = request.app.state.decider
         return await decider.principal(authorization_of(request.scope), permission, client_of(request.scope))
 
+    _PERMISSIONS[authorised] = permission
     return authorised
+
+
+def permission_behind(dependency: object) -> str | None:
+    """The permission that a dependency asks for, where `may` made it."""
+    return _PERMISSIONS.get(dependency)
 
 
 async def the_node(request: Request) -> Node:

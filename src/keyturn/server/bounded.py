@@ -15,11 +15,14 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from keyturn.server.exchange import MAX_DISCARDED_BYTES
 from keyturn.server.problems import CONTENT_TYPE, encoded, problem
 
 MAX_HEAD_BYTES: Final = 32_768  # request line and fields
 MAX_FIELDS: Final = 100
-MAX_CONNECTIONS: Final = 16_384  # each may hold a head, an unparsed read and a body that waits for its turn
+# Each can make the server hold 60 to 150 KiB, as measured: a head taken apart, a short body, what is read and not yet
+# taken apart, answers that are not taken. What is longer of a body has a bound of its own (`keyturn.server.bodies`).
+MAX_CONNECTIONS: Final = 4_096
 HEAD_SECONDS: Final = 10.0  # from a request's first byte to the end of its head
 IDLE_SECONDS: Final = 75  # more than the 60 of common proxies: they should be the ones to close
 STALLED_SECONDS: Final = 60.0  # without the client taking in an answer
@@ -49,6 +52,9 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, config: uvicorn.Config, *more: Any, **named: Any) -> None:
         super().__init__(config, *more, **named)
         self._in_head = False
+        self._in_body = False
+        self._is_passed_on = False  # to ASGI: the request that is being received
+        self._discarded = 0  # bytes of a body whose request was answered without it
         self._head_bytes = 0
         self._hosts = 0
         self._unclaimed = 0  # bytes since something was last complete: a head, a part of a body, a request
@@ -142,6 +148,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._in_head = True
+        self._is_passed_on = False
         self._head_bytes = 0
         self._hosts = 0
 
@@ -165,6 +172,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._unclaimed = 0
         if self.parser.should_upgrade():
             return  # the parser ends here, and `_decline` begins anew
+        self._in_body = True
+        self._discarded = 0
         if self._hosts != 1 and self.parser.get_http_version() == "1.1":
             self._refuse(400, "malformed_request", "a request names one host", "Send one Host field.")
         if not self._is_deaf:
@@ -176,6 +185,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._to_asgi()
 
     def _to_asgi(self) -> None:
+        self._is_passed_on = True
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
@@ -185,16 +195,26 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._unclaimed = 0
-        if not self._is_deaf:
+        if self._is_deaf:
+            return
+        if not self.cycle.response_complete:
             super().on_body(body)
+            return
+        # Refused without its body, which the client goes on sending all the same: it is to see why, and has to end.
+        self._discarded += len(body)
+        if self._discarded > MAX_DISCARDED_BYTES:
+            self._end_after_answer()
 
     def on_message_complete(self) -> None:
         self._unclaimed = 0
+        self._in_body = False
         if not self._is_deaf and not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
         self._idle_since = self.loop.time()
+        if self._running is not None:
+            self._running.body.clear()  # of which nobody will read any more
         super().on_response_complete()
         if self._unfed and not self.pipeline and not self.transport.is_closing():
             # Not from within the answer that was just sent: what is fed may be answered at once, in its frame.
@@ -242,10 +262,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._refuse(408, "request_timeout", detail, "Send it faster.")
 
     def _refuse(self, status: int, code: str, detail: str, fix: str) -> None:
-        """Answer a request that cannot be passed on, unless earlier ones still wait for theirs; then end."""
+        """Answer a request that cannot be passed on, unless it was answered or earlier ones are not; then end."""
         if self._is_deaf or self.transport.is_closing():
             return
-        if self._is_busy() and not self._takes_over():
+        is_answered = self._in_body and self._is_passed_on and not self._is_busy()
+        if is_answered or (self._is_busy() and not self._takes_over()):
             self._end_after_answer()
             return
         self._is_deaf = True

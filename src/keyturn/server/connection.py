@@ -101,7 +101,7 @@ class Connection(BoundedConnection):
         return not (
             self._unclaimed
             or self._in_head
-            or self._plain is not None
+            or self._in_body
             or self._unfed
             or self._is_deaf
             or self.flow.write_paused
@@ -158,6 +158,7 @@ class Connection(BoundedConnection):
             super().on_message_complete()
             return
         self._unclaimed = 0
+        self._in_body = False
         self._stop("head")
         self._answered.append(plain)
         self._send(plain, self._body)

@@ -40,6 +40,7 @@ _ATTEMPTS: Final = (
 )
 
 ANY_TENANT: Final = Demand(tenant=None)
+_TO_ADMIT: Final = Demand(tenant=None, is_use=False)
 
 
 class _CatchUp(NamedTuple):
@@ -93,6 +94,14 @@ class Decider:
         """Who calls, by the Authorization header; raises what the call is to be answered with."""
         verification = await self.decide(bearer_of(authorization), ANY_TENANT, ip)
         return principal_of(verification, permission)
+
+    async def admit(self, authorization: str, permission: str, ip: str | None) -> None:
+        """As `principal`, for a caller whose body is still to come: no use of the key, and the last word on nobody.
+
+        Until all of the body is there the key may have been revoked, so `principal` must be asked then.
+        """
+        verification = await self.decide(bearer_of(authorization), _TO_ADMIT, ip)
+        principal_of(verification, permission)
 
     async def _catch_up(self) -> Code | None:
         """Share one read of the log; the code to refuse with where it fails or takes too long."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from keyturn.errors import KeyturnError
+from keyturn.server.bodies import HELD, Bodies
 from keyturn.server.exchange import (
     ClientGoneError,
     Message,
@@ -19,7 +20,9 @@ from keyturn.server.exchange import (
     RefusedRequestError,
     Scope,
     Send,
+    awaits_leave,
     fields_of,
+    has_body,
     read_body,
     send_error,
     send_json,
@@ -46,8 +49,12 @@ class Dispatcher:
             `keyturn.server.connection`).
     """
 
-    def __init__(self, *, endpoint: VerifyEndpoint, management: Application) -> None:
+    def __init__(
+        self, *, endpoint: VerifyEndpoint, management: Application, admits: Callable[[Scope], Awaitable[bool]]
+    ) -> None:
         self._management = management
+        self._admits = admits
+        self._bodies = Bodies()
         self.plain: Final[Mapping[bytes, Callable[[str], Answer]]] = {b"/v1/verify": endpoint.asker}
         self._hot = {"/v1/verify": endpoint.verify, "/v1/verify/batch": endpoint.verify_batch}
 
@@ -71,6 +78,7 @@ class Dispatcher:
 
     async def _guarded(self, answer: Application, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
+        held = scope[HELD] = self._bodies.hold()
 
         async def noting_send(message: Message) -> None:
             nonlocal started
@@ -82,34 +90,38 @@ class Dispatcher:
         except ClientGoneError:
             return
         except RefusedRequestError as refused:
-            await send_problem(send, refused.status, refused.body, {}, close=True)
+            await send_problem(send, refused.status, refused.body, refused.fields, close=True)
         except KeyturnError as error:
-            await send_error(send, error)
+            await send_error(send, error, close=awaits_leave(scope))
         except Exception:  # noqa: BLE001 - the last resort: a client never sees a traceback
             _log.exception("a request failed")
             if not started:
                 await send_problem(send, 500, INTERNAL, {}, close=True)
+        finally:
+            held.release()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         answer = self._hot.get(path)
         if answer is not None:
             if scope["method"] != "POST":
-                await self._refuse_method(scope, receive, send, "POST")
+                await _refuse_method(scope, send, "POST")
                 return
             await answer(scope, receive, send)
         elif path == "/livez":
             await send_json(send, _LIVE)
         else:
             _check_path(scope["raw_path"])
-            body = await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
-            _check_json(scope, body)
+            body = b""
+            if has_body(scope) and await self._admits(scope):
+                body = await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
+                _check_json(scope, body)
             await self._management(scope, _replaying(body, receive), send)
 
-    async def _refuse_method(self, scope: Scope, receive: Receive, send: Send, allowed: str) -> None:
-        await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
-        members = problem(405, "method_not_allowed", "this path does not take this method", f"Use {allowed}.")
-        await send_problem(send, 405, encoded(members), {"Allow": allowed})
+
+async def _refuse_method(scope: Scope, send: Send, allowed: str) -> None:
+    members = problem(405, "method_not_allowed", "this path does not take this method", f"Use {allowed}.")
+    await send_problem(send, 405, encoded(members), {"Allow": allowed}, close=awaits_leave(scope))
 
 
 def _check_path(raw_path: bytes) -> None:

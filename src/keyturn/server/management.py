@@ -31,6 +31,8 @@ from keyturn.server.problems import (
     status_of,
 )
 
+ROUTERS: Final = (keys.router,)
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _FIXES: Final = {
@@ -55,7 +57,8 @@ def management_app(node: Node, decider: Decider, lifespan: Lifespan) -> FastAPI:
     )
     app.state.node = node
     app.state.decider = decider
-    app.include_router(keys.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.add_api_route("/readyz", readiness, tags=["health"])
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
@@ -115,7 +118,8 @@ async def _by_framework(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     """The methods of all routes with the request's path; the framework names those of the first."""
-    routes = (route for route in [*request.app.routes, *keys.router.routes] if isinstance(route, Route))
+    ours = [route for router in ROUTERS for route in router.routes]
+    routes = (route for route in [*request.app.routes, *ours] if isinstance(route, Route))
     found = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
     return sorted({method for route in found for method in route.methods or ()})
 

@@ -12,11 +12,12 @@ from fastapi import FastAPI
 
 from keyturn.bootstrap import Node
 from keyturn.errors import ConfigurationError
+from keyturn.server.admission import Admission
 from keyturn.server.background import Background
 from keyturn.server.connection import uvicorn_config
 from keyturn.server.deciding import Decider
 from keyturn.server.dispatcher import Dispatcher
-from keyturn.server.management import management_app
+from keyturn.server.management import ROUTERS, management_app
 from keyturn.server.verifying import VerifyEndpoint
 
 _BACKLOG: Final = 2_048
@@ -39,6 +40,7 @@ def application(node: Node) -> Dispatcher:
     return Dispatcher(
         endpoint=VerifyEndpoint(verifier=node.verifier, decider=decider, log=node.records.log),
         management=management_app(node, decider, lifespan),
+        admits=Admission(ROUTERS, decider),
     )
 
 

@@ -65,8 +65,10 @@ class VerifyEndpoint:
 
     async def verify_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Up to 1,000 verifications, answered in order; 503 where the caller's own key can't be decided on."""
+        who = (authorization_of(scope), PERMISSION, client_of(scope))
+        await self._decider.admit(*who)
         body = await read_body(scope, receive, MAX_BATCH_BYTES)
-        caller = await self._decider.principal(authorization_of(scope), PERMISSION, client_of(scope))
+        caller = await self._decider.principal(*who)
         questions = [question(item, caller) for item in _items(_parsed(body))]
         answers = [verification_view(answer) for answer in await self._decide_all(questions)]
         await send_json(send, orjson.dumps({"items": answers}))

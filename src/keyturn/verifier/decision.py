@@ -22,12 +22,14 @@ class Demand:
         scope_bits: the actions that the key's scope must cover.
         query: the permissions that its grants must meet; None asks for none.
         required: the names in the query, as a set.
+        is_use: whether a yes counts as a use of the credential.
     """
 
     tenant: str | None = DEFAULT_TENANT
     scope_bits: int = 0
     query: Query | None = None
     required: frozenset[str] = frozenset()
+    is_use: bool = True
 
     @classmethod
     def of(

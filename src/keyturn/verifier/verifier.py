@@ -139,7 +139,8 @@ class Verifier:
         if is_foreign:
             return self._refuse_unknown(demand, ip, as_of)
         if code is _VALID:
-            self._uses.count(entry, now, ip)
+            if demand.is_use:
+                self._uses.count(entry, now, ip)
         else:
             self._uses.count_refusal(entry.tenant, entry, code, now, ip)
         return Verification(code, as_of, entry)
