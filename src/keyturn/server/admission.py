@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from fastapi import APIRouter
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 
@@ -14,23 +15,30 @@ from keyturn.server.exchange import Scope, authorization_of, client_of
 
 
 class Admission:
-    """Admits bodies for the routes of some routers. What no route takes is left to the framework, without its body."""
+    """Admits bodies for the routes of some routers, from callers who may use them.
+
+    Any other request goes to the framework without its body.
+    """
 
     def __init__(self, routers: Iterable[APIRouter], decider: Decider) -> None:
         self._decider = decider
         routes = (route for router in routers for route in router.routes if isinstance(route, APIRoute))
-        self._routes = [(route, _permission(route)) for route in routes]
+        self._routes = [(route, tuple(_permissions(route.dependant))) for route in routes]
 
     async def __call__(self, scope: Scope) -> bool:
-        """Whether somebody will read the body; raises what the caller is to be answered with where they may not."""
-        for route, permission in self._routes:
-            if route.matches(scope)[0] is Match.FULL:
-                await self._decider.admit(authorization_of(scope), permission, client_of(scope))
+        """Whether the body is to be read; raises what the caller is to be answered with where they may not."""
+        for route, permissions in self._routes:
+            if permissions and route.matches(scope)[0] is Match.FULL:
+                for permission in permissions:
+                    await self._decider.admit(authorization_of(scope), permission, client_of(scope))
                 return True
         return False
 
 
-def _permission(route: APIRoute) -> str:
-    found = [permission_behind(dependency.call) for dependency in route.dependant.dependencies]
-    (permission,) = (permission for permission in found if permission is not None)
-    return permission
+def _permissions(dependant: Dependant) -> Iterator[str]:
+    """All that is asked for before a route is called."""
+    permission = permission_behind(dependant.call)
+    if permission is not None:
+        yield permission
+    for other in dependant.dependencies:
+        yield from _permissions(other)
