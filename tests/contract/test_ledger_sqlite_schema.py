@@ -11,7 +11,7 @@ from sqlite3 import Connection, connect
 import pytest
 
 from keyturn.adapters.ledger.sqlite import initialise, open_ledger
-from keyturn.adapters.ledger.sqlite.ledger import _CREDENTIAL, _EXPIRED, _OWNED
+from keyturn.adapters.ledger.sqlite.ledger import _CREDENTIAL, _EXPIRED, _FORGET, _OWNED
 from keyturn.adapters.ledger.sqlite.listing import keys_statement
 from keyturn.errors import ConfigurationError, SchemaError
 from keyturn.ports.ledger import Ledger, RowFilter
@@ -77,7 +77,7 @@ def test_processes_that_start_at_once_make_one_store(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(store: Store, direct: Connection) -> None:
     direct.execute("UPDATE meta SET value = '7' WHERE key = 'schema_version'")
     store.open().close()  # newer, and yet for programs of this version
-    direct.execute("UPDATE meta SET value = '2' WHERE key = 'oldest_program'")
+    direct.execute("UPDATE meta SET value = '7' WHERE key = 'oldest_program'")
     for act in (store.open, store.initialise):
         with pytest.raises(SchemaError, match="version 7"):
             act()
@@ -158,7 +158,7 @@ def test_a_list_by_tag_walks_along_the_tag(direct: Connection) -> None:
     assert "TEMP B-TREE" not in steps
 
 
-@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED])
+@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED, _FORGET])
 def test_no_other_statement_scans_the_rows(direct: Connection, statement: str) -> None:
     steps = plan(direct, statement, ["1"] * statement.count("?"))
     assert "SEARCH" in steps

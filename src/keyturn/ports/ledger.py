@@ -166,7 +166,7 @@ class UseCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageCount:
-    """A stored count, as `read_uses` gives it back."""
+    """A stored count, or the sum of some, as `read_uses` gives it back; `minute` is the first of them."""
 
     version: int
     code: str
@@ -221,6 +221,12 @@ class Ledger(Protocol):
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         """Active key rows of every tenant whose expiry is at or before that time, in the order of their ids."""
 
+    def forget_answers(self, before: int, limit: int) -> int:
+        """Delete the answer rows whose `expires_at` is at or before that time, at most `limit`; how many there were.
+
+        Only at revision 1, where no reader's floor keeps them: their absence is what a reader then expects.
+        """
+
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         """Entries from `start` on (itself included), in order. An entry is seen only when all before it are."""
 
@@ -242,8 +248,14 @@ class Ledger(Protocol):
     def record_uses(self, uses: Sequence[UseCount]) -> None:
         """Add these counts, and move last uses forward, in one transaction; at most 10,000 at a time."""
 
-    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
-        """Counts of a key in these minutes, both included, oldest first."""
+    def read_uses(
+        self, key_id: str, first_minute: int, last_minute: int, *, period: int = 1
+    ) -> list[UsageCount]:
+        """Counts of a key in these minutes, both included, oldest first.
+
+        They are added up over `period` minutes: each count is of the period that begins with its `minute`, a multiple
+        of `period`.
+        """
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:
         """The latest valid use of each version of these keys; nothing for those never used; at most 1,000 ids."""

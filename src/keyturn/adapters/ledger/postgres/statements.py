@@ -37,9 +37,9 @@ READ_HEAD: Final[LiteralString] = "SELECT coalesce(max(position), 0) FROM keytur
 READ_SEALED_HEAD: Final[LiteralString] = "SELECT position, hash, seal FROM keyturn.sealed_heads"
 READ_SNAPSHOT: Final[LiteralString] = "SELECT position, hash, body, seal FROM keyturn.snapshots"
 READ_USES: Final[LiteralString] = """
-    SELECT version, code, minute, sum(count)::bigint FROM keyturn.uses
-    WHERE key_id = %s AND minute BETWEEN %s AND %s
-    GROUP BY minute, version, code ORDER BY minute, version, code"""
+    SELECT version, code, minute / %(period)s * %(period)s AS first, sum(count)::bigint FROM keyturn.uses
+    WHERE key_id = %(key_id)s AND minute BETWEEN %(first)s AND %(last)s
+    GROUP BY first, version, code ORDER BY first, version, code"""
 READ_LAST_USES: Final[LiteralString] = """
     SELECT key_id, version, at, ip FROM keyturn.last_uses WHERE key_id = ANY(%s)
     ORDER BY key_id, version"""
@@ -47,6 +47,7 @@ READ_LAST_USES: Final[LiteralString] = """
 COMMIT: Final[LiteralString] = "SELECT keyturn.commit(%s::jsonb)"
 SEAL_HEAD: Final[LiteralString] = "SELECT keyturn.seal_head(%s::jsonb)"
 SAVE_SNAPSHOT: Final[LiteralString] = "SELECT keyturn.save_snapshot(%s, %s, %s, %s)"
+FORGET_ANSWERS: Final[LiteralString] = "SELECT keyturn.forget_answers(%s, %s)"
 RECORD_USES: Final[LiteralString] = "SELECT keyturn.record_uses(%s::jsonb)"
 
 # Each placeholder takes the filter's field of the same name. `lower` in C collation knows ASCII only, as the
