@@ -31,11 +31,13 @@ from keyturn.domain.secret import Secret
 from keyturn.domain.spec import GeneratedKey, KeySpec
 from keyturn.domain.stored import read_as
 from keyturn.errors import ConfigurationError, ConflictError, IntegrityError, SchemaError, shown
+from keyturn.issuing.answers import Answers
 from keyturn.issuing.issuer import Issuer, OwnerAtIssue, created_event, rows_of
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.lifecycle import Lifecycle
 from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
+from keyturn.issuing.versions import Versions
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 from keyturn.ports.key_wrapper import KeyWrapper
 from keyturn.ports.ledger import Commit, Ledger, SealedHead
@@ -67,6 +69,8 @@ class Node:
     lifecycle: Lifecycle
     updater: Updater
     reader: Reader
+    versions: Versions
+    answers: Answers
     trail: Trail
     usage: Usage
     verifier: Verifier
@@ -124,6 +128,8 @@ def _node_over(
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
         updater=Updater(records=records, keys=keys, clock=clock),
         reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
+        versions=Versions(ledger=ledger, records=records, keys=keys),
+        answers=Answers(ledger=ledger, records=records, clock=clock),
         trail=Trail(ledger=ledger, keyring=keyring, log=log),
         usage=Usage(ledger),
         verifier=Verifier(records=records, uses=uses, clock=clock, cache=cache, max_staleness=max_staleness),

@@ -44,7 +44,8 @@ from keyturn.errors import (
     NotFoundError,
     shown,
 )
-from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
+from keyturn.issuing.cursors import DEFAULT_LIMIT
+from keyturn.issuing.reading import KeyFilter, KeyPage
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, check_staleness
@@ -207,7 +208,7 @@ class SecureKeyStore:
         if metadata.type.is_token and not metadata.recoverable:
             return RetrievedKey(metadata=metadata, secret=None)
         try:
-            secret = self._node.reader.material(key_id, self._principal)
+            secret = self._node.reader.material(key_id, self._principal).secret
         except IllegalTransitionError:
             return RetrievedKey(metadata=metadata, secret=None)
         return RetrievedKey(metadata=metadata, secret=secret)

@@ -13,6 +13,7 @@ from keyturn.domain.key import Key, Owner
 from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
 from keyturn.errors import ConflictError
+from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import retried
 from keyturn.ports.clock import Clock
@@ -32,13 +33,17 @@ class Lifecycle:
         self._keys = keys
         self._clock = clock
 
-    def suspend(self, key_id: str, by: Principal, *, note: str | None = None) -> Key:
+    def suspend(
+        self, key_id: str, by: Principal, *, note: str | None = None, only_if: Condition = always
+    ) -> Key:
         """Refuse the key until it is resumed; IllegalTransitionError unless it is active."""
-        return self._act(key_id, Act.SUSPEND, EventType.KEY_SUSPENDED, by, note=note)
+        return self._act(key_id, Act.SUSPEND, EventType.KEY_SUSPENDED, by, note=note, only_if=only_if)
 
-    def resume(self, key_id: str, by: Principal, *, note: str | None = None) -> Key:
+    def resume(
+        self, key_id: str, by: Principal, *, note: str | None = None, only_if: Condition = always
+    ) -> Key:
         """Accept a suspended key again; IllegalTransitionError for any other."""
-        return self._act(key_id, Act.RESUME, EventType.KEY_RESUMED, by, note=note)
+        return self._act(key_id, Act.RESUME, EventType.KEY_RESUMED, by, note=note, only_if=only_if)
 
     def revoke(
         self,
@@ -47,6 +52,7 @@ class Lifecycle:
         *,
         reason: RevocationReason = RevocationReason.UNSPECIFIED,
         note: str | None = None,
+        only_if: Condition = always,
     ) -> Key:
         """Refuse the key for good. Revoking a revoked key again changes nothing, unless it is now a compromise."""
         act = act_for(reason)
@@ -55,10 +61,19 @@ class Lifecycle:
             return key.state in _ENDED and not (key.state is KeyState.DEACTIVATED and act is Act.COMPROMISE)
 
         return self._act(
-            key_id, act, EventType.KEY_REVOKED, by, reason=reason, note=note, unless=has_happened
+            key_id,
+            act,
+            EventType.KEY_REVOKED,
+            by,
+            reason=reason,
+            note=note,
+            unless=has_happened,
+            only_if=only_if,
         )
 
-    def destroy(self, key_id: str, by: Principal, *, note: str | None = None) -> Key:
+    def destroy(
+        self, key_id: str, by: Principal, *, note: str | None = None, only_if: Condition = always
+    ) -> Key:
         """Destroy the material of every version; the metadata and the history stay."""
 
         def versions(key: Key) -> Iterator[Put]:
@@ -67,7 +82,9 @@ class Lifecycle:
                 if version.state is not KeyState.DESTROYED:
                     yield version_put(version.after(Act.DESTROY, self._clock.now()))
 
-        return self._act(key_id, Act.DESTROY, EventType.KEY_DESTROYED, by, note=note, also=versions)
+        return self._act(
+            key_id, Act.DESTROY, EventType.KEY_DESTROYED, by, note=note, also=versions, only_if=only_if
+        )
 
     def revoke_owner(
         self,
@@ -178,11 +195,13 @@ class Lifecycle:
         note: str | None = None,
         also: Callable[[Key], Iterator[Put]] = lambda _: iter(()),
         unless: Callable[[Key], bool] = lambda _: False,
+        only_if: Condition = always,
     ) -> Key:
         details = _noted(note) | ({} if reason is None else {"reason": reason.value})
 
         def attempt() -> Key:
             key = self._keys.get(by.tenant, key_id)
+            only_if(key)
             if unless(key):
                 return key
             changed = key.after(act, self._clock.now(), reason)

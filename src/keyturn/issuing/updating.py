@@ -17,6 +17,7 @@ from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import check_window, checked_policy, expiry
 from keyturn.errors import IllegalTransitionError, InvalidInputError, shown
+from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import retried
 from keyturn.ports.clock import Clock
@@ -46,11 +47,14 @@ class Updater:
         self._keys = keys
         self._clock = clock
 
-    def update(self, key_id: str, by: Principal, changes: Mapping[str, Any]) -> Key:
+    def update(
+        self, key_id: str, by: Principal, changes: Mapping[str, Any], *, only_if: Condition = always
+    ) -> Key:
         """The key with these fields changed; names are those of UPDATABLE.
 
-        Two updates at once are both applied, one on top of the other. ForbiddenError when the result would hold more
-        than the caller may hand on, IllegalTransitionError for a key that has ended.
+        Two updates at once are both applied, one on top of the other, unless `only_if` refuses the second.
+        ForbiddenError when the result would hold more than the caller may hand on, IllegalTransitionError for a key
+        that has ended.
         """
         unknown = sorted(set(changes) - UPDATABLE)
         if unknown:
@@ -61,7 +65,9 @@ class Updater:
             )
 
         def attempt() -> Key:
-            changed = self._changed(self._keys.get(by.tenant, key_id), changes, by)
+            key = self._keys.get(by.tenant, key_id)
+            only_if(key)
+            changed = self._changed(key, changes, by)
             event = self._event(changed, by, changes)
             self._records.commit(ChangeSet(puts=(key_put(changed),), events=(event,)))
             return changed

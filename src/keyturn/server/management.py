@@ -16,11 +16,12 @@ from starlette.routing import Match, Route
 import keyturn
 from keyturn.bootstrap import Node
 from keyturn.errors import MAX_SHOWN_CHARACTERS, IntegrityError, KeyturnError, StaleError
-from keyturn.server import keys
+from keyturn.server import batches, key_material, key_usage, keys
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
-from keyturn.server.described import PROBLEMS, document
+from keyturn.server.described import Ready, described
 from keyturn.server.exchange import RefusedRequestError
+from keyturn.server.openapi import document
 from keyturn.server.problems import (
     CONTENT_TYPE,
     INTERNAL,
@@ -32,6 +33,8 @@ from keyturn.server.problems import (
 )
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+ROUTERS: Final = (keys.router, batches.router, key_material.router, key_usage.router)
 
 _FIXES: Final = {
     404: "Look the path up in /docs.",
@@ -48,22 +51,24 @@ def management_app(node: Node, decider: Decider, lifespan: Lifespan) -> FastAPI:
         version=keyturn.__version__,
         summary=keyturn.__doc__.partition("\n")[0] if keyturn.__doc__ else None,
         lifespan=lifespan,
-        responses=PROBLEMS,
+        # What a generated client calls its functions.
+        generate_unique_id_function=lambda route: route.name,
         redoc_url=None,
         # A redirect would name the client's own Host and scheme, and take its key there.
         redirect_slashes=False,
     )
     app.state.node = node
     app.state.decider = decider
-    app.include_router(keys.router)
-    app.add_api_route("/readyz", readiness, tags=["health"])
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_api_route("/readyz", get_readiness, tags=["health"], response_model=Ready, responses={503: {}})
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    app.openapi = partial(document, app)  # type: ignore[method-assign]
+    app.openapi = partial(document, app, described.routes)  # type: ignore[method-assign]
     return app
 
 
-async def readiness(node: TheNode) -> dict[str, str]:
+async def get_readiness(node: TheNode) -> dict[str, str]:
     """Whether this node can decide: it has read the log within its bound, and the log holds."""
     if node.records.log.is_broken:
         raise IntegrityError("the log does not hold; this node decides nothing")
@@ -115,7 +120,8 @@ async def _by_framework(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     """The methods of all routes with the request's path; the framework names those of the first."""
-    routes = (route for route in [*request.app.routes, *keys.router.routes] if isinstance(route, Route))
+    every = [*request.app.routes, *(route for router in ROUTERS for route in router.routes)]
+    routes = (route for route in every if isinstance(route, Route))
     found = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
     return sorted({method for route in found for method in route.methods or ()})
 

@@ -1,0 +1,213 @@
+"""The OpenAPI document: what routes declare, and what follows from their shape.
+
+A route says what it takes, what it gives, and which of CREATED, TAGGED, CONFLICT ... it answers with as well. What it
+may be refused with follows from what it takes: a key in the header, a body, an id in the path, a condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
+
+from keyturn.errors import (
+    ConflictError,
+    ForbiddenError,
+    IdempotencyMismatchError,
+    IllegalTransitionError,
+    NotFoundError,
+    NotRecoverableError,
+    PreconditionFailedError,
+    StaleError,
+    ThrottledError,
+    UnauthenticatedError,
+)
+from keyturn.server.models import ProblemBody
+from keyturn.server.problems import CONTENT_TYPE, problem, problem_of
+from keyturn.server.schemas import VALUE, VALUE_SCHEMA
+
+Responses = dict[int | str, dict[str, Any]]
+
+DESCRIPTION: Final = """\
+Issue, verify, rotate and audit API keys.
+
+Management calls carry `Authorization: Bearer <provisioning key>` and need the permission that each of them names. Times
+are RFC 3339 in UTC. Errors are problem details (RFC 9457): `code` is for programs, and `fix` says what to do. Unknown
+fields are refused. An id of another tenant and one that does not exist give the same 404.
+"""
+TAGS: Final = [
+    {"name": "keys", "description": "Keys from their issue to their end, and owners of keys."},
+    {"name": "verification", "description": "Whether what a client presented is good for what it asks."},
+    {"name": "health", "description": "For whoever runs the server; no key is needed."},
+]
+
+_ETAG: Final = {
+    "description": "Names this state of the key, for If-Match and If-None-Match.",
+    "schema": {"type": "string", "pattern": '^"[!#-~]+"$'},
+    "example": '"3-q83vEjRWeJCrze8SNFZ4"',
+}
+_REPLAYED: Final = {
+    "description": "There, and true, where the answer is the one that this Idempotency-Key got before.",
+    "schema": {"type": "string", "enum": ["true"]},
+}
+_RETRY_AFTER: Final = {
+    "description": "In how many seconds to try again.",
+    "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    "example": "1",
+}
+_CHALLENGE: Final = {
+    "description": "How to authenticate.",
+    "schema": {"type": "string"},
+    "example": 'Bearer realm="keyturn"',
+}
+
+TAGGED: Final[Responses] = {200: {"headers": {"ETag": _ETAG}}}
+CREATED: Final[Responses] = {201: {"headers": {"ETag": _ETAG, "Idempotent-Replayed": _REPLAYED}}}
+REPLAYABLE: Final[Responses] = {201: {"headers": {"Idempotent-Replayed": _REPLAYED}}}
+NOT_MODIFIED: Final[Responses] = {
+    304: {"description": "The key is as If-None-Match says.", "headers": {"ETag": _ETAG}}
+}
+CONFLICT: Final[Responses] = {409: {"description": "The state does not allow it."}}
+
+_EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "400": problem(
+        400, "malformed_json", "the body is not JSON", "Send JSON with Content-Type: application/json."
+    ),
+    "401": problem_of(UnauthenticatedError("the call carries no provisioning key")),
+    "403": problem_of(ForbiddenError("this key lacks the permission keys.create")),
+    "404": problem_of(NotFoundError("there is no such key")),
+    "409": problem_of(IllegalTransitionError("a key that is deactivated cannot be suspended")),
+    "412": problem_of(PreconditionFailedError("the key is no longer as that ETag says")),
+    "413": problem(413, "body_too_large", "the body has more than 1,048,576 bytes", "Send less."),
+    "415": problem(415, "unsupported_media_type", "the body is not said to be JSON", "Send it as JSON."),
+    "422": problem(
+        422, "invalid_request", "name: 1 to 256 characters of text", "Look it up in /docs.", field="name"
+    ),
+    "429": problem_of(ThrottledError("too many keys from this address were refused")),
+    "503": problem_of(StaleError("this node has not read the log within its bound")),
+}
+_MEANINGS: Final = {
+    "400": ("Malformed", "The request does not parse: its JSON, a header, or a header that is there twice."),
+    "401": ("Unauthenticated", "There is no provisioning key, or it is not valid."),
+    "403": ("Forbidden", "The provisioning key lacks what the call needs."),
+    "404": ("NotFound", "There is no such thing in the caller's tenant."),
+    "409": ("Conflict", "The state does not allow it, or somebody else was first."),
+    "412": ("PreconditionFailed", "If-Match names another state than the present one."),
+    "413": ("TooLarge", "The body is too large."),
+    "415": ("UnsupportedMediaType", "The body is not said to be JSON."),
+    "422": ("Invalid", "The request is understood and cannot be meant: `field` says where."),
+    "429": ("Throttled", "Too many keys from this address were refused."),
+    "503": ("Unavailable", "This node cannot decide now; nothing was done, unless `code` is outcome_unknown."),
+}  # fmt: skip
+_HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "401": {"WWW-Authenticate": _CHALLENGE},
+    "429": {"Retry-After": _RETRY_AFTER},
+    "503": {"Retry-After": _RETRY_AFTER},
+}
+_MORE_EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "409": {
+        "conflict": problem_of(
+            ConflictError("the key is stored already, or its owner was revoked meanwhile")
+        ),
+        "not_recoverable": problem_of(NotRecoverableError("the secret of this key cannot come back")),
+    },
+    "422": {
+        "idempotency_mismatch": problem_of(
+            IdempotencyMismatchError("this Idempotency-Key was sent before, with another request")
+        )
+    },
+}
+
+
+def document(app: FastAPI, more: Iterable[BaseRoute]) -> dict[str, Any]:
+    """The OpenAPI document of an application and of `more` routes that it does not have itself; made once."""
+    if app.openapi_schema is None:
+        app.openapi_schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=DESCRIPTION,
+            tags=TAGS,
+            routes=[*app.routes, *more],
+        )
+        _complete(app.openapi_schema)
+    return app.openapi_schema
+
+
+def _complete(made: dict[str, Any]) -> None:
+    components = made["components"]
+    for name in (
+        "HTTPValidationError",
+        "ValidationError",
+    ):  # the framework's own problem, which is never sent
+        components["schemas"].pop(name, None)
+    components["schemas"][VALUE] = VALUE_SCHEMA
+    components["schemas"]["ProblemBody"] = ProblemBody.model_json_schema()
+    components["responses"] = {name: _refusal(status) for status, (name, _) in _MEANINGS.items()}
+    for path, operations in made["paths"].items():
+        for operation in operations.values():
+            _complete_operation(operation, path, components["schemas"])
+
+
+def _complete_operation(operation: dict[str, Any], path: str, schemas: Mapping[str, Any]) -> None:
+    operation["summary"], _, rest = operation.pop("description").partition("\n")
+    operation["summary"] = operation["summary"].strip()
+    operation["description"] = rest.strip() or operation["summary"]
+    answers = operation["responses"]
+    refusals = {status for status in answers if status >= "400" and status != "422"} | _refusals(
+        operation, path
+    )
+    operation["responses"] = {status: answer for status, answer in answers.items() if status < "400"} | {
+        status: {"$ref": f"#/components/responses/{_MEANINGS[status][0]}"} for status in sorted(refusals)
+    }
+    for holder in (operation.get("requestBody"), *operation["responses"].values()):
+        _show_example(holder or {}, schemas)
+
+
+def _refusals(operation: Mapping[str, Any], path: str) -> set[str]:
+    """The statuses that an operation of this shape may be refused with."""
+    parameters = {each["name"] for each in operation.get("parameters", ())}
+    refusals: set[str] = set()
+    if "security" in operation:
+        refusals |= {"400", "401", "403", "429", "503"}
+    if "requestBody" in operation:
+        refusals |= {"400", "413", "415", "422"}
+    if parameters:
+        refusals.add("422")
+    if "{key_id}" in path:
+        refusals.add("404")
+    if "If-Match" in parameters:
+        refusals.add("412")
+    return refusals
+
+
+def _show_example(holder: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    """Let content show the example of its schema: tools look for it there."""
+    for media in holder.get("content", {}).values():
+        name = _schema_name(media["schema"])
+        found = schemas[name].get("examples") if name else None
+        if found:
+            media["example"] = found[0]
+
+
+def _schema_name(schema: Mapping[str, Any]) -> str | None:
+    """The component that a schema refers to, alone or beside null."""
+    references = [each["$ref"] for each in (schema, *schema.get("anyOf", ())) if "$ref" in each]
+    return references[0].rpartition("/")[2] if len(references) == 1 else None
+
+
+def _refusal(status: str) -> dict[str, Any]:
+    shown = {"typical": _EXAMPLES[status], **_MORE_EXAMPLES.get(status, {})}
+    return {
+        "description": _MEANINGS[status][1],
+        "headers": dict(_HEADERS.get(status, {})),
+        "content": {
+            CONTENT_TYPE: {
+                "schema": {"$ref": "#/components/schemas/ProblemBody"},
+                "examples": {name: {"value": value} for name, value in shown.items()},
+            }
+        },
+    }
