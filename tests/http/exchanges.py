@@ -45,7 +45,7 @@ PLAIN: Final[dict[str, Maker]] = {
 OTHERS: Final[dict[str, Maker]] = {
     "asgi": lambda served, owner, token: verification(served, owner, token, KEEP_ALIVE),
     "live": lambda *_: Exchange(request("GET", "/livez"), lambda answer: answer.body == LIVE),
-    "live with a body": lambda *_: Exchange(request("POST", "/livez", b"a" * 50), lambda answer: answer.body == LIVE),
+    "live with a body": lambda *_: Exchange(request("GET", "/livez", b"a" * 50), lambda answer: answer.body == LIVE),
     "absent": lambda served, *_: Exchange(
         request("GET", f"/v1/keys/{UNKNOWN_ID}", key=served.key), lambda answer: answer.status == 404
     ),

@@ -87,12 +87,15 @@ class Route:
         served: Served,
         *,
         key: str | None,
+        ids: Mapping[str, str] | None = None,
         fields: Iterable[tuple[str, str]] = (),
         source: str | None = None,
         **parameters: str,
     ) -> Answer:
         """The answer to a well-formed call of it; ids that are not given are those of nothing."""
-        values = {name: unknown for name, (unknown, _) in IDS.items()} | dict(NAMES) | parameters
+        values = (
+            {name: unknown for name, (unknown, _) in IDS.items()} | dict(NAMES) | dict(ids or {}) | parameters
+        )
         path = re.sub(r"{(\w+)}", lambda match: quote(values[match[1]], safe=""), self.path)
         if str(self) in BODIES:
             return served.call(self.method, path, BODIES[str(self)], key=key, fields=fields, source=source)

@@ -80,7 +80,7 @@ class Lifecycle:
             for number in range(1, key.version + 1):
                 version = self._keys.version(key, number)
                 if version.state is not KeyState.DESTROYED:
-                    yield version_put(version.after(Act.DESTROY, self._clock.now()))
+                    yield version_put(version.after(Act.DESTROY, key.state_changed_at))
 
         return self._act(
             key_id, Act.DESTROY, EventType.KEY_DESTROYED, by, note=note, also=versions, only_if=only_if
@@ -205,7 +205,7 @@ class Lifecycle:
             if unless(key):
                 return key
             changed = key.after(act, self._clock.now(), reason)
-            puts = (key_put(changed), *also(key))
+            puts = (key_put(changed), *also(changed))
             event = self._event(event_type, changed, tuple(put.id for put in puts[1:]), by.actor, details)
             self._records.commit(ChangeSet(puts=puts, events=(event,)))
             return changed

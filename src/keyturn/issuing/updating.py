@@ -66,8 +66,8 @@ class Updater:
 
         def attempt() -> Key:
             key = self._keys.get(by.tenant, key_id)
-            only_if(key)
             changed = self._changed(key, changes, by)
+            only_if(key)
             event = self._event(changed, by, changes)
             self._records.commit(ChangeSet(puts=(key_put(changed),), events=(event,)))
             return changed

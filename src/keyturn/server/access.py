@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -13,15 +13,22 @@ from keyturn.domain.principal import Principal
 from keyturn.server.deciding import Decider
 from keyturn.server.exchange import authorization_of, client_of
 
-BEARER: Final = Security(HTTPBearer(auto_error=False, description="A provisioning key."))
+BEARER: Final = HTTPBearer(
+    auto_error=False, scheme_name="provisioning_key", description="A provisioning key."
+)
 """For the documentation, which then has a place for the key. The header itself is read where it is decided on."""
 
 
+def holding(permission: str) -> Any:
+    """A dependency: the caller, behind a provisioning key that holds `permission`; the documentation names it too."""
+    return Security(may(permission), scopes=[permission])
+
+
 def may(permission: str) -> Callable[..., Awaitable[Principal]]:
-    """A dependency: the caller, behind a provisioning key that holds `permission`."""
+    """What `holding` depends on."""
 
     async def authorised(
-        request: Request, _: Annotated[HTTPAuthorizationCredentials | None, BEARER]
+        request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
     ) -> Principal:
         decider: Decider = request.app.state.decider
         return await decider.principal(authorization_of(request.scope), permission, client_of(request.scope))
@@ -36,9 +43,9 @@ async def the_node(request: Request) -> Node:
 
 
 TheNode = Annotated[Node, Depends(the_node)]
-MayCreate = Annotated[Principal, Depends(may("keys.create"))]
-MayRead = Annotated[Principal, Depends(may("keys.read"))]
-MayUpdate = Annotated[Principal, Depends(may("keys.update"))]
-MayRevoke = Annotated[Principal, Depends(may("keys.revoke"))]
-MayDestroy = Annotated[Principal, Depends(may("keys.destroy"))]
-MayReveal = Annotated[Principal, Depends(may("keys.reveal"))]
+MayCreate = Annotated[Principal, holding("keys.create")]
+MayRead = Annotated[Principal, holding("keys.read")]
+MayUpdate = Annotated[Principal, holding("keys.update")]
+MayRevoke = Annotated[Principal, holding("keys.revoke")]
+MayDestroy = Annotated[Principal, holding("keys.destroy")]
+MayReveal = Annotated[Principal, holding("keys.reveal")]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from keyturn.domain import canonical
 from keyturn.domain.bodies import key_put
@@ -22,7 +22,7 @@ from keyturn.records.rows import MAX_BODY_BYTES
 from keyturn.server.access import MayCreate, TheNode
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.keys import spec_of
-from keyturn.server.models import Closed, IssuedKeyBody, NewKey, example
+from keyturn.server.models import EXAMPLES, Body, Closed, IssuedKeyBody, NewKey, example
 from keyturn.server.openapi import CONFLICT, REPLAYABLE
 from keyturn.views import issued_view
 
@@ -39,8 +39,10 @@ class NewKeys(Closed):
     items: Annotated[list[NewKey], Field(min_length=1, max_length=MAX_BATCH)]
 
 
-class IssuedKeysBody(BaseModel):
+class IssuedKeysBody(Body):
     """New keys, in the order in which they were asked for."""
+
+    model_config = example(items=EXAMPLES["IssuedKeyBody"])
 
     items: list[IssuedKeyBody]
 

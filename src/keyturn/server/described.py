@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Security
+from pydantic import ConfigDict, Field
 
 from keyturn.domain.network import MAX_ADDRESS_CHARACTERS
 from keyturn.domain.permissions import MAX_QUERY_CHARACTERS
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.verdict import Code
 from keyturn.server.access import BEARER
-from keyturn.server.models import example
+from keyturn.server.models import Body, example
 from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TOKEN, KEY_ID_PATTERN, Time, shown
 
 _QUESTION: Final = {
@@ -28,7 +28,7 @@ _ANSWER: Final = {
 }  # fmt: skip
 
 
-class Question(BaseModel):
+class Question(Body):
     """What to verify."""
 
     model_config = ConfigDict(extra="forbid", **example(**_QUESTION))
@@ -37,25 +37,30 @@ class Question(BaseModel):
     scope: Annotated[KeyScope | None, Field(description="The key's scope must cover it.")] = None
     permissions: Annotated[
         str | None,
-        Field(description="Names joined by AND that the key must grant.", examples=["documents.read"]),
-        shown(minLength=1, maxLength=MAX_QUERY_CHARACTERS),
+        shown(
+            "Names joined by AND that the key must grant.",
+            minLength=1,
+            maxLength=MAX_QUERY_CHARACTERS,
+            example="documents.read",
+        ),
     ] = None
     ip: Annotated[
         str | None,
-        Field(
-            description="The client's address; a key that is restricted needs it.", examples=["203.0.113.9"]
+        shown(
+            "The client's address, v4 or v6; a key that is restricted needs it.",
+            maxLength=MAX_ADDRESS_CHARACTERS,
+            example="203.0.113.9",
         ),
-        shown(maxLength=MAX_ADDRESS_CHARACTERS),
     ] = None
 
 
-class Answer(BaseModel):
+class Answer(Body):
     """Whether it is good for what it asks, and what is known of the key."""
 
     model_config = example(**_ANSWER)
 
-    valid: bool
-    code: Code
+    valid: Annotated[bool, Field(description="Whether the credential is good for what was asked.")]
+    code: Annotated[Code, Field(description="Why, for programs.")]
     key_id: Annotated[str | None, shown(pattern=KEY_ID_PATTERN)]
     version: int | None
     owner: str | None
@@ -68,7 +73,7 @@ class Answer(BaseModel):
     as_of: Annotated[str, Field(description="How far this node had read the log: log_id:position.")]
 
 
-class Questions(BaseModel):
+class Questions(Body):
     """Up to 1,000 at once."""
 
     model_config = ConfigDict(extra="forbid", **example(items=[_QUESTION]))
@@ -76,7 +81,7 @@ class Questions(BaseModel):
     items: Annotated[list[Question], Field(min_length=1, max_length=1_000)]
 
 
-class Answers(BaseModel):
+class Answers(Body):
     """In the order of the questions."""
 
     model_config = example(items=[_ANSWER])
@@ -84,7 +89,7 @@ class Answers(BaseModel):
     items: list[Answer]
 
 
-class Live(BaseModel):
+class Live(Body):
     """This process answers."""
 
     model_config = example(status="live")
@@ -92,7 +97,7 @@ class Live(BaseModel):
     status: str
 
 
-class Ready(BaseModel):
+class Ready(Body):
     """This node decides."""
 
     model_config = example(status="ready", as_of="0123456789ABCDEF:1204")
@@ -101,19 +106,25 @@ class Ready(BaseModel):
     as_of: Annotated[str, Field(description="How far this node has read the log: log_id:position.")]
 
 
+MAY_VERIFY: Final = Security(BEARER, scopes=["keys.verify"])
+
 described: Final = APIRouter(generate_unique_id_function=lambda route: route.name)
 
 
-@described.post("/v1/verify", tags=["verification"], dependencies=[BEARER])
+@described.post("/v1/verify", tags=["verification"], dependencies=[MAY_VERIFY])
 def verify_key(asked: Question) -> Answer:  # type: ignore[empty-body]
-    """Verify what a client presented: always 200, with `valid` and `code`. Needs keys.verify."""
+    """Verify what a client presented.
+
+    Always 200 once the caller is known and the question makes sense: `valid` is the answer, and `code` says why. Where
+    the caller's own key cannot be decided on, that is the answer too, with the code `stale`.
+    """
 
 
-@described.post("/v1/verify/batch", tags=["verification"], dependencies=[BEARER])
+@described.post("/v1/verify/batch", tags=["verification"], dependencies=[MAY_VERIFY])
 def verify_keys(asked: Questions) -> Answers:  # type: ignore[empty-body]
-    """Verify up to 1,000, answered in order. Needs keys.verify."""
+    """Verify up to 1,000, answered in order."""
 
 
 @described.get("/livez", tags=["health"])
 def get_liveness() -> Live:  # type: ignore[empty-body]
-    """Whether the process answers at all; it needs no store and no key."""
+    """Say that the process answers at all; it needs no store and no key."""

@@ -99,7 +99,10 @@ class Dispatcher:
                 return
             await answer(scope, receive, send)
         elif path == "/livez":
-            await send_json(send, _LIVE)
+            if scope["method"] in ("GET", "HEAD"):
+                await send_json(send, _LIVE)
+            else:
+                await _send_405(send, "GET, HEAD")
         else:
             _check_path(scope["raw_path"])
             body = await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
@@ -108,8 +111,12 @@ class Dispatcher:
 
     async def _refuse_method(self, scope: Scope, receive: Receive, send: Send, allowed: str) -> None:
         await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
-        members = problem(405, "method_not_allowed", "this path does not take this method", f"Use {allowed}.")
-        await send_problem(send, 405, encoded(members), {"Allow": allowed})
+        await _send_405(send, allowed)
+
+
+async def _send_405(send: Send, allowed: str) -> None:
+    members = problem(405, "method_not_allowed", "this path does not take this method", f"Use {allowed}.")
+    await send_problem(send, 405, encoded(members), {"Allow": allowed})
 
 
 def _check_path(raw_path: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Request, Response
 
@@ -16,8 +16,9 @@ from keyturn.errors import PreconditionFailedError
 from keyturn.server.exchange import RefusedRequestError, fields_of
 from keyturn.views import View, key_view
 
-LIST_PATTERN: Final = r'^(?:\*|(?:W/)?"[!#-~]*"(?: *, *(?:W/)?"[!#-~]*")*)$'
-_LIST: Final = re.compile(LIST_PATTERN)
+_PATTERN: Final = r'^(?:\*|(?:W/)?"[!#-~]*"(?: *, *(?:W/)?"[!#-~]*")*)$'
+_SHOWN: Final[dict[str, Any]] = {"format": "etag", "pattern": _PATTERN}
+_LIST: Final = re.compile(_PATTERN)
 _TAG: Final = re.compile(r'(?:W/)?"[!#-~]*"')
 _DIGEST_BYTES: Final = 16
 _EXAMPLE: Final = '"3-q83vEjRWeJCrze8SNFZ4"'
@@ -70,7 +71,7 @@ async def _if_match(
             alias="If-Match",
             description="Do it only if the key is as an earlier answer showed it: the ETag of that answer.",
             examples=[_EXAMPLE],
-            json_schema_extra={"pattern": LIST_PATTERN},
+            json_schema_extra=_SHOWN,
         ),
     ] = None,
 ) -> Seen:
@@ -87,7 +88,7 @@ async def _if_none_match(
             alias="If-None-Match",
             description="Answer 304 if the key is as an earlier answer showed it: the ETag of that answer.",
             examples=[_EXAMPLE],
-            json_schema_extra={"pattern": LIST_PATTERN},
+            json_schema_extra=_SHOWN,
         ),
     ] = None,
 ) -> Seen:

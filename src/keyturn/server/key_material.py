@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from keyturn.domain.key import KeyType
 from keyturn.server.access import MayReveal, TheNode
-from keyturn.server.models import example
+from keyturn.server.models import Body, example
 from keyturn.server.openapi import CONFLICT
 from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TOKEN, KEY_ID_PATTERN, KeyId, shown
 from keyturn.views import View, secret_view
@@ -17,7 +17,7 @@ from keyturn.views import View, secret_view
 router = APIRouter(prefix="/v1", tags=["keys"])
 
 
-class SecretBody(BaseModel):
+class SecretBody(Body):
     """A key's secret."""
 
     model_config = example(key_id=EXAMPLE_KEY_ID, version=1, type="api_token", key=EXAMPLE_TOKEN)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from keyturn.audit.usage import MAX_POINTS, MAX_WINDOW, Period
 from keyturn.domain.lifecycle import KeyState
 from keyturn.server.access import MayRead, TheNode
-from keyturn.server.models import Instant, example
+from keyturn.server.models import Body, Instant, example
 from keyturn.server.schemas import (
     CREDENTIAL_ID_PATTERN,
     EXAMPLE_KEY_ID,
@@ -27,7 +27,7 @@ from keyturn.views import View, series_view, version_view
 router = APIRouter(prefix="/v1", tags=["keys"])
 
 
-class ListedVersions(BaseModel):
+class ListedVersions(Body):
     """The query of a list of versions."""
 
     model_config = ConfigDict(extra="forbid")
@@ -36,7 +36,7 @@ class ListedVersions(BaseModel):
     cursor: Cursor | None = None
 
 
-class VersionBody(BaseModel):
+class VersionBody(Body):
     """One generation of a key's secret."""
 
     version: Annotated[int, Field(description="Its number, counted from 1.")]
@@ -45,15 +45,14 @@ class VersionBody(BaseModel):
     is_current: Annotated[bool, Field(description="Whether the key serves with this version.")]
     credential_id: Annotated[
         str | None,
-        Field(description="The handle inside the token; null for keys that sign."),
-        shown(pattern=CREDENTIAL_ID_PATTERN),
+        shown("The handle inside the token; null for keys that sign.", pattern=CREDENTIAL_ID_PATTERN),
     ]
     created_at: Time
     expires_at: Time | None
-    last_used_at: Time | None
+    last_used_at: Annotated[Time | None, Field(description="Its latest valid use.")]
 
 
-class VersionListBody(BaseModel):
+class VersionListBody(Body):
     """Some versions, newest first."""
 
     model_config = example(
@@ -78,7 +77,7 @@ def list_key_versions(
     return {"items": [version_view(listed) for listed in page.items], "next_cursor": page.next_cursor}
 
 
-class AskedUsage(BaseModel):
+class AskedUsage(Body):
     """The query of a key's usage."""
 
     model_config = ConfigDict(extra="forbid")
@@ -102,7 +101,7 @@ class AskedUsage(BaseModel):
     ] = None
 
 
-class UsagePointBody(BaseModel):
+class UsagePointBody(Body):
     """What was counted in one period."""
 
     at: Annotated[Time, Field(description="Its beginning.")]
@@ -110,7 +109,7 @@ class UsagePointBody(BaseModel):
     refused: Annotated[dict[str, int], Field(description="Refusals by verification code.")]
 
 
-class UsageBody(BaseModel):
+class UsageBody(Body):
     """Uses of a key, and refusals, by minute, hour or day in UTC."""
 
     model_config = example(

@@ -69,7 +69,7 @@ def management_app(node: Node, decider: Decider, lifespan: Lifespan) -> FastAPI:
 
 
 async def get_readiness(node: TheNode) -> dict[str, str]:
-    """Whether this node can decide: it has read the log within its bound, and the log holds."""
+    """Say whether this node can decide: it has read the log within its bound, and the log holds."""
     if node.records.log.is_broken:
         raise IntegrityError("the log does not hold; this node decides nothing")
     if not node.verifier.is_fresh:

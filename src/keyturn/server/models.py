@@ -48,10 +48,29 @@ Instant = Annotated[
 ]
 
 
-class Closed(BaseModel):
+EXAMPLES: Final[dict[str, Any]] = {}
+"""An example of each model that has one, by its name: the framework leaves nulls out of what it is given."""
+
+
+class Body(BaseModel):
+    """What a call takes or gives."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        extra = cls.model_config.get("json_schema_extra")
+        if isinstance(extra, dict):
+            EXAMPLES[cls.__name__] = extra["examples"]
+
+
+class Closed(Body):
     """Unknown members are refused: a restriction that is misspelt must not be lost."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+_END: Final = "From then on the key does not verify; not together with expires_in."
+_BEGINNING: Final = "From then on the key verifies."
+_GRANTED: Final = "What the key may do: at most what the caller's own key may."
 
 
 def example(**members: Any) -> ConfigDict:
@@ -77,9 +96,9 @@ class NewKey(Closed):
     owner: OwnerId | None = None
     prefix: Prefix | None = None
     expires_in: Lifetime | None = None
-    expires_at: Instant | None = None
-    not_before: Instant | None = None
-    permissions: Grants = []
+    expires_at: Annotated[Instant | None, Field(description=_END)] = None
+    not_before: Annotated[Instant | None, Field(description=_BEGINNING)] = None
+    permissions: Annotated[Grants, Field(description=_GRANTED)] = []
     allowed_ips: Networks = []
     metadata: Metadata = {}
     tags: Tags = []
@@ -96,12 +115,12 @@ class KeyChanges(Closed):
     name: Name | None = None
     # A default that the document does not show: only what was sent counts.
     scope: Annotated[KeyScope, Field(strict=False, default_factory=lambda: KeyScope.READ)]
-    permissions: Grants | None = None
+    permissions: Annotated[Grants | None, Field(description=_GRANTED)] = None
     allowed_ips: Networks | None = None
     metadata: Metadata | None = None
     tags: Tags | None = None
-    not_before: Instant | None = None
-    expires_at: Instant | None = None
+    not_before: Annotated[Instant | None, Field(description=_BEGINNING)] = None
+    expires_at: Annotated[Instant | None, Field(description=_END)] = None
     expires_in: Lifetime | None = None
 
 
@@ -121,7 +140,7 @@ class Revocation(Note):
     reason: Annotated[RevocationReason, Field(strict=False)] = RevocationReason.UNSPECIFIED
 
 
-class ListedKeys(BaseModel):
+class ListedKeys(Body):
     """The query of a list of keys."""
 
     model_config = ConfigDict(extra="forbid")
@@ -150,7 +169,7 @@ _KEY: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-class KeyBody(BaseModel):
+class KeyBody(Body):
     """A key's metadata."""
 
     model_config = example(**_KEY)
@@ -186,7 +205,7 @@ class IssuedKeyBody(KeyBody):
     key: Annotated[str, Field(description="The secret: a whole token, or the material of a signing key.")]
 
 
-class KeyListBody(BaseModel):
+class KeyListBody(Body):
     """Some keys, newest first."""
 
     model_config = example(items=[_KEY], next_cursor=None)
@@ -195,7 +214,7 @@ class KeyListBody(BaseModel):
     next_cursor: Annotated[str | None, Field(description="Leads on to those after them; null at the end.")]
 
 
-class OwnerRevokedBody(BaseModel):
+class OwnerRevokedBody(Body):
     """How many of the owner's keys were brought after their owner."""
 
     model_config = example(owner="user_42", revoked=3)
@@ -204,7 +223,7 @@ class OwnerRevokedBody(BaseModel):
     revoked: int
 
 
-class ProblemBody(BaseModel):
+class ProblemBody(Body):
     """Problem details (RFC 9457)."""
 
     type: Annotated[str, Field(examples=["urn:keyturn:problem:not_found"])]

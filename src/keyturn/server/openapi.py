@@ -6,6 +6,7 @@ may be refused with follows from what it takes: a key in the header, a body, an 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -25,9 +26,8 @@ from keyturn.errors import (
     ThrottledError,
     UnauthenticatedError,
 )
-from keyturn.server.models import ProblemBody
+from keyturn.server.models import EXAMPLES, ProblemBody
 from keyturn.server.problems import CONTENT_TYPE, problem, problem_of
-from keyturn.server.schemas import VALUE, VALUE_SCHEMA
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -139,32 +139,55 @@ def document(app: FastAPI, more: Iterable[BaseRoute]) -> dict[str, Any]:
 
 def _complete(made: dict[str, Any]) -> None:
     components = made["components"]
+    schemas = components["schemas"]
     for name in (
         "HTTPValidationError",
         "ValidationError",
     ):  # the framework's own problem, which is never sent
-        components["schemas"].pop(name, None)
-    components["schemas"][VALUE] = VALUE_SCHEMA
-    components["schemas"]["ProblemBody"] = ProblemBody.model_json_schema()
+        schemas.pop(name, None)
+    schemas["ProblemBody"] = ProblemBody.model_json_schema()
+    for name, schema in schemas.items():
+        _complete_schema(schema, EXAMPLES.get(name))
     components["responses"] = {name: _refusal(status) for status, (name, _) in _MEANINGS.items()}
     for path, operations in made["paths"].items():
         for operation in operations.values():
-            _complete_operation(operation, path, components["schemas"])
+            _complete_operation(operation, path, schemas)
+
+
+def _complete_schema(schema: dict[str, Any], examples: Any) -> None:
+    """The first paragraph of what the code says of it, what is said of a field that may be null, and the example."""
+    schema["description"] = " ".join(schema.get("description", "").partition("\n\n")[0].split())
+    for field in schema.get("properties", {}).values():
+        said = [each["description"] for each in field.get("anyOf", ()) if "description" in each]
+        if said:
+            field.setdefault("description", said[0])
+    if examples is not None:
+        schema["examples"] = examples
 
 
 def _complete_operation(operation: dict[str, Any], path: str, schemas: Mapping[str, Any]) -> None:
-    operation["summary"], _, rest = operation.pop("description").partition("\n")
-    operation["summary"] = operation["summary"].strip()
-    operation["description"] = rest.strip() or operation["summary"]
+    _describe(operation)
     answers = operation["responses"]
     refusals = {status for status in answers if status >= "400" and status != "422"} | _refusals(
         operation, path
     )
-    operation["responses"] = {status: answer for status, answer in answers.items() if status < "400"} | {
+    operation["responses"] = {status: answer for status, answer in answers.items() if status < "400"}
+    for answer in operation["responses"].values():
+        _show_schema(answer, schemas)
+    operation["responses"] |= {
         status: {"$ref": f"#/components/responses/{_MEANINGS[status][0]}"} for status in sorted(refusals)
     }
-    for holder in (operation.get("requestBody"), *operation["responses"].values()):
-        _show_example(holder or {}, schemas)
+    _show_schema(operation.get("requestBody", {}), schemas)
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _without_null(parameter["schema"])
+
+
+def _describe(operation: dict[str, Any]) -> None:
+    """A summary, which is the first sentence up to a colon, and all of it with the permission that it needs."""
+    text = " ".join(operation["description"].split())
+    operation["summary"] = re.split(r"[.:;,](?: |$)", text, maxsplit=1)[0]
+    needed = [name for each in operation.get("security", ()) for names in each.values() for name in names]
+    operation["description"] = f"{text}\n\nNeeds the permission `{needed[0]}`." if needed else text
 
 
 def _refusals(operation: Mapping[str, Any], path: str) -> set[str]:
@@ -184,19 +207,29 @@ def _refusals(operation: Mapping[str, Any], path: str) -> set[str]:
     return refusals
 
 
-def _show_example(holder: dict[str, Any], schemas: Mapping[str, Any]) -> None:
-    """Let content show the example of its schema: tools look for it there."""
+def _show_schema(holder: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    """Let a body show the example of its schema, and an answer its description: tools look for them there."""
     for media in holder.get("content", {}).values():
         name = _schema_name(media["schema"])
-        found = schemas[name].get("examples") if name else None
-        if found:
-            media["example"] = found[0]
+        if name and "examples" in schemas[name]:
+            media["example"] = schemas[name]["examples"][0]
+        if name and holder.get("description") == "Successful Response":
+            holder["description"] = schemas[name]["description"]
 
 
 def _schema_name(schema: Mapping[str, Any]) -> str | None:
     """The component that a schema refers to, alone or beside null."""
     references = [each["$ref"] for each in (schema, *schema.get("anyOf", ())) if "$ref" in each]
     return references[0].rpartition("/")[2] if len(references) == 1 else None
+
+
+def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter, which is absent where the program's own value is None: no text stands for null."""
+    choices = schema.get("anyOf", ())
+    values = [each for each in choices if each != {"type": "null"}]
+    if len(values) != 1 or len(values) == len(choices):
+        return dict(schema)
+    return {**values[0], **{name: value for name, value in schema.items() if name != "anyOf"}}
 
 
 def _refusal(status: str) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from keyturn.domain import fields, ids
-from keyturn.domain.canonical import MAX_INTEGER
 from keyturn.domain.permissions import MAX_NAME_CHARACTERS as MAX_GRANT_CHARACTERS
 from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.domain.token import PREFIX_PATTERN
@@ -36,26 +35,6 @@ _DAY, _CLOCK = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "[0-9]{2}:[0-9]{2}:[0-9]{2}"
 TIME_PATTERN: Final = rf"^{_DAY}[Tt]{_CLOCK}(?:\.[0-9]{{1,9}})?(?:[Zz]|[+-][0-9]{{2}}:[0-9]{{2}})$"
 KEY_ID_PATTERN: Final = f"^{ids.KEY}_[0-9A-Za-z]{{{ids.ID_CHARACTERS}}}$"
 CREDENTIAL_ID_PATTERN: Final = "^[0-9A-Za-z]{16}$"
-VALUE: Final = "MetadataValue"
-VALUE_SCHEMA: Final[dict[str, Any]] = {
-    "title": VALUE,
-    "description": "JSON without fractions; objects and arrays nest at most 8 deep, the outermost included.",
-    "anyOf": [
-        {"type": "string", "pattern": r"^[^\u0000]*$"},
-        {"type": "integer", "minimum": -MAX_INTEGER, "maximum": MAX_INTEGER},
-        {"type": "boolean"},
-        {"type": "null"},
-        {"type": "array", "items": {"$ref": f"#/components/schemas/{VALUE}"}},
-        {
-            "type": "object",
-            "propertyNames": {
-                "maxLength": fields.MAX_METADATA_NAME_CHARACTERS,
-                "pattern": r"^[^\u0000]*$",
-            },
-            "additionalProperties": {"$ref": f"#/components/schemas/{VALUE}"},
-        },
-    ],
-}
 
 
 def shown(description: str = "", **schema: Any) -> Any:
@@ -115,14 +94,11 @@ Lifetime = Annotated[
 ]
 Metadata = Annotated[
     dict[str, Any],
-    WithJsonSchema(
-        {
-            "type": "object",
-            "description": f"Your own data, in each verification; {fields.MAX_METADATA_BYTES:,} bytes as JSON.",
-            "propertyNames": VALUE_SCHEMA["anyOf"][5]["propertyNames"],
-            "additionalProperties": {"$ref": f"#/components/schemas/{VALUE}"},
-            "examples": [{"plan": "pro"}],
-        }
+    shown(
+        "Your own data, in each verification: JSON without fractions, "
+        f"{fields.MAX_METADATA_BYTES:,} bytes and {fields.MAX_METADATA_DEPTH} levels at most.",
+        propertyNames={"maxLength": fields.MAX_METADATA_NAME_CHARACTERS, "pattern": r"^[^\u0000]*$"},
+        example={"plan": "pro"},
     ),
 ]
 Time = Annotated[str, shown(format="date-time", example=EXAMPLE_TIME)]
