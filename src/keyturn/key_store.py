@@ -24,7 +24,7 @@ from typing import Any, Final
 from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
 from keyturn.audit.trail import KeyUsageEvent
 from keyturn.audit.usage import UsageStatistics
-from keyturn.bootstrap import Node, initialise, open_node
+from keyturn.bootstrap import Node, initialise, ledger_module, open_node
 from keyturn.config import settings_from, sqlite_url
 from keyturn.domain.fields import check_tenant
 from keyturn.domain.ids import DEFAULT_TENANT, KEY, SYSTEM_TENANT, is_id
@@ -132,6 +132,7 @@ class SecureKeyStore:
     ) -> None:
         principal = Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant))
         check_staleness(max_staleness)
+        ledger_module(url)  # refuses what is no store's URL before anything else is said
         wrapper = _wrapper(encryption_key)
         if url.startswith("sqlite:"):
             # A file needs no one to set it up; a database has an owner, who does.
@@ -181,7 +182,10 @@ class SecureKeyStore:
         text = token if type(token) is str else _presented(token)
         if ip is not None:
             check_address(ip)
-        demand = _demand(self._principal.tenant, scope, permissions)
+        try:
+            demand = _demand(self._principal.tenant, scope, permissions)
+        except TypeError:  # what cannot be looked up is not of the right kind
+            demand = Demand.of(tenant=self._principal.tenant, scope=scope, permissions=permissions)
         verifier = self._verifier
         outcome = verifier.decide(text, demand, ip)
         if type(outcome) is not Verification:
@@ -251,13 +255,19 @@ class SecureKeyStore:
         """Revoke every key that the owner has now, at once, in one commit; returns how many there were to follow."""
         return self._node.lifecycle.revoke_owner(owner, self._principal, reason=_reason(reason), note=note)
 
-    def suspend_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
+    def suspend_key(
+        self, key_id: str, reason: RevocationReason | str | None = None, *, note: str | None = None
+    ) -> KeyMetadata:
         """Refuse a key until it is resumed."""
-        return self._node.lifecycle.suspend(key_id, self._principal, note=note)
+        why = None if reason is None else _reason(reason)
+        return self._node.lifecycle.suspend(key_id, self._principal, reason=why, note=note)
 
-    def resume_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
+    def resume_key(
+        self, key_id: str, reason: RevocationReason | str | None = None, *, note: str | None = None
+    ) -> KeyMetadata:
         """Accept a suspended key again."""
-        return self._node.lifecycle.resume(key_id, self._principal, note=note)
+        why = None if reason is None else _reason(reason)
+        return self._node.lifecycle.resume(key_id, self._principal, reason=why, note=note)
 
     def destroy_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
         """Destroy a key's material; its metadata and its history stay."""
@@ -358,6 +368,10 @@ def _wrapper(encryption_key: bytes | str | Secret | None) -> LocalKeyWrapper:
                 fix="Give encryption_key=os.urandom(32), kept somewhere safe, or set KEY_STORE_ENCRYPTION_KEY.",
             )
         encryption_key = setting["KEY_STORE_ENCRYPTION_KEY"]
+    if not isinstance(encryption_key, (bytes, str, Secret)):
+        raise ConfigurationError(
+            "encryption_key is bytes or text", fix="Give 32 bytes, or a text such as 'base64:...'."
+        )
     if isinstance(encryption_key, bytes):
         return LocalKeyWrapper(Secret(encryption_key))
     secret = encryption_key if isinstance(encryption_key, Secret) else Secret(encryption_key)

@@ -21,6 +21,7 @@ from keyturn.server.access import (
     TheNode,
 )
 from keyturn.server.models import (
+    Explanation,
     IssuedKeyBody,
     KeyBody,
     KeyChanges,
@@ -72,15 +73,17 @@ def revoke_key(key_id: str, node: TheNode, by: MayRevoke, why: Revocation | None
 
 
 @router.post("/keys/{key_id}/suspend", response_model=KeyBody)
-def suspend_key(key_id: str, node: TheNode, by: MayRevoke, why: Note | None = None) -> View:
+def suspend_key(key_id: str, node: TheNode, by: MayRevoke, why: Explanation | None = None) -> View:
     """Refuse a key until it is resumed."""
-    return key_view(node.lifecycle.suspend(key_id, by, note=why.note if why else None))
+    why = why or Explanation()
+    return key_view(node.lifecycle.suspend(key_id, by, reason=why.reason, note=why.note))
 
 
 @router.post("/keys/{key_id}/resume", response_model=KeyBody)
-def resume_key(key_id: str, node: TheNode, by: MayRevoke, why: Note | None = None) -> View:
+def resume_key(key_id: str, node: TheNode, by: MayRevoke, why: Explanation | None = None) -> View:
     """Accept a suspended key again."""
-    return key_view(node.lifecycle.resume(key_id, by, note=why.note if why else None))
+    why = why or Explanation()
+    return key_view(node.lifecycle.resume(key_id, by, reason=why.reason, note=why.note))
 
 
 @router.post("/keys/{key_id}/destroy", response_model=KeyBody)

@@ -70,6 +70,12 @@ class Note(_Closed):
     note: str | None = None
 
 
+class Explanation(Note):
+    """Why a key is suspended or resumed: a reason of RFC 5280, and a note."""
+
+    reason: Annotated[RevocationReason | None, Field(strict=False)] = None
+
+
 class Revocation(Note):
     """Why a key is revoked: a reason of RFC 5280, and a note."""
 
