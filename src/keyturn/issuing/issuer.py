@@ -47,6 +47,10 @@ class Issuer:
 
         ForbiddenError when one would hold more than the caller; ConflictError as for `issue`.
         """
+        if not isinstance(batch, Sequence) or not all(isinstance(each, GeneratedKey) for each in batch):
+            raise InvalidInputError(
+                "only generated keys are stored", fix="Make them with SecureKeyGenerator, and give a list."
+            )
         if not 1 <= len(batch) <= MAX_EVENTS:
             raise InvalidInputError(f"a batch has 1 to {MAX_EVENTS} keys, not {len(batch)}")
         if len({generated.key_id for generated in batch}) < len(batch):

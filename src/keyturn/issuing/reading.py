@@ -19,6 +19,7 @@ from keyturn.domain.lifecycle import KeyState, stricter
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
+from keyturn.domain.spec import check_instant
 from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError, NotFoundError
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import retried
@@ -49,10 +50,27 @@ class KeyFilter:
     def __post_init__(self) -> None:
         for name in ("owner", "tag", "prefix", "q"):
             value = getattr(self, name)
-            if value is not None and (len(value) > MAX_FILTER_CHARACTERS or "\x00" in value):
+            if value is not None and (
+                not isinstance(value, str) or len(value) > MAX_FILTER_CHARACTERS or "\x00" in value
+            ):
                 raise InvalidInputError(
                     f"{name} has at most {MAX_FILTER_CHARACTERS} characters, none of them NUL", field=name
                 )
+        for name, kind in (("type", KeyType), ("scope", KeyScope), ("state", KeyState)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise InvalidInputError(f"{name} is a {kind.__name__}", field=name)
+        for name in ("expires_before", "unused_since"):
+            if getattr(self, name) is not None:
+                check_instant(name, getattr(self, name))
+
+    def may_admit(self, key: Key) -> bool:
+        """Whether a key's own fields are those that are asked for, as far as they alone tell."""
+        asked = (self.owner, self.type, self.scope, self.state, self.prefix)
+        found = (key.owner, key.type, key.scope, key.state, key.prefix)
+        return (self.tag is None or self.tag in key.tags) and all(
+            wanted in (None, value) for wanted, value in zip(asked, found, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +164,7 @@ class Reader:
         keys = tuple(key_from(opened.body) for opened in self._records.open_all(rows))
         return KeyPage(
             # The index columns found these rows; the sealed bodies have the last word.
-            items=tuple(key for key in keys if key.tenant == by.tenant),
+            items=tuple(key for key in keys if key.tenant == by.tenant and matching.may_admit(key)),
             next_cursor=self._cursor(rows[-1].created, binding) if more else None,
         )
 
@@ -156,6 +174,8 @@ class Reader:
 
     def _position(self, cursor: str, binding: bytes) -> int:
         try:
+            if not isinstance(cursor, str):
+                raise ValueError("no text")  # noqa: TRY004 - it is refused as any other
             raw = from_base64url(cursor[:MAX_CURSOR_CHARACTERS])
             self._records.keyring.check(Purpose.CURSOR, binding + raw[:8], raw[8:])
         except (ValueError, IntegrityError):
