@@ -81,7 +81,7 @@ class Node:
 
 def ledger_module(url: str) -> ModuleType:
     """The adapter for a store's URL; ConfigurationError for a scheme that is not known."""
-    scheme = url.partition(":")[0]
+    scheme = url.partition(":")[0] if isinstance(url, str) else ""
     if scheme not in LEDGERS:
         raise ConfigurationError(
             f"unknown store {shown(scheme)}",

@@ -23,9 +23,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Final
 
-MAX_SHOWN_CHARACTERS: Final = 32  # the shortest token has 46
+MAX_SHOWN_CHARACTERS: Final = 32
+# The shortest secret is a passphrase of 12 characters; one of 128 random bits has 22.
+MAX_SHOWN_AS_IT_IS: Final = 11
+_NAME: Final = re.compile(
+    r"[a-z_.]+"
+)  # of a field, a permission, a scheme: no random text has small letters alone
 
 
 def shown(value: object) -> str:
@@ -34,7 +40,10 @@ def shown(value: object) -> str:
     Messages end up in logs, and what stands in the wrong place is often a key.
     """
     text = ascii(value)
-    return text if len(text) <= MAX_SHOWN_CHARACTERS + 2 else f"a text of {len(text) - 2} characters"
+    length = len(text) - 2
+    if length <= MAX_SHOWN_AS_IT_IS or (length <= MAX_SHOWN_CHARACTERS and _NAME.fullmatch(text[1:-1])):
+        return text
+    return f"a text of {length} characters"
 
 
 class KeyturnError(Exception):

@@ -98,7 +98,7 @@ class SecureKeyGenerator:
             prefix=prefix,
             permissions=_strings("permissions", permissions),
             allowed_ips=_strings("allowed_ips", allowed_ips),
-            metadata=metadata or {},
+            metadata={} if metadata is None else metadata,
             tags=_strings("tags", tags),
             recoverable=recoverable,
             not_before=not_before,
@@ -161,6 +161,10 @@ class SecureKeyGenerator:
         A fresh salt is drawn for each derivation unless one is given to derive the same key again. For PBKDF2
         `iterations` is at least 100,000; HKDF needs an `info` that names the purpose.
         """
+        if not isinstance(material, (Secret, str, bytes)):
+            raise InvalidInputError("material is a Secret, text or bytes", field="material")
+        if not isinstance(info, bytes):
+            raise InvalidInputError("info is bytes", field="info", fix="Encode it: b'...'.")
         secret = material if isinstance(material, Secret) else Secret(material)
         if method == "pbkdf2":
             return derive_by_pbkdf2(secret, salt=salt, iterations=iterations, length=length)
@@ -177,6 +181,8 @@ class SecureKeyGenerator:
 
         This says that nothing was damaged on the way; whether the key is accepted, only a store can say.
         """
+        if not isinstance(key, GeneratedKey):
+            raise InvalidInputError("a generated key is checked", fix="Give what generate_api_key returned.")
         try:
             text = key.secret.reveal()
         except UnicodeDecodeError:
@@ -229,10 +235,12 @@ def _checked_length(length: KeyLength | int) -> KeyLength:
 
 def _strings(field: str, values: Sequence[str]) -> tuple[str, ...]:
     # A str is a sequence of str too: taken as one it would grant single letters.
-    if isinstance(values, str):
+    if isinstance(values, str) or not isinstance(values, Sequence):
         raise InvalidInputError(
-            f"{field} is a list of strings, not one string",
+            f"{field} is a list of strings",
             field=field,
-            fix=f"Put {shown(values)} into a list.",
+            fix=f"Put {shown(values)} into a list."
+            if isinstance(values, str)
+            else "Give a list, or leave it out.",
         )
     return tuple(values)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from keyturn.audit.trail import KeyUsageEvent
 from keyturn.audit.usage import UsageStatistics
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
@@ -79,19 +78,6 @@ def usage_view(usage: UsageStatistics) -> View:
         "last_used_at": _time(usage.last_used_at),
         "last_ip": usage.last_ip,
         "last_used_by_version": _times(usage.last_used_by_version),
-    }
-
-
-def event_view(event: KeyUsageEvent) -> View:
-    """One entry of the audit trail."""
-    return {
-        "position": event.position,
-        "type": event.type,
-        "time": rfc3339(event.time),
-        "tenant": event.tenant,
-        "actor": event.actor,
-        "subjects": list(event.subjects),
-        "details": dict(event.details),
     }
 
 

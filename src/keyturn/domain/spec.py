@@ -92,7 +92,7 @@ def checked_policy(
         "owner": None if owner is None else fields.check_owner(owner),
         "permissions": fields.check_permissions(permissions),
         "allowed_ips": fields.check_networks(allowed_ips),
-        "metadata": fields.check_metadata(dict(metadata or {})),
+        "metadata": fields.check_metadata({} if metadata is None else metadata),
         "tags": fields.check_tags(tags),
     }
 
@@ -100,23 +100,20 @@ def checked_policy(
 def check_window(not_before: datetime | None, expires_at: datetime | None) -> None:
     """InvalidInputError for a time without a zone, or a window that ends before it begins."""
     for name, instant in (("not_before", not_before), ("expires_at", expires_at)):
-        if instant is not None and not isinstance(instant, datetime):
-            raise InvalidInputError(
-                f"{name} is no datetime", field=name, fix="Use an aware datetime, in UTC."
-            )
-        if instant is not None and instant.tzinfo is None:
-            raise InvalidInputError(
-                f"{name} has no time zone", field=name, fix="Use an aware datetime, in UTC."
-            )
         if instant is not None:
-            _check_storable(name, instant)
+            check_instant(name, instant)
     if not_before is not None and expires_at is not None and expires_at <= not_before:
         raise InvalidInputError(
             "expires_at is not after not_before", field="expires_at", fix="Choose a later expiry."
         )
 
 
-def _check_storable(name: str, instant: datetime) -> None:
+def check_instant(name: str, instant: datetime) -> None:
+    """InvalidInputError, which names the field, for what is no time with a zone that can be stored."""
+    if not isinstance(instant, datetime):
+        raise InvalidInputError(f"{name} is no datetime", field=name, fix="Use an aware datetime, in UTC.")
+    if instant.tzinfo is None:
+        raise InvalidInputError(f"{name} has no time zone", field=name, fix="Use an aware datetime, in UTC.")
     try:
         to_micros(instant)
     except InvalidInputError as error:

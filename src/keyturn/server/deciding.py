@@ -21,7 +21,6 @@ from keyturn.errors import (
     IntegrityError,
     KeyturnError,
     StaleError,
-    StorageError,
     ThrottledError,
     UnauthenticatedError,
 )
@@ -108,7 +107,7 @@ class Decider:
                 await asyncio.shield(shared.read)
         except IntegrityError:
             return Code.INTEGRITY_FAILED
-        except (StorageError, TimeoutError):
+        except (KeyturnError, TimeoutError):
             return Code.STALE
         return None
 
@@ -129,7 +128,7 @@ class Decider:
             loaded = await asyncio.wait_for(asyncio.shield(load), LOAD_SECONDS)
         except IntegrityError:
             return self._verifier.refuse(Code.INTEGRITY_FAILED, demand, ip)
-        except (StorageError, TimeoutError):
+        except (KeyturnError, TimeoutError):
             return self._verifier.refuse(Code.STALE, demand, ip)
         return self._verifier.decide_loaded(token, loaded, demand, ip)
 

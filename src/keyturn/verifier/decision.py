@@ -9,6 +9,7 @@ from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.permissions import Query, parse_query
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.verdict import Code
+from keyturn.errors import InvalidInputError
 from keyturn.verifier.entries import Entry, scope_bits
 
 
@@ -34,6 +35,16 @@ class Demand:
         cls, *, tenant: str = DEFAULT_TENANT, scope: KeyScope | None = None, permissions: str | None = None
     ) -> Demand:
         """A demand from its parts; InvalidInputError where the permission query does not parse."""
+        if scope is not None and not isinstance(scope, KeyScope):
+            raise InvalidInputError(
+                "scope is a KeyScope", field="scope", fix="Use KeyScope.READ, for example."
+            )
+        if permissions is not None and not isinstance(permissions, str):
+            raise InvalidInputError(
+                "permissions is the text of a query",
+                field="permissions",
+                fix="Write it as one text: documents.read AND billing.read.",
+            )
         query = None if permissions is None else parse_query(permissions)
         bits = 0 if scope is None else scope_bits(scope)
         return cls(tenant, bits, query, frozenset() if query is None else frozenset(query.names))
