@@ -40,10 +40,13 @@ def shown(value: object) -> str:
     Messages end up in logs, and what stands in the wrong place is often a key.
     """
     text = ascii(value)
-    length = len(text) - 2
-    if length <= MAX_SHOWN_AS_IT_IS or (length <= MAX_SHOWN_CHARACTERS and _NAME.fullmatch(text[1:-1])):
-        return text
-    return f"a text of {length} characters"
+    return text if may_be_shown(text[1:-1]) else f"a text of {len(text) - 2} characters"
+
+
+def may_be_shown(text: str) -> bool:
+    """Whether what a caller sent is too short to be a secret, or looks like the name of something."""
+    is_name = len(text) <= MAX_SHOWN_CHARACTERS and _NAME.fullmatch(text) is not None
+    return len(text) <= MAX_SHOWN_AS_IT_IS or is_name
 
 
 class KeyturnError(Exception):
@@ -70,7 +73,7 @@ class InvalidInputError(KeyturnError, ValueError):
 
     def __init__(self, message: str, *, field: str = "", fix: str | None = None) -> None:
         super().__init__(message, fix=fix)
-        self.field = field if len(field) <= MAX_SHOWN_CHARACTERS else ""
+        self.field = field if may_be_shown(field) else ""
 
 
 class UnauthenticatedError(KeyturnError):

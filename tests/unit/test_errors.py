@@ -132,6 +132,7 @@ def test_nothing_but_invalid_input_is_a_value_error() -> None:
 def test_the_shortest_secrets_are_not_repeated(secret: str) -> None:
     """128 random bits have 22 characters, and a passphrase at least 12."""
     assert secret not in shown(secret)
+    assert InvalidInputError("refused", field=secret).field == ""
 
 
 def test_a_misspelt_name_is_repeated() -> None:

@@ -15,7 +15,7 @@ from starlette.routing import Match, Route
 
 import keyturn
 from keyturn.bootstrap import Node
-from keyturn.errors import MAX_SHOWN_CHARACTERS, IntegrityError, KeyturnError, StaleError
+from keyturn.errors import IntegrityError, KeyturnError, StaleError, may_be_shown
 from keyturn.server import keys
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
@@ -98,7 +98,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
         return _answer(400, problem(400, "malformed_json", "the body is not JSON", _FIXES[400]))
     # A name that is no field's may be anything: what is long is not repeated either.
     path = [str(part) for part in first["loc"][1:]]
-    field = ".".join(part if len(part) <= MAX_SHOWN_CHARACTERS else "..." for part in path)
+    field = ".".join(part if may_be_shown(part) else "..." for part in path)
     fix = "Leave it out: it is not known." if first["type"] == "extra_forbidden" else "Look it up in /docs."
     detail = f"{field or 'the body'}: {first['msg']}"
     return _answer(422, problem(422, "invalid_request", detail, fix, field=field))
