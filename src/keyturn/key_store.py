@@ -171,7 +171,7 @@ class SecureKeyStore:
         Args:
             token: the whole token.
             scope: the key's scope must cover it.
-            permissions: names joined by AND that its grants must meet, such as ``documents.read``.
+            permissions: what its grants must meet: names with AND, OR, NOT and parentheses.
             ip: the client's address, for keys that allow only some; such a key is refused without it.
 
         Returns:
