@@ -23,7 +23,9 @@ from keyturn.crypto.derivation import (
     derive_by_pbkdf2,
 )
 from keyturn.crypto.digests import token_digest
-from keyturn.crypto.generation import RsaKeys, generate_material, new_key_id
+from keyturn.crypto.edge import edge_row
+from keyturn.crypto.generation import Material, RsaKeys, generate_material, new_key_id
+from keyturn.crypto.importing import imported, length_of, read_private_key
 from keyturn.crypto.integrity import check_material
 from keyturn.crypto.key_pairs import make_rsa_key
 from keyturn.domain import token
@@ -112,9 +114,56 @@ class SecureKeyGenerator:
         )
         return self.generate(spec)
 
+    def import_key_pair(
+        self,
+        private_key: Secret | str,
+        key_type: KeyType,
+        key_scope: KeyScope = KeyScope.READ_WRITE,
+        expires_in: int | None = None,
+        *,
+        algorithm: Algorithm | str | None = None,
+        name: str | None = None,
+        owner: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> GeneratedKey:
+        """A key pair that was made elsewhere, under an identity of its own; it is stored as any other.
+
+        Args:
+            private_key: PEM, not encrypted. RSA keys of 2,048 bits are taken too.
+            algorithm: as for `generate_api_key`; for an Ed25519 or P-256 key of type JWT name it.
+
+        Raises:
+            InvalidInputError: it is no such key; or it is a weak one: RSA that is short, has a small exponent or
+                primes that are close, or comes from a chip with the ROCA flaw.
+        """
+        pem = private_key if isinstance(private_key, Secret) else Secret(private_key)
+        key = read_private_key(pem)
+        spec = KeySpec(
+            type=_checked_type(key_type),
+            scope=_checked_scope(key_scope),
+            length=length_of(key),
+            algorithm=_checked_algorithm(algorithm),
+            is_imported=True,
+            name=name,
+            owner=owner,
+            tags=_strings("tags", tags),
+            expires_at=expiry(self._clock.now(), expires_in, None),
+        )
+        return self._generated(spec, imported(spec, key))
+
+    def export_key_for_supabase(self, key: GeneratedKey) -> dict[str, object]:
+        """A row for a verifier at the edge: what it needs to decide, and nothing that could be presented.
+
+        `digest` is the SHA-256 of the whole token, in hexadecimal; of a key pair there is `public_key`, as PEM. Times
+        are RFC 3339. An HMAC secret is none to hand to an edge: InvalidInputError.
+        """
+        return edge_row(key)
+
     def generate(self, spec: KeySpec) -> GeneratedKey:
         """A fresh key of a checked specification."""
-        material = generate_material(spec, self._rsa_keys)
+        return self._generated(spec, generate_material(spec, self._rsa_keys))
+
+    def _generated(self, spec: KeySpec, material: Material) -> GeneratedKey:
         return GeneratedKey(
             key_id=new_key_id(),
             spec=spec,

@@ -1,8 +1,10 @@
+import json
 import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import product
 from typing import Any
 
@@ -484,3 +486,32 @@ def test_a_token_damaged_into_no_text_is_noticed() -> None:
     assert not generator.verify_key_integrity(
         replace(key, secret=Secret(b"\xff" + key.secret.reveal_bytes()))
     )
+
+
+# For the edge
+
+
+def test_what_the_edge_is_given_decides_and_cannot_be_presented() -> None:
+    key = GENERATOR.generate_api_key(
+        key_scope=KeyScope.READ_WRITE, owner="acme", permissions=["documents.*"], expires_in=60,
+        allowed_ips=["203.0.113.0/24"], metadata={"plan": "pro"},
+    )  # fmt: skip
+    row = GENERATOR.export_key_for_supabase(key)
+    assert row == {
+        "key_id": key.key_id, "version": 1, "type": "api_token", "algorithm": None, "credential_id": key.credential_id,
+        "digest": sha256(key.secret.reveal().encode()).hexdigest(), "public_key": None, "owner": "acme",
+        "scope": ["read", "write"], "permissions": ["documents.*"], "allowed_ips": ["203.0.113.0/24"],
+        "rate_limits": [], "metadata": {"plan": "pro"}, "created_at": "2026-01-31T12:00:00.000000Z", "not_before": None,
+        "expires_at": "2026-01-31T12:01:00.000000Z",
+    }  # fmt: skip
+    assert key.secret.reveal() not in json.dumps(row)
+
+
+def test_of_a_pair_the_edge_is_given_the_public_key_and_of_a_shared_secret_nothing() -> None:
+    row = GENERATOR.export_key_for_supabase(GENERATOR.generate_api_key(KeyType.ECDSA))
+    assert str(row["public_key"]).startswith("-----BEGIN PUBLIC KEY-----")
+    assert "PRIVATE" not in json.dumps(row)
+    for key_type in (KeyType.HMAC, KeyType.JWT):
+        shared = GENERATOR.generate_api_key(key_type, algorithm="HS256")
+        with pytest.raises(InvalidInputError):
+            GENERATOR.export_key_for_supabase(shared)
