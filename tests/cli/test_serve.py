@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -141,6 +142,23 @@ def test_production_serves_a_store_that_was_made_and_makes_none(tmp_path: Path) 
     with RunningServer(url, first_key=first, KEYTURN_ENV="production") as server:
         assert TOKEN.findall(server.stdout) == []
         assert server.verify(first)["valid"]
+
+
+@pytest.mark.parametrize("wipe", ["DROP TABLE meta", "DELETE FROM meta", "DELETE FROM {table}", "VACUUM"])
+def test_production_makes_no_store_in_a_file_that_was_wiped(tmp_path: Path, wipe: str) -> None:
+    file = tmp_path / "keys.db"
+    program = Program(f"sqlite:///{file}", KEYTURN_ENV="production")
+    if wipe != "VACUUM":  # which makes a database without any table
+        assert program.run("init").status == 0
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for table in ("rows", "log", "sealed_head", "snapshot") if "{table}" in wipe else ("",):
+            connection.execute(wipe.format(table=table))
+        before = list(connection.iterdump())
+    done = program.run("serve")
+    assert (done.status, done.out) == (1, "")
+    assert "keyturn init" in done.err
+    with closing(sqlite3.connect(file)) as connection:
+        assert list(connection.iterdump()) == before
 
 
 def test_production_wants_a_key_encryption_key(tmp_path: Path) -> None:
