@@ -102,6 +102,18 @@ def test_a_taken_port_is_refused_before_the_store_is_made(fresh: Program, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_it_logs_which_log_it_serves(server: RunningServer, url: str, tmp_path: Path) -> None:
+    """Another store under the same key-encryption key, put in this one's place, is served too: this tells."""
+    log_id = server.verify(server.first_key)["as_of"].partition(":")[0]
+    assert f"the store's log is {log_id}:" in server.stderr
+    assert Program(f"sqlite:///{tmp_path / 'other.db'}").run("init").status == 0
+    server.stop()
+    (tmp_path / "other.db").replace(tmp_path / "keys.db")
+    server.start()
+    last = [line for line in server.stderr.splitlines() if "the store's log is" in line][-1]
+    assert log_id not in last
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
 def test_development_keeps_to_loopback(fresh: Program, tmp_path: Path, host: str) -> None:
     done = fresh.run("serve", "--host", host)

@@ -24,6 +24,7 @@ from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ConfigurationError
 from keyturn.ports.key_wrapper import KeyWrapper
 
+_log = logging.getLogger("keyturn.serving")
 _LOG_FORMAT: Final = "%(asctime)sZ %(levelname)s %(message)s"
 
 
@@ -63,6 +64,9 @@ def serve(
         first = _prepared(settings, wrapper)
         node = open_node(settings.store, wrapper, max_staleness=settings.max_staleness)
         resources.callback(node.close)  # which writes what was counted
+        _log.info(
+            "the store's log is %s", node.records.log.as_of
+        )  # another store under the same KEK has another
         _greet(settings, listener, first)
         server.serve(node, listener)
 

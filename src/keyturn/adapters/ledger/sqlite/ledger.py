@@ -17,6 +17,7 @@ from keyturn.adapters.ledger.sqlite.reading import Readers
 from keyturn.adapters.ledger.sqlite.schema import checked_log_id
 from keyturn.adapters.ledger.sqlite.writing import Writer
 from keyturn.ports.ledger import (
+    MAX_COUNT,
     Commit,
     CredentialRows,
     LastUse,
@@ -60,14 +61,16 @@ _SNAPSHOT: Final = (
 )
 _USE: Final = (
     "INSERT INTO usage AS u (key_id, minute, version, code, tenant, count) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (key_id, minute, version, code, tenant) DO UPDATE SET count = u.count + excluded.count"
+    " ON CONFLICT (key_id, minute, version, code, tenant) DO UPDATE"
+    f" SET count = min(min(max(u.count, 0), {MAX_COUNT}) + excluded.count, {MAX_COUNT})"
 )
 _LAST_USE: Final = (
     "INSERT INTO last_use AS l (key_id, version, at, ip) VALUES (?, ?, ?, ?) ON CONFLICT (key_id, version)"
     " DO UPDATE SET at = excluded.at, ip = excluded.ip WHERE excluded.at > l.at"
 )
 _USES: Final = (
-    "SELECT version, code, minute, sum(count) FROM usage WHERE key_id = ? AND minute BETWEEN ? AND ?"
+    f"SELECT version, code, minute, sum(min(max(count, 0), {MAX_COUNT})) FROM usage"
+    " WHERE key_id = ? AND minute BETWEEN ? AND ?"
     " GROUP BY minute, version, code ORDER BY minute, version, code"
 )
 _VALID: Final = "valid"  # the code of a use that counts as such
