@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from keyturn.domain.plain import require_plain
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConfigurationError, shown
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, MAX_STALENESS_RANGE, check_staleness
@@ -21,6 +22,8 @@ KNOWN_SETTINGS: Final = frozenset(
     "KEYTURN_" + name
     for name in ("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS")
 )
+_KEK: Final = "KEY_STORE_ENCRYPTION_KEY"
+_CHECKED: Final = KNOWN_SETTINGS | {_KEK, "HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"}
 
 
 class Environment(Enum):
@@ -67,6 +70,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         raise ConfigurationError(
             f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(KNOWN_SETTINGS))}."
         )
+    _check_characters(environ)
     home = Path(environ.get("HOME") or Path.home())
     data_dir = Path(
         environ.get("KEYTURN_DATA_DIR")
@@ -80,7 +84,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         store=environ.get("KEYTURN_STORE") or sqlite_url(data_dir / "keyturn.db"),
         kms=environ.get("KEYTURN_KMS") or "local",
-        kek=Secret(environ["KEY_STORE_ENCRYPTION_KEY"]) if environ.get("KEY_STORE_ENCRYPTION_KEY") else None,
+        kek=Secret(environ[_KEK]) if environ.get(_KEK) else None,
         host=environ.get("KEYTURN_HOST") or DEFAULT_HOST,
         port=_port(environ.get("KEYTURN_PORT") or str(DEFAULT_PORT)),
         data_dir=data_dir,
@@ -93,6 +97,13 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
             "development keeps to SQLite", fix="Set KEYTURN_ENV=production to use another store."
         )
     return settings
+
+
+def _check_characters(environ: Mapping[str, str]) -> None:
+    for name in sorted(_CHECKED & environ.keys()):
+        value = require_plain(name, environ[name])
+        if value != value.strip() and name != _KEK:  # a passphrase may end as it likes
+            raise ConfigurationError(f"{name} begins or ends with white space", fix="Set it without.")
 
 
 def _environment(text: str) -> Environment:

@@ -131,6 +131,45 @@ def test_an_environment_is_development_or_production(text: str) -> None:
     assert "KEYTURN_ENV" in str(refused("KEYTURN_ENV", text))
 
 
+UNMEANT = {
+    "a carriage return": "{}\r",
+    "a line feed": "{}\n",
+    "a tab": "\t{}",
+    "a byte order mark": "\ufeff{}",
+    "white space": "{} ",
+    "a NUL": "\0{}",
+    "U+001B": "\x1b[31m{}",
+    "U+DCFF": "{}\udcff",
+}
+SET = {
+    "KEYTURN_STORE": "sqlite:////srv/keys.db",
+    "KEYTURN_KMS": "local",
+    "KEYTURN_HOST": "127.0.0.1",
+    "KEYTURN_DATA_DIR": "/srv/keys",
+    "KEYTURN_ENV": "development",
+    "KEYTURN_LIMITER": "memory",
+    "KEYTURN_MAX_STALENESS": "1",
+    "KEY_STORE_ENCRYPTION_KEY": "passphrase:correct horse battery",
+    "XDG_CONFIG_HOME": "/config",
+    "XDG_DATA_HOME": "/data",
+}
+
+
+@pytest.mark.parametrize("name", SET)
+@pytest.mark.parametrize("found", UNMEANT)
+def test_a_character_that_nobody_means_is_refused_with_its_name(name: str, found: str) -> None:
+    """Files of another system set what cannot be seen: a store in `keys\\r`, a passphrase that differs by its end."""
+    settings_from({**HOME, name: SET[name]})
+    if (name, found) == ("KEY_STORE_ENCRYPTION_KEY", "white space"):
+        settings_from({**HOME, name: f"{SET[name]} "})  # a passphrase may end as it likes
+        return
+    error = refused(name, UNMEANT[found].format(SET[name]))
+    assert name in str(error)
+    assert found in str(error)
+    assert "battery" not in str(error) + error.fix
+    assert ("Windows" in error.fix) is (found in ("a carriage return", "a byte order mark"))
+
+
 def test_limits_are_in_memory_and_nowhere_else_yet() -> None:
     assert settings_from({**HOME, "KEYTURN_LIMITER": "memory"}) == settings_from(HOME)
     assert "unknown limiter 'redis'" in str(refused("KEYTURN_LIMITER", "redis://localhost"))

@@ -24,6 +24,7 @@ from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ConfigurationError
 from keyturn.ports.key_wrapper import KeyWrapper
 
+_log = logging.getLogger("keyturn.serving")
 _LOG_FORMAT: Final = "%(asctime)sZ %(levelname)s %(message)s"
 
 
@@ -63,6 +64,9 @@ def serve(
         first = _prepared(settings, wrapper)
         node = open_node(settings.store, wrapper, max_staleness=settings.max_staleness)
         resources.callback(node.close)  # which writes what was counted
+        _log.info(
+            "the store's log is %s", node.records.log.as_of
+        )  # another store under the same KEK has another
         _greet(settings, listener, first)
         server.serve(node, listener)
 
@@ -83,18 +87,17 @@ def _is_loopback(host: str) -> bool:
 
 
 def _prepared(settings: Settings, wrapper: KeyWrapper) -> GeneratedKey | None:
-    """Bring the store's schema up to date where this program may; the first key if the store was made.
+    """In development, make the store or bring its schema up to date; the first key if the store was made.
 
-    In production a store is made by `keyturn init` alone: a wrong path must not start an empty server.
+    In production `keyturn init` alone does that, and opening the store only checks it: a wrong path, or a file that was
+    emptied, must not start a server without keys.
     """
-    path = opening.store_file(settings)
     if settings.environment is Environment.DEVELOPMENT:
         return initialise(settings.store, wrapper, with_first_key=True)
-    if path is None:
-        return None  # a database's schema belongs to another role: opening it checks it
-    if not opening.is_made(path):
+    path = opening.store_file(settings)
+    if path is not None and not opening.is_made(path):
         raise opening.no_store(path)
-    return initialise(settings.store, wrapper, with_first_key=False)
+    return None
 
 
 def _greet(settings: Settings, listener: socket.socket, first: GeneratedKey | None) -> None:

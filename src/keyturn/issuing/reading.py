@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Final
@@ -25,7 +26,7 @@ from keyturn.issuing.keys import Keys
 from keyturn.issuing.material import material_of
 from keyturn.issuing.retrying import retried
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger, RowFilter
+from keyturn.ports.ledger import Ledger, Row, RowFilter
 from keyturn.records.records import Records
 
 DEFAULT_LIMIT: Final = 100
@@ -153,11 +154,18 @@ class Reader:
         rows = self._ledger.list_keys(_row_filter(by.tenant, before, matching), limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
         keys = tuple(key_from(opened.body) for opened in self._records.open_all(rows))
+        self._require_places(rows)
         return KeyPage(
             # The index columns found these rows; the sealed bodies have the last word.
             items=tuple(key for key in keys if key.tenant == by.tenant and matching.may_admit(key)),
             next_cursor=self._cursor(rows[-1].created, binding) if more else None,
         )
+
+    def _require_places(self, rows: Sequence[Row]) -> None:
+        """IntegrityError for a row whose first entry is none of the log's; more of `created` is not sealed."""
+        for row in rows:
+            if not 1 <= row.created <= self._records.log.position:
+                raise self._records.refuse(row.id, row.tenant, "it was created at no position of the log")
 
     def _cursor(self, position: int, binding: bytes) -> str:
         raw = position.to_bytes(8, "big")
