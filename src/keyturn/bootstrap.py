@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Final
 
 from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
+from keyturn.adapters.ledger.watching import LedgerCalls, watched
 from keyturn.audit.trail import Trail
 from keyturn.audit.usage import Usage
 from keyturn.config import Environment, Settings
@@ -62,6 +63,7 @@ class Node:
     """One process's Keyturn: services over one ledger. Close it to write what it has counted."""
 
     ledger: Ledger
+    ledger_calls: LedgerCalls
     records: Records
     issuer: Issuer
     lifecycle: Lifecycle
@@ -70,6 +72,8 @@ class Node:
     trail: Trail
     usage: Usage
     verifier: Verifier
+    cache: Cache
+    uses: Uses
     recorder: Recorder
     clock: Clock
 
@@ -113,12 +117,15 @@ def open_node(
 def _node_over(
     ledger: Ledger, wrapper: KeyWrapper, clock: Clock, max_staleness: float, cache_capacity: int
 ) -> Node:
+    calls = LedgerCalls()
+    ledger = watched(ledger, calls)
     keyring, log = _open_log(ledger, wrapper, clock)
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
     cache = Cache(cache_capacity)
     return Node(
         ledger=ledger,
+        ledger_calls=calls,
         records=records,
         issuer=Issuer(records=records, keys=keys, clock=clock),
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
@@ -127,6 +134,8 @@ def _node_over(
         trail=Trail(ledger=ledger, keyring=keyring, log=log),
         usage=Usage(ledger),
         verifier=Verifier(records=records, uses=uses, clock=clock, cache=cache, max_staleness=max_staleness),
+        cache=cache,
+        uses=uses,
         recorder=Recorder(records=records, uses=uses, clock=clock),
         clock=clock,
     )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from types import FrameType
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, NoReturn
 
 import keyturn
 from keyturn.bootstrap import initialise, open_node
@@ -23,8 +20,6 @@ from keyturn.config import MAX_PORT, Environment, Settings, settings_from
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ConfigurationError
 from keyturn.ports.key_wrapper import KeyWrapper
-
-_LOG_FORMAT: Final = "%(asctime)sZ %(levelname)s %(message)s"
 
 
 def serve(
@@ -53,10 +48,12 @@ def serve(
         port=settings.port if port is None else port,
     )
     _check_host(settings)
-    _log_readably()
-    from keyturn.server import serving as server  # noqa: PLC0415 - no other command should wait for a web framework
+    # No other command should wait for a web framework.
+    from keyturn.server import logs  # noqa: PLC0415
+    from keyturn.server import serving as server  # noqa: PLC0415
 
-    with ExitStack() as resources, _until_stopped():
+    is_production = settings.environment is Environment.PRODUCTION
+    with logs.to_stderr(is_production=is_production), ExitStack() as resources, _until_stopped():
         # Before the store is made: its first key must not be lost because the port is taken.
         listener = resources.enter_context(server.bind(settings.host, settings.port))
         wrapper = opening.wrapper(settings)
@@ -105,13 +102,6 @@ def _greet(settings: Settings, listener: socket.socket, first: GeneratedKey | No
         f"{key_file_lines(settings)}{first_key_lines(first)}"
         f"API:            {address}\nDocumentation:  {address}/docs\n"
     )
-
-
-def _log_readably() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter := logging.Formatter(_LOG_FORMAT, "%Y-%m-%dT%H:%M:%S"))
-    formatter.converter = time.gmtime
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 class _StopError(SystemExit):

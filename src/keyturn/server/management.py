@@ -16,7 +16,7 @@ from starlette.routing import Match, Route
 import keyturn
 from keyturn.bootstrap import Node
 from keyturn.errors import MAX_SHOWN_CHARACTERS, IntegrityError, KeyturnError, StaleError
-from keyturn.server import keys
+from keyturn.server import keys, metrics
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
 from keyturn.server.described import PROBLEMS, document
@@ -52,10 +52,13 @@ def management_app(node: Node, decider: Decider, lifespan: Lifespan) -> FastAPI:
         redoc_url=None,
         # A redirect would name the client's own Host and scheme, and take its key there.
         redirect_slashes=False,
+        # Traces are made where calls are observed: the framework's own would hold paths and query strings.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     app.state.node = node
     app.state.decider = decider
     app.include_router(keys.router)
+    app.include_router(metrics.router)
     app.add_api_route("/readyz", readiness, tags=["health"])
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
@@ -83,11 +86,11 @@ async def _known(_: Request, error: Exception) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedRequestError)
-    return Response(error.body, error.status, media_type=CONTENT_TYPE)
+    return _answer(error.status, error.members)
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:
-    return Response(INTERNAL, 500, media_type=CONTENT_TYPE)
+    return _answer(500, INTERNAL)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -115,7 +118,11 @@ async def _by_framework(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     """The methods of all routes with the request's path; the framework names those of the first."""
-    routes = (route for route in [*request.app.routes, *keys.router.routes] if isinstance(route, Route))
+    routes = (
+        route
+        for route in [*request.app.routes, *keys.router.routes, *metrics.router.routes]
+        if isinstance(route, Route)
+    )
     found = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
     return sorted({method for route in found for method in route.methods or ()})
 

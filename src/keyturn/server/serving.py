@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,10 +14,12 @@ from fastapi import FastAPI
 from keyturn.bootstrap import Node
 from keyturn.errors import ConfigurationError
 from keyturn.server.background import Background
+from keyturn.server.collecting import Collector
 from keyturn.server.connection import uvicorn_config
 from keyturn.server.deciding import Decider
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
+from keyturn.server.measured import Measured
 from keyturn.server.verifying import VerifyEndpoint
 
 _BACKLOG: Final = 2_048
@@ -25,20 +28,27 @@ _BACKLOG: Final = 2_048
 def application(node: Node) -> Dispatcher:
     """The ASGI application over a node. Its lifespan starts and stops the background work; the node stays open."""
     decider = Decider(verifier=node.verifier, log=node.records.log)
-    background = Background(node)
+    background, measured = Background(node), Measured()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         background.start()
+        watch = asyncio.create_task(measured.watch_loop())
         try:
             yield
         finally:
+            watch.cancel()
             background.stop()
             decider.close()
 
+    management = management_app(node, decider, lifespan)
+    management.state.collector = Collector(node=node, decider=decider, measured=measured)
     return Dispatcher(
-        endpoint=VerifyEndpoint(verifier=node.verifier, decider=decider, log=node.records.log),
-        management=management_app(node, decider, lifespan),
+        endpoint=VerifyEndpoint(
+            verifier=node.verifier, decider=decider, log=node.records.log, measured=measured
+        ),
+        management=management,
+        measured=measured,
     )
 
 
@@ -61,5 +71,7 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(node: Node, listener: socket.socket) -> None:
     """Answer on a listening socket until SIGINT or SIGTERM."""
     host, port = listener.getsockname()[:2]
-    server = uvicorn.Server(uvicorn_config(application(node), host=host, port=port))
+    dispatcher = application(node)
+    server = uvicorn.Server(uvicorn_config(dispatcher, host=host, port=port))
+    dispatcher.measured.connections = lambda: len(server.server_state.connections)
     server.run(sockets=[listener])
