@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from keyturn.domain.verdict import Code
@@ -25,6 +25,7 @@ class Measured:
         calls: management calls by method, route and status, with their `call_seconds` by method and route.
         refused: requests that were refused before any of these began, by the problem's code.
         connections: gives how many are open.
+        tls: gives what is to be told of TLS, where the server speaks it.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class Measured:
         self.refused = Tally()
         self.late = Histogram()
         self.connections: Callable[[], int] = lambda: 0
+        self.tls: Callable[[], Iterable[Family]] = tuple
 
     async def watch_loop(self) -> None:
         """Measure, until cancelled, how much later than it should the event loop gets to something."""
@@ -92,6 +94,7 @@ class Measured:
             self.refused.read(),
         )
         yield gauge("keyturn_connections", "Connections of clients that are open.", self.connections())
+        yield from self.tls()
 
 
 def _by_code(endpoint: str, verdicts: Verdicts) -> dict[Labels, float]:

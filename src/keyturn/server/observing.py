@@ -79,4 +79,7 @@ def method_of(scope: Scope) -> str:
 def route_of(scope: Scope) -> str:
     """The template of the request's path, which never holds what a client has sent."""
     route: Any = scope.get("route")
-    return getattr(route, "path_format", None) or getattr(route, "path", None) or UNMATCHED
+    template: str | None = getattr(route, "path_format", None) or scope.get(
+        "root_path"
+    )  # of files, where they are
+    return template or UNMATCHED

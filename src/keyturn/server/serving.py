@@ -20,6 +20,8 @@ from keyturn.server.deciding import Decider
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
 from keyturn.server.measured import Measured
+from keyturn.server.tls import Identity
+from keyturn.server.tls_server import TlsServer
 from keyturn.server.verifying import VerifyEndpoint
 
 _BACKLOG: Final = 2_048
@@ -68,10 +70,13 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(node: Node, listener: socket.socket) -> None:
-    """Answer on a listening socket until SIGINT or SIGTERM."""
+def serve(node: Node, listener: socket.socket, identity: Identity | None = None) -> None:
+    """Answer on a listening socket until SIGINT or SIGTERM; over TLS, where there is an identity to show."""
     host, port = listener.getsockname()[:2]
     dispatcher = application(node)
-    server = uvicorn.Server(uvicorn_config(dispatcher, host=host, port=port))
+    config = uvicorn_config(dispatcher, host=host, port=port)
+    server = uvicorn.Server(config)
+    if identity is not None:
+        server = TlsServer(config, listener, identity, dispatcher.measured)
     dispatcher.measured.connections = lambda: len(server.server_state.connections)
     server.run(sockets=[listener])
