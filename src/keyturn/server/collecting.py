@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 import keyturn
 from keyturn.bootstrap import Node
+from keyturn.errors import KeyturnError
 from keyturn.measures import Family, Labels, counted, counter, gauge, spread
 from keyturn.ports.ledger import Position
 from keyturn.server.deciding import MAX_LOADS, Decider
 from keyturn.server.logs import lines_dropped
 from keyturn.server.measured import Measured
+from keyturn.server.process import process_families
 
 _LOADED: Final[Mapping[Labels, float]] = {("found",): 0, ("absent",): 0, ("failed",): 0}
 
 
 class Collector:
-    """Reads what was counted. Nothing here waits for a store."""
+    """Reads what was counted."""
 
     def __init__(self, *, node: Node, decider: Decider, measured: Measured) -> None:
         self._node = node
@@ -28,7 +31,7 @@ class Collector:
         self._hits = 0
 
     def families(self, head: Position | None) -> Iterator[Family]:
-        """All families but those of the process; `head` is that of the log, None where it is not known."""
+        """All families but those of the process, without waiting; `head` is the log's, None where it is not known."""
         yield gauge(
             "keyturn_build_info", "Which version this is; always 1.", 1,
             version=keyturn.__version__, python=platform.python_version(),
@@ -43,6 +46,14 @@ class Collector:
             "Lines for standard error that were left out because nobody took them in.",
             lines_dropped(),
         )
+
+    def everything(self) -> Iterator[Family]:
+        """All families, for a thread that may wait for the store."""
+        head = None
+        with suppress(KeyturnError):
+            head = self._node.ledger.head()
+        yield from self.families(head)
+        yield from process_families()
 
     def _cache(self) -> Iterator[Family]:
         verifier, cache = self._node.verifier, self._node.cache

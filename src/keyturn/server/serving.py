@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from keyturn.server.deciding import Decider
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
 from keyturn.server.measured import Measured
+from keyturn.server.telemetry import telemetry_from
 from keyturn.server.tls import Identity
 from keyturn.server.tls_server import TlsServer
 from keyturn.server.verifying import VerifyEndpoint
@@ -31,6 +33,8 @@ def application(node: Node) -> Dispatcher:
     """The ASGI application over a node. Its lifespan starts and stops the background work; the node stays open."""
     decider = Decider(verifier=node.verifier, log=node.records.log)
     background, measured = Background(node), Measured()
+    collector = Collector(node=node, decider=decider, measured=measured)
+    telemetry = telemetry_from(os.environ, collector.everything)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -42,15 +46,18 @@ def application(node: Node) -> Dispatcher:
             watch.cancel()
             background.stop()
             decider.close()
+            if telemetry is not None:
+                telemetry.close()
 
     management = management_app(node, decider, lifespan)
-    management.state.collector = Collector(node=node, decider=decider, measured=measured)
+    management.state.collector = collector
     return Dispatcher(
         endpoint=VerifyEndpoint(
             verifier=node.verifier, decider=decider, log=node.records.log, measured=measured
         ),
         management=management,
         measured=measured,
+        tracing=None if telemetry is None else telemetry.tracing,
     )
 
 
