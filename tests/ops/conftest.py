@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.http.served import Served
 from tests.ops.certificates import Authority, authority
-from tests.ops.made import made_store
+from tests.ops.made import made_store, serving
 from tests.running_server import RunningServer
 
 __all__ = ["authority"]
@@ -29,13 +28,9 @@ def in_development(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]
         yield Served(server, url)
 
 
-@pytest.fixture
-def secure(authority: Authority, tmp_path: Path) -> Iterator[RunningServer]:
+@pytest.fixture(scope="module")
+def secure(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that speaks TLS, and shows a certificate for this machine."""
-    pair = authority.issue(tmp_path)
-    with RunningServer(
-        f"sqlite:///{tmp_path / 'keys.db'}",
-        KEYTURN_TLS_CERT=str(pair.certificate),
-        KEYTURN_TLS_KEY=str(pair.key),
-    ) as server:
+    directory = tmp_path_factory.mktemp("secure")
+    with serving(authority.issue(directory), directory) as server:
         yield server

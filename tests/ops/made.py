@@ -1,4 +1,4 @@
-"""Stores as production wants them: made beforehand."""
+"""Stores as production wants them, made beforehand, and servers with a certificate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from keyturn.adapters.kms.local import LocalKeyWrapper
 from keyturn.bootstrap import initialise
 from keyturn.domain.secret import Secret
-from tests.running_server import KEK
+from tests.ops.certificates import Pair
+from tests.running_server import KEK, RunningServer
 
 
 def made_store(directory: Path) -> tuple[str, str]:
@@ -16,3 +17,12 @@ def made_store(directory: Path) -> tuple[str, str]:
     first = initialise(url, LocalKeyWrapper(Secret(KEK)), with_first_key=True)
     assert first is not None
     return url, first.secret.reveal()
+
+
+def serving(pair: Pair, directory: Path) -> RunningServer:
+    """A server, not yet started, with its store in this directory, which shows this certificate."""
+    return RunningServer(
+        f"sqlite:///{directory / 'keys.db'}",
+        KEYTURN_TLS_CERT=str(pair.certificate),
+        KEYTURN_TLS_KEY=str(pair.key),
+    )
