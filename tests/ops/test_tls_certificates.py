@@ -128,7 +128,7 @@ def test_a_certificate_that_ends_soon_is_reported(
 def refusal(tmp_path: Path, certificate: Path, key: Path, **settings: str) -> str:
     """What `serve` says and ends with; nothing was made before."""
     program = Program(f"sqlite:///{tmp_path / 'keys.db'}", **settings)
-    done = program.process("serve", "--tls-cert", str(certificate), "--tls-key", str(key))
+    done = program.run("serve", "--tls-cert", str(certificate), "--tls-key", str(key))
     assert (done.status, done.out) == (1, "")
     assert "fix: " in done.err
     assert "Traceback" not in done.err
