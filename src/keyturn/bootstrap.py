@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Final
 
 from keyturn.adapters.kms.local import LocalKeyWrapper
+from keyturn.adapters.ledger.watching import LedgerCalls, watched
 from keyturn.audit.trail import Trail
 from keyturn.audit.usage import Usage
 from keyturn.config import Environment, Settings
@@ -58,6 +59,7 @@ class Node:
     """One process's Keyturn: services over one ledger. Close it to write what it has counted."""
 
     ledger: Ledger
+    ledger_calls: LedgerCalls
     records: Records
     issuer: Issuer
     lifecycle: Lifecycle
@@ -67,6 +69,8 @@ class Node:
     usage: Usage
     signer: Signer
     verifier: Verifier
+    cache: Cache
+    uses: Uses
     recorder: Recorder
     clock: Clock
 
@@ -110,12 +114,15 @@ def open_node(
 def _node_over(
     ledger: Ledger, wrapper: KeyWrapper, clock: Clock, max_staleness: float, cache_capacity: int
 ) -> Node:
+    calls = LedgerCalls()
+    ledger = watched(ledger, calls)
     keyring, log = _open_log(ledger, wrapper, clock)
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
     cache = Cache(cache_capacity)
     return Node(
         ledger=ledger,
+        ledger_calls=calls,
         records=records,
         issuer=Issuer(records=records, keys=keys, clock=clock),
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
@@ -125,6 +132,8 @@ def _node_over(
         usage=Usage(ledger),
         signer=Signer(records=records, keys=keys, uses=uses, clock=clock),
         verifier=Verifier(records=records, uses=uses, clock=clock, cache=cache, max_staleness=max_staleness),
+        cache=cache,
+        uses=uses,
         recorder=Recorder(records=records, uses=uses, clock=clock),
         clock=clock,
     )

@@ -20,7 +20,10 @@ MAX_PORT: Final = 65_535
 
 KNOWN_SETTINGS: Final = frozenset(
     "KEYTURN_" + name
-    for name in ("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS")
+    for name in (
+        *("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS"),
+        *("TLS_CERT", "TLS_KEY", "ALLOW_PLAIN_HTTP"),
+    )
 )
 _KEK: Final = "KEY_STORE_ENCRYPTION_KEY"
 _CHECKED: Final = KNOWN_SETTINGS | {_KEK, "HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"}
@@ -35,7 +38,7 @@ class Environment(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of one process. `kek` is None when the environment gives none."""
+    """All settings of one process. `kek` is None when the environment gives none; so are the files for TLS."""
 
     store: str
     kms: str
@@ -46,6 +49,9 @@ class Settings:
     config_dir: Path
     environment: Environment
     max_staleness: float
+    tls_cert: Path | None
+    tls_key: Path | None
+    allow_plain_http: bool
 
     @property
     def is_sqlite(self) -> bool:
@@ -91,6 +97,9 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         config_dir=Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "keyturn",
         environment=environment,
         max_staleness=_staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS)),
+        tls_cert=_path(environ.get("KEYTURN_TLS_CERT")),
+        tls_key=_path(environ.get("KEYTURN_TLS_KEY")),
+        allow_plain_http=_switch("KEYTURN_ALLOW_PLAIN_HTTP", environ),
     )
     if environment is Environment.DEVELOPMENT and not settings.is_sqlite:
         raise ConfigurationError(
@@ -113,6 +122,17 @@ def _environment(text: str) -> Environment:
         raise ConfigurationError(
             f"KEYTURN_ENV is {shown(text)}", fix="Use 'development' or 'production'."
         ) from None
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _switch(name: str, environ: Mapping[str, str]) -> bool:
+    text = environ.get(name) or "0"
+    if text not in ("0", "1"):
+        raise ConfigurationError(f"{name} is {shown(text)}", fix="Use 1 for yes, 0 for no.")
+    return text == "1"
 
 
 def _port(text: str) -> int:

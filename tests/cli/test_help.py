@@ -14,7 +14,7 @@ from tests.cli.program import Program
 ISSUED = ["--name", "--scope", "--expires-in", "--expires-at", "--not-before", "--permission", "--allow-ip",
           "--metadata", "--tag"]  # fmt: skip
 COMMANDS = {
-    "serve": ["--host", "--port"],
+    "serve": ["--host", "--port", "--tls-cert", "--tls-key", "--allow-plain-http"],
     "init": ["--grant-to", "--json"],
     "issue": ["--type", "--length", "--algorithm", "--owner", "--prefix", "--recoverable", "--tenant", "--json",
               *ISSUED],

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
+from keyturn.server.measured import Measured
 from keyturn.server.verifying import VerifyEndpoint
 from tests.contract.postgres_server import PostgresDatabase
 from tests.contract.waiting import until
@@ -359,8 +360,9 @@ def test_a_failure_that_nobody_foresaw_is_a_problem_without_its_details(
     """Also one inside the framework, which has an answer of its own for it."""
     broken: Any = Broken()
     management = management_app(broken, broken, broken, cast(Any, None))
-    endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken)
-    application = Dispatcher(endpoint=endpoint, management=management)
+    measured = Measured()
+    endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken, measured=measured)
+    application = Dispatcher(endpoint=endpoint, management=management, measured=measured)
     sent: list[dict[str, Any]] = []
     waiting = [{"type": "http.request", "body": b"", "more_body": False}]
 

@@ -27,6 +27,12 @@ class Incidents:
         self._waiting: list[Incident] = []
         self.dropped = 0
 
+    @property
+    def found(self) -> int:
+        """How many findings there were since the start."""
+        with self._lock:
+            return len(self._known) + self.dropped
+
     def note(self, row_id: str, tenant: str, problem: str) -> None:
         """Remember a finding, unless the same one is known already."""
         with self._lock:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 import uvicorn
 
 from keyturn.server.bounded import IDLE_SECONDS, BoundedConnection
+from keyturn.server.calls import new_request_id
 from keyturn.server.exchange import address_of
-from keyturn.server.problems import CONTENT_TYPE, INTERNAL
+from keyturn.server.problems import CONTENT_TYPE, INTERNAL, encoded
 
 if TYPE_CHECKING:
     from asyncio import Transport
@@ -47,6 +48,7 @@ def uvicorn_config(application: Dispatcher, *, host: str, port: int) -> uvicorn.
         proxy_headers=False,
         server_header=False,
         headers=_HEADERS,
+        reset_contextvars=True,  # a request that waited for its turn is begun while another one is being answered
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
@@ -114,6 +116,9 @@ class Connection(BoundedConnection):
         if head.endswith(b"\r\n\r\n"):
             self._known = _Known(head, len(data), self._answered[0])
 
+    def _note_refusal(self, code: str) -> None:
+        self._dispatcher.measured.refused.add(code)
+
     def _is_in_a_hurry(self) -> bool:
         return self._in_head or self._plain is not None
 
@@ -166,8 +171,9 @@ class Connection(BoundedConnection):
         try:
             answer = answering(self._address, body)
         except Exception:  # noqa: BLE001 - the last resort: a client never sees a traceback
-            _log.exception("a verification failed")
-            self._write(500, CONTENT_TYPE, INTERNAL)
+            request_id = new_request_id()
+            _log.exception("a verification failed", extra={"request_id": request_id})
+            self._write(500, CONTENT_TYPE, encoded({**INTERNAL, "request_id": request_id}), request_id)
             return
         if type(answer) is bytes:
             self.transport.write(b"%scontent-length: %d\r\n\r\n%s" % (self._opening(), len(answer), answer))

@@ -25,6 +25,7 @@ from keyturn.errors import (
     UnauthenticatedError,
 )
 from keyturn.records.log_reader import LogReader
+from keyturn.server.calls import note_caller
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.verifier import Loaded, Miss, Verifier
 
@@ -57,6 +58,11 @@ class Decider:
         self._threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="keyturn-load")
         self._catching_up: _CatchUp | None = None
         self._loads: dict[str, asyncio.Future[Loaded]] = {}
+
+    @property
+    def loads(self) -> int:
+        """How many credentials are being loaded, or wait for it; at most MAX_LOADS."""
+        return len(self._loads)
 
     def close(self) -> None:
         """Let the threads go; those at work end within the store's own bounds."""
@@ -91,6 +97,7 @@ class Decider:
     async def principal(self, authorization: str, permission: str, ip: str | None) -> Principal:
         """Who calls, by the Authorization header; raises what the call is to be answered with."""
         verification = await self.decide(bearer_of(authorization), ANY_TENANT, ip)
+        note_caller(verification)
         return principal_of(verification, permission)
 
     async def _catch_up(self) -> Code | None:

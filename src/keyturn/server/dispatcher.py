@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from keyturn.errors import KeyturnError
+from keyturn.server.calls import answering, current, stamped
 from keyturn.server.exchange import (
     ClientGoneError,
     Message,
@@ -25,6 +27,8 @@ from keyturn.server.exchange import (
     send_json,
     send_problem,
 )
+from keyturn.server.measured import Measured
+from keyturn.server.observing import Observer, Tracing
 from keyturn.server.problems import INTERNAL, encoded, problem
 from keyturn.server.verifying import VerifyEndpoint
 
@@ -42,12 +46,22 @@ class Dispatcher:
     """Routes by exact path. Whatever goes wrong, the client gets a problem and no traceback.
 
     Attributes:
+        measured: what is counted of requests.
         plain: for these paths what, given the Authorization header, answers a POST that is a plain one (see
             `keyturn.server.connection`).
     """
 
-    def __init__(self, *, endpoint: VerifyEndpoint, management: Application) -> None:
+    def __init__(
+        self,
+        *,
+        endpoint: VerifyEndpoint,
+        management: Application,
+        measured: Measured,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._management = management
+        self._observed = Observer(partial(self._guarded, self._manage), measured=measured, tracing=tracing)
+        self.measured = measured
         self.plain: Final[Mapping[bytes, Callable[[str], Answer]]] = {b"/v1/verify": endpoint.asker}
         self._hot = {"/v1/verify": endpoint.verify, "/v1/verify/batch": endpoint.verify_batch}
 
@@ -81,14 +95,24 @@ class Dispatcher:
             await answer(scope, receive, noting_send)
         except ClientGoneError:
             return
-        except RefusedRequestError as refused:
-            await send_problem(send, refused.status, refused.body, {}, close=True)
-        except KeyturnError as error:
-            await send_error(send, error)
-        except Exception:  # noqa: BLE001 - the last resort: a client never sees a traceback
-            _log.exception("a request failed")
-            if not started:
-                await send_problem(send, 500, INTERNAL, {}, close=True)
+        except Exception as error:  # noqa: BLE001 - the last resort: a client never sees a traceback
+            await self._send_refusal(scope, send, error, started=started)
+
+    async def _send_refusal(self, scope: Scope, send: Send, error: Exception, *, started: bool) -> None:
+        is_observed = current() is not None
+        with answering(scope) as call:
+            if not is_observed:
+                self.measured.refused.add(getattr(error, "code", "internal"))
+                send = stamped(send, call)
+            match error:
+                case RefusedRequestError():
+                    await send_problem(send, error.status, encoded(error.members), {}, close=True)
+                case KeyturnError():
+                    await send_error(send, error)
+                case _:
+                    _log.error("a request failed", exc_info=error)
+                    if not started:
+                        await send_problem(send, 500, encoded(INTERNAL), {}, close=True)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -101,15 +125,20 @@ class Dispatcher:
         elif path == "/livez":
             await send_json(send, _LIVE)
         else:
-            _check_path(scope["raw_path"])
-            body = await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
-            _check_json(scope, body)
-            await self._management(scope, _replaying(body, receive), send)
+            await self._observed(scope, receive, send)
+
+    async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
+        _check_path(scope["raw_path"])
+        body = await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
+        _check_json(scope, body)
+        await self._management(scope, _replaying(body, receive), send)
 
     async def _refuse_method(self, scope: Scope, receive: Receive, send: Send, allowed: str) -> None:
         await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
         members = problem(405, "method_not_allowed", "this path does not take this method", f"Use {allowed}.")
-        await send_problem(send, 405, encoded(members), {"Allow": allowed})
+        self.measured.refused.add("method_not_allowed")
+        with answering(scope) as call:
+            await send_problem(stamped(send, call), 405, encoded(members), {"Allow": allowed})
 
 
 def _check_path(raw_path: bytes) -> None:

@@ -26,7 +26,8 @@ class RefusedRequestError(Exception):
     def __init__(self, status: int, code: str, detail: str, fix: str) -> None:
         super().__init__(detail)
         self.status = status
-        self.body = encoded(problem(status, code, detail, fix))
+        self.code = code
+        self.members = problem(status, code, detail, fix)
 
 
 class ClientGoneError(Exception):

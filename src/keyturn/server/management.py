@@ -17,7 +17,7 @@ import keyturn
 from keyturn.bootstrap import Node
 from keyturn.errors import IntegrityError, KeyturnError, StaleError, may_be_shown
 from keyturn.key_generator import SecureKeyGenerator
-from keyturn.server import keys, signing
+from keyturn.server import keys, metrics, signing
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
 from keyturn.server.described import PROBLEMS, document
@@ -32,7 +32,7 @@ from keyturn.server.problems import (
     status_of,
 )
 
-ROUTERS: Final = (keys.router, signing.router)
+ROUTERS: Final = (keys.router, signing.router, metrics.router)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -57,6 +57,8 @@ def management_app(
         redoc_url=None,
         # A redirect would name the client's own Host and scheme, and take its key there.
         redirect_slashes=False,
+        # Traces are made where calls are observed: the framework's own would hold paths and query strings.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     app.state.node = node
     app.state.decider = decider
@@ -90,11 +92,11 @@ async def _known(_: Request, error: Exception) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedRequestError)
-    return Response(error.body, error.status, media_type=CONTENT_TYPE)
+    return _answer(error.status, error.members)
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:
-    return Response(INTERNAL, 500, media_type=CONTENT_TYPE)
+    return _answer(500, INTERNAL)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

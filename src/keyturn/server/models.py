@@ -164,4 +164,5 @@ class ProblemBody(BaseModel):
     detail: str
     code: Annotated[str, Field(examples=["not_found"])]
     fix: str
+    request_id: Annotated[str, Field(description="As in X-Request-Id, and in the server's log.")]
     field: str | None = None

@@ -23,6 +23,7 @@ from keyturn.errors import (
     ThrottledError,
     UnauthenticatedError,
 )
+from keyturn.server.calls import current
 
 CONTENT_TYPE: Final = "application/problem+json"
 
@@ -80,10 +81,16 @@ def problem_of(error: KeyturnError) -> dict[str, Any]:
 
 
 def encoded(members: Mapping[str, Any]) -> bytes:
-    """A problem's bytes."""
+    """A problem's bytes, with the id of the call that it answers, unless that is among the members already."""
+    call = current()
+    if call is not None and "request_id" not in members:
+        members = {**members, "request_id": call.request_id}
     return orjson.dumps(members)
 
 
-INTERNAL: Final = encoded(
-    problem(500, "internal", "the server failed", "Look into its log; the request may be tried again.")
+INTERNAL: Final = problem(
+    500,
+    "internal",
+    "the server failed",
+    "Look for the request_id in its log; the request may be tried again.",
 )

@@ -37,6 +37,10 @@ class Allowance:
         """Count one, allowed or not; the debt never exceeds one burst."""
         self._whole_at = min(max(self._whole_at, now) + self._interval, now + self._tolerance)
 
+    def left(self, now: float) -> int:
+        """How many more are allowed at once."""
+        return int((self._tolerance - max(0.0, self._whole_at - now)) / self._interval)
+
     def is_whole(self, now: float) -> bool:
         """Whether nothing is remembered any more."""
         return self._whole_at <= now
@@ -55,6 +59,16 @@ class Throttle:
         with self._lock:
             known = None if source is None else self._sources.get(_network_of(source))
             return max(self._budget.wait(now), 0.0 if known is None else known.wait(now))
+
+    @property
+    def sources(self) -> int:
+        """How many sources are remembered for what they failed at."""
+        return len(self._sources)
+
+    def budget(self, now: float) -> int:
+        """How many look-ups in vain are allowed now, of all sources together."""
+        with self._lock:
+            return self._budget.left(now)
 
     def looked_up_in_vain(self, now: float) -> None:
         """A look-up has found nothing."""

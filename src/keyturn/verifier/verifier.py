@@ -19,6 +19,7 @@ from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import ConfigurationError, IntegrityError, KeyturnError, shown
+from keyturn.measures import Tally
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import CredentialRows, Row
 from keyturn.records.records import Records, Settling
@@ -70,6 +71,7 @@ class Verifier:
     Attributes:
         max_staleness: seconds since the start of the last completed read of the log within which it decides.
         asked_at: steady time of the latest decision.
+        loads: look-ups in the store, by whether they found something.
     """
 
     def __init__(
@@ -90,12 +92,29 @@ class Verifier:
         self._throttle = Throttle()
         self.max_staleness = check_staleness(max_staleness)
         self.asked_at = clock.steady()
+        self.loads = Tally()
+        self._answers_after_load = 0
         self._log.listen(cache.drop)
 
     @property
     def is_fresh(self) -> bool:
         """Whether this process has read the log recently enough to decide."""
         return self._steady() - self._log.read_at <= self.max_staleness
+
+    @property
+    def hits(self) -> int:
+        """How many decisions were made on credentials that were in memory, since the start."""
+        return self._uses.of_entries - self._answers_after_load
+
+    @property
+    def lookup_budget(self) -> int:
+        """How many look-ups that find nothing are allowed now."""
+        return self._throttle.budget(self._steady())
+
+    @property
+    def failing_sources(self) -> int:
+        """How many sources are remembered for credentials that were refused."""
+        return self._throttle.sources
 
     def decide(self, token: str, demand: Demand, ip: str | None = None) -> Verification | Miss:
         """The answer, from memory alone, or what is missing for it."""
@@ -226,13 +245,24 @@ class Verifier:
         # One that others have pushed out meanwhile hears of no change any more.
         if not (entry.is_current and self._cache.holds(entry)):
             return Miss.COLD
-        return self._answer(entry, demand, ip, loaded.as_of, loaded.read_at)
+        outcome = self._answer(entry, demand, ip, loaded.as_of, loaded.read_at)
+        self._answers_after_load += type(outcome) is Verification
+        return outcome
 
     def load(self, credential_id: str) -> Loaded:
         """Read a credential from the store into the cache.
 
         IntegrityError for rows that are not what the log says, StorageError when the store does not answer.
         """
+        try:
+            loaded = self._load(credential_id)
+        except KeyturnError:
+            self.loads.add("failed")
+            raise
+        self.loads.add("absent" if loaded.entry is None else "found")
+        return loaded
+
+    def _load(self, credential_id: str) -> Loaded:
         settling = Settling(self._records)
         while True:
             as_of, read_at = self._log.as_of, self._log.read_at

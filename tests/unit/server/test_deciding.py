@@ -35,6 +35,7 @@ from keyturn.server.deciding import (
     bearer_of,
     principal_of,
 )
+from keyturn.server.measured import Measured
 from keyturn.server.verifying import VerifyEndpoint
 from keyturn.verifier.decision import NO_DEMAND
 from keyturn.verifier.throttle import FAILURE_BURST
@@ -353,7 +354,9 @@ def test_a_batch_of_stale_items_waits_once_for_a_ledger_that_hangs(site: Site, o
     async def test() -> float:
         async with deciding(ours) as decider:
             log = ours.node.records.log
-            endpoint = VerifyEndpoint(verifier=ours.node.verifier, decider=decider, log=log)
+            endpoint = VerifyEndpoint(
+                verifier=ours.node.verifier, decider=decider, log=log, measured=Measured()
+            )
             stale(site)
             with hanging(ours, "read_log"):
                 began = time.monotonic()

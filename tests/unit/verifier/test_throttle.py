@@ -175,3 +175,20 @@ def test_asking_for_the_wait_remembers_nobody() -> None:
     for source in addresses(0, 100):
         throttle.wait(source, NOW)
     assert not throttle._sources
+
+
+def test_what_is_left_of_the_budget_is_told_and_grows_back() -> None:
+    throttle = Throttle()
+    assert throttle.budget(0.0) == VAIN_BURST
+    for _ in range(VAIN_BURST + 10):
+        throttle.looked_up_in_vain(0.0)
+    assert throttle.budget(0.0) == 0
+    assert throttle.budget(1.0) == VAIN_A_SECOND
+    assert throttle.budget(1_000.0) == VAIN_BURST
+
+
+def test_sources_that_are_remembered_are_told_of() -> None:
+    throttle = Throttle()
+    for source in ("192.0.2.1", "192.0.2.1", "192.0.2.2", None):
+        throttle.failed(source, 0.0)
+    assert throttle.sources == 2
