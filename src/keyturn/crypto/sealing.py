@@ -9,18 +9,20 @@ encrypts once and a ciphertext opens under one key only. The associated data bin
 from __future__ import annotations
 
 import hmac
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keyturn.crypto.keyring import Keyring
+from keyturn.crypto.keyring import Keyring, sealed_under
 from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.framing import framed
 from keyturn.domain.key import KeyType
 from keyturn.domain.secret import Secret
 from keyturn.errors import IntegrityError
 
+SEALED: Final = "sealed"  # custody: encrypted, in the version's row
 FORMAT: Final = 1
 SALT_BYTES: Final = 16
 _INFO: Final = b"keyturn-material-v1"
@@ -30,6 +32,13 @@ _HEADER: Final = 1 + 4 + SALT_BYTES + 32
 def associated_data(tenant: str, key_id: str, version: int, key_type: KeyType) -> bytes:
     """What binds sealed material to its place: format, tenant, key, version and type."""
     return framed("keyturn-material-v1", tenant, key_id, str(version), key_type.value)
+
+
+def place_of(body: Mapping[str, Any]) -> bytes | None:
+    """The associated data of the material beside a row's body; None for a row that has no material of this sort."""
+    if body.get("kind") != "version" or body.get("custody") != SEALED:
+        return None
+    return associated_data(body["tenant"], body["key"], body["number"], KeyType(body["type"]))
 
 
 def seal_material(keyring: Keyring, material: Secret, aad: bytes) -> bytes:
@@ -53,6 +62,13 @@ def open_material(keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
     except (InvalidTag, IntegrityError):
         # Wrong key, wrong place and tampering must look alike to the caller.
         raise IntegrityError("sealed material refused") from None
+
+
+def reseal_material(keyring: Keyring, sealed: bytes, aad: bytes) -> bytes:
+    """The same material under the primary data key; `sealed` itself where it is. IntegrityError as for opening it."""
+    if sealed_under(sealed) == keyring.primary:
+        return sealed
+    return seal_material(keyring, open_material(keyring, sealed, aad), aad)
 
 
 def _derived(keyring: Keyring, version: int, salt: bytes) -> tuple[bytes, bytes, bytes]:

@@ -8,7 +8,8 @@ from itertools import product
 import pytest
 
 from keyturn.adapters.kms.local import LocalKeyWrapper
-from keyturn.crypto.keyring import SEAL_BYTES, Keyring, Purpose, create_keyring, open_keyring
+from keyturn.crypto.keyring import SEAL_BYTES, Keyring, Purpose
+from keyturn.crypto.keyring_body import create_keyring, open_keyring
 from keyturn.domain import canonical, ids
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.framing import framed
