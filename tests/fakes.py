@@ -337,11 +337,15 @@ class Site:
         return site
 
     def process(
-        self, *, max_staleness: float = DEFAULT_MAX_STALENESS, capacity: int = DEFAULT_CAPACITY
+        self,
+        *,
+        max_staleness: float = DEFAULT_MAX_STALENESS,
+        capacity: int = DEFAULT_CAPACITY,
+        kek: bytes = KEK,
     ) -> Process:
         """One more process; the site closes it."""
         ledger = HookedLedger(self.open_ledger())
-        node = _node_over(ledger, wrapper(), self.clock, max_staleness, capacity)
+        node = _node_over(ledger, wrapper(kek), self.clock, max_staleness, capacity)
         process = Process(node=node, ledger=ledger, clock=self.clock)
         self._processes.append(process)
         return process

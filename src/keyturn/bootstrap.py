@@ -19,6 +19,8 @@ from keyturn.crypto.generation import generate_material, new_key_id
 from keyturn.crypto.keyring import KEYRING_ROW, Keyring, UnknownDataKeyError
 from keyturn.crypto.keyring_body import create_keyring
 from keyturn.crypto.randomness import random_base62, random_bytes
+from keyturn.custody.changing import KeyringChanges
+from keyturn.custody.resealing import Resealer
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.change import ChangeSet, Event, EventType
@@ -71,6 +73,8 @@ class Node:
     usage: Usage
     verifier: Verifier
     recorder: Recorder
+    keyring_changes: KeyringChanges
+    resealer: Resealer
     clock: Clock
 
     def close(self) -> None:
@@ -128,6 +132,8 @@ def _node_over(
         usage=Usage(ledger),
         verifier=Verifier(records=records, uses=uses, clock=clock, cache=cache, max_staleness=max_staleness),
         recorder=Recorder(records=records, uses=uses, clock=clock),
+        keyring_changes=KeyringChanges(ledger=ledger, records=records, wrapper=wrapper, clock=clock),
+        resealer=Resealer(ledger=ledger, records=records, clock=clock),
         clock=clock,
     )
 

@@ -144,10 +144,13 @@ class LogReader:
                 return
             self._ledger.seal_head(sealed)
             self._sealed = sealed.position
-            if sealed.position - self._snapshot >= SNAPSHOT_EVERY and not self.floor.has_closed:
-                self._save_snapshot()
+            if sealed.position - self._snapshot >= SNAPSHOT_EVERY:
+                self.save_snapshot()
 
-    def _save_snapshot(self) -> None:
+    def save_snapshot(self) -> None:
+        """Keep a snapshot of the floor as it is now, unless it tells of two stories."""
+        if self.floor.has_closed:
+            return
         with self.applying:  # so that position and floor are of one moment
             (position, chain), floor = self._at.seen, self.floor.copy()
         self._ledger.save_snapshot(make_snapshot(self._keyring, self._ledger.log_id, position, chain, floor))
