@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import importlib
-import os
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
+from keyturn.adapters.kms.local import LocalKeyWrapper
 from keyturn.audit.trail import Trail
 from keyturn.audit.usage import Usage
 from keyturn.config import Environment, Settings
 from keyturn.crypto.generation import generate_material, new_key_id
 from keyturn.crypto.keyring import KEYRING_ROW, Keyring, UnknownDataKeyError
 from keyturn.crypto.keyring_body import create_keyring
-from keyturn.crypto.randomness import random_base62, random_bytes
+from keyturn.crypto.randomness import random_base62
 from keyturn.custody.changing import KeyringChanges
 from keyturn.custody.resealing import Resealer
 from keyturn.domain.bodies import key_put, version_put
-from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.change import ChangeSet, Event, EventType
 from keyturn.domain.entry import chain_next, chain_start
 from keyturn.domain.ids import DEFAULT_TENANT, SYSTEM_TENANT
 from keyturn.domain.key import KeyType
 from keyturn.domain.principal import LOCAL_ACTOR, SYSTEM_ACTOR
 from keyturn.domain.scope import KeyScope
-from keyturn.domain.secret import Secret
 from keyturn.domain.spec import GeneratedKey, KeySpec
 from keyturn.errors import ConfigurationError, ConflictError, IntegrityError, shown
 from keyturn.issuing.issuer import Issuer, OwnerAtIssue, created_event, rows_of
@@ -37,6 +31,7 @@ from keyturn.issuing.keys import Keys
 from keyturn.issuing.lifecycle import Lifecycle
 from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
+from keyturn.key_file import KeyFile
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 from keyturn.ports.key_wrapper import KeyWrapper
 from keyturn.ports.ledger import Commit, Ledger, SealedHead
@@ -236,18 +231,4 @@ def wrapper_for(settings: Settings) -> tuple[KeyWrapper, bool]:
             "there is no key-encryption key",
             fix="Set KEY_STORE_ENCRYPTION_KEY, for example to 'base64:' and the output of 'openssl rand -base64 32'.",
         )
-    return LocalKeyWrapper.from_setting(_development_kek(settings.kek_file)), True
-
-
-def _development_kek(path: Path) -> Secret:
-    """The KEK in development's key file, which is made with mode 0600 if it is not there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
-            file.write("base64:" + to_base64url(random_bytes(KEK_BYTES)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            # Whole or not at all: of several first starts at once, one makes the file and the others read it.
-            with suppress(FileExistsError):
-                path.hardlink_to(file.name)
-    return Secret(path.read_text().strip())
+    return KeyFile(settings.kek_file).wrapper(), True

@@ -16,6 +16,7 @@ ISSUED = ["--name", "--scope", "--expires-in", "--expires-at", "--not-before", "
 COMMANDS = {
     "serve": ["--host", "--port"],
     "init": ["--grant-to", "--json"],
+    "rekey": ["--new-kek-from-env", "--data-key", "--reseal", "--retire", "--status", "--rate", "--json"],
     "issue": ["--type", "--length", "--owner", "--prefix", "--recoverable", "--tenant", "--json", *ISSUED],
     "verify": ["--scope", "--permissions", "--ip", "--tenant", "--json"],
     "list": ["--owner", "--type", "--scope", "--state", "--tag", "--prefix", "--expires-before", "--unused-since",
@@ -63,7 +64,7 @@ def test_without_a_command_help_is_shown_and_nothing_worked(fresh: Program) -> N
 
 def test_completion_offers_commands(fresh: Program) -> None:
     done = fresh.shell("COMP_WORDS='keyturn re' COMP_CWORD=1 _KEYTURN_COMPLETE=complete_bash keyturn")
-    assert done.out.split() == ["revoke", "resume"]
+    assert done.out.split() == ["rekey", "revoke", "resume"]
 
 
 def test_help_needs_no_store_and_loads_no_server(fresh: Program, tmp_path: Path) -> None:
