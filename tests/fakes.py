@@ -345,7 +345,11 @@ class Site:
     ) -> Process:
         """One more process; the site closes it."""
         ledger = HookedLedger(self.open_ledger())
-        node = _node_over(ledger, wrapper(kek), self.clock, max_staleness, capacity)
+        try:
+            node = _node_over(ledger, wrapper(kek), self.clock, max_staleness, capacity)
+        except BaseException:
+            ledger.close()
+            raise
         process = Process(node=node, ledger=ledger, clock=self.clock)
         self._processes.append(process)
         return process

@@ -159,10 +159,12 @@ class Keyring:
         keys, version = self._keys, sealed_under(seal)
         return version is not None and (version >= keys.minimum or position <= keys.minimum_since)
 
-    def derive(self, version: int, *, salt: bytes, info: bytes, length: int) -> bytes:
-        """Bytes for one record under a DEK version; IntegrityError for a version that is no longer good, or unknown."""
+    def derive(
+        self, version: int, *, salt: bytes, info: bytes, length: int, even_retired: bool = False
+    ) -> bytes:
+        """Bytes for one record under a DEK version; IntegrityError for one that is retired or not in the keyring."""
         keys = self._keys
-        if version not in keys.listed or version < keys.minimum:
+        if version not in keys.listed or (version < keys.minimum and not even_retired):
             raise IntegrityError(f"sealed under data key {version}, which is not in the keyring for this")
         return hkdf(self._dek(keys, version), salt=salt, info=info, length=length)
 

@@ -49,13 +49,16 @@ def seal_material(keyring: Keyring, material: Secret, aad: bytes) -> bytes:
     return bytes([FORMAT]) + version.to_bytes(4, "big") + salt + commitment + sealed
 
 
-def open_material(keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
-    """The material; one IntegrityError for every cause: altered, moved, or sealed under another key."""
+def open_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool = False) -> Secret:
+    """The material; one IntegrityError for every cause: altered, moved, sealed under a retired key or an unknown one.
+
+    What this process sealed itself and has not stored yet (`is_own`) may be under a key that was retired since.
+    """
     try:
         if len(sealed) < _HEADER + 16 or sealed[0] != FORMAT:
             raise IntegrityError("sealed material refused")
         version, salt = int.from_bytes(sealed[1:5], "big"), sealed[5 : 5 + SALT_BYTES]
-        key, nonce, commitment = _derived(keyring, version, salt)
+        key, nonce, commitment = _derived(keyring, version, salt, even_retired=is_own)
         if not hmac.compare_digest(commitment, sealed[5 + SALT_BYTES : _HEADER]):
             raise IntegrityError("sealed material refused")
         return Secret(AESGCM(key).decrypt(nonce, sealed[_HEADER:], aad))
@@ -64,13 +67,15 @@ def open_material(keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
         raise IntegrityError("sealed material refused") from None
 
 
-def reseal_material(keyring: Keyring, sealed: bytes, aad: bytes) -> bytes:
+def reseal_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool = False) -> bytes:
     """The same material under the primary data key; `sealed` itself where it is. IntegrityError as for opening it."""
     if sealed_under(sealed) == keyring.primary:
         return sealed
-    return seal_material(keyring, open_material(keyring, sealed, aad), aad)
+    return seal_material(keyring, open_material(keyring, sealed, aad, is_own=is_own), aad)
 
 
-def _derived(keyring: Keyring, version: int, salt: bytes) -> tuple[bytes, bytes, bytes]:
-    raw = keyring.derive(version, salt=salt, info=_INFO, length=32 + 12 + 32)
+def _derived(
+    keyring: Keyring, version: int, salt: bytes, *, even_retired: bool = False
+) -> tuple[bytes, bytes, bytes]:
+    raw = keyring.derive(version, salt=salt, info=_INFO, length=32 + 12 + 32, even_retired=even_retired)
     return raw[:32], raw[32:44], raw[44:]

@@ -9,7 +9,7 @@ holds and the log names it: what was altered or put back is reported, and stays 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -53,7 +53,7 @@ class Resealer:
         self._records = records
         self._clock = clock
 
-    def run(self, by: Principal) -> Iterator[Progress]:
+    def run(self, by: Principal) -> Generator[Progress, None, None]:
         """Go through all rows once; the log gets one entry at the end, unless there was nothing to do.
 
         Whoever stops in between has done so much of it; the next run does the rest. KeysUnavailableError where this
