@@ -169,7 +169,7 @@ class LogReader:
             try:
                 marks = self._at.check(self._keyring, entries, follow=self._follow)
             except OlderKeyringError:
-                if self._at.continuation(1) is None:
+                if self._at.continuation(len(entries)) != entries:
                     continue  # a failover, between reading the entry and reading the row
                 raise
             with self.applying:
