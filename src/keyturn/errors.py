@@ -14,7 +14,8 @@
     ├── StorageError                          the store could not be reached or did not answer in time
     │   ├── StorageFullError                  nothing was written: the disk or quota is full
     │   ├── StorageBusyError                  nothing was written: another writer holds the store
-    │   └── OutcomeUnknownError               the answer to a commit was lost; it may have happened
+    │   ├── OutcomeUnknownError               the answer to a commit was lost; it may have happened
+    │   └── KeysUnavailableError              the store uses a data key that this process could not unwrap
     └── ConfigurationError                    settings, schema or key-encryption key do not fit
         ├── SchemaError
         └── WrongKekError
@@ -176,6 +177,15 @@ class OutcomeUnknownError(StorageError):
     default_fix = "Read the current state before trying again."
 
 
+class KeysUnavailableError(StorageError):
+    """The store is sealed under a data key that this process could not unwrap; nothing can be decided from it here."""
+
+    code = "keys_unavailable"
+    default_fix = (
+        "Restart this process with the store's present key-encryption key, and check that its KMS answers."
+    )
+
+
 class ConfigurationError(KeyturnError):
     """Settings that cannot work together, or that name nothing known."""
 
@@ -193,4 +203,7 @@ class WrongKekError(ConfigurationError):
     """The key-encryption key is not the one that wrapped this store's data keys."""
 
     code = "wrong_kek"
-    default_fix = "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with."
+    default_fix = (
+        "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with, or to the one that 'keyturn rekey' gave"
+        " it since."
+    )

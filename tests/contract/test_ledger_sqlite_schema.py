@@ -81,10 +81,29 @@ def test_processes_that_start_at_once_make_one_store(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(store: Store, direct: Connection) -> None:
     direct.execute("UPDATE meta SET value = '7' WHERE key = 'schema_version'")
     store.open().close()  # newer, and yet for programs of this version
-    direct.execute("UPDATE meta SET value = '2' WHERE key = 'oldest_program'")
+    direct.execute("UPDATE meta SET value = '6' WHERE key = 'oldest_program'")
     for act in (store.open, store.initialise):
         with pytest.raises(SchemaError, match="version 7"):
             act()
+
+
+def test_an_older_schema_is_brought_up_to_date_and_keeps_what_it_has(
+    store: Store, direct: Connection
+) -> None:
+    ledger = store.open()
+    ledger.commit(change_of(plain_row("row")))
+    ledger.close()
+    direct.execute("UPDATE meta SET value = '1' WHERE key IN ('schema_version', 'oldest_program')")
+    with pytest.raises(SchemaError, match="keyturn init"):
+        store.open()
+    store.initialise()
+    assert dict(direct.execute("SELECT key, value FROM meta WHERE key <> 'log_id'")) == {
+        "schema_version": "2",
+        "oldest_program": "2",
+    }
+    ledger = store.open()
+    assert ledger.commit(change_of(plain_row("row", 2))) == 2
+    ledger.close()
 
 
 def test_an_unfinished_schema_is_refused_and_finished(store: Store, direct: Connection) -> None:

@@ -27,6 +27,7 @@ CODES = {
     "StorageFullError": "storage_full",
     "StorageBusyError": "storage_busy",
     "OutcomeUnknownError": "outcome_unknown",
+    "KeysUnavailableError": "keys_unavailable",
     "ConfigurationError": "configuration",
     "SchemaError": "schema",
     "WrongKekError": "wrong_kek",

@@ -9,18 +9,20 @@ encrypts once and a ciphertext opens under one key only. The associated data bin
 from __future__ import annotations
 
 import hmac
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keyturn.crypto.keyring import Keyring
+from keyturn.crypto.keyring import Keyring, sealed_under
 from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.framing import framed
 from keyturn.domain.key import KeyType
 from keyturn.domain.secret import Secret
 from keyturn.errors import IntegrityError
 
+SEALED: Final = "sealed"  # custody: encrypted, in the version's row
 FORMAT: Final = 1
 SALT_BYTES: Final = 16
 _INFO: Final = b"keyturn-material-v1"
@@ -32,6 +34,13 @@ def associated_data(tenant: str, key_id: str, version: int, key_type: KeyType) -
     return framed("keyturn-material-v1", tenant, key_id, str(version), key_type.value)
 
 
+def place_of(body: Mapping[str, Any]) -> bytes | None:
+    """The associated data of the material beside a row's body; None for a row that has no material of this sort."""
+    if body.get("kind") != "version" or body.get("custody") != SEALED:
+        return None
+    return associated_data(body["tenant"], body["key"], body["number"], KeyType(body["type"]))
+
+
 def seal_material(keyring: Keyring, material: Secret, aad: bytes) -> bytes:
     """`material` sealed for the place that `aad` names."""
     version, salt = keyring.primary, random_bytes(SALT_BYTES)
@@ -40,13 +49,16 @@ def seal_material(keyring: Keyring, material: Secret, aad: bytes) -> bytes:
     return bytes([FORMAT]) + version.to_bytes(4, "big") + salt + commitment + sealed
 
 
-def open_material(keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
-    """The material; one IntegrityError for every cause: altered, moved, or sealed under another key."""
+def open_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool = False) -> Secret:
+    """The material; one IntegrityError for every cause: altered, moved, sealed under a retired key or an unknown one.
+
+    What this process sealed itself and has not stored yet (`is_own`) may be under a key that was retired since.
+    """
     try:
         if len(sealed) < _HEADER + 16 or sealed[0] != FORMAT:
             raise IntegrityError("sealed material refused")
         version, salt = int.from_bytes(sealed[1:5], "big"), sealed[5 : 5 + SALT_BYTES]
-        key, nonce, commitment = _derived(keyring, version, salt)
+        key, nonce, commitment = _derived(keyring, version, salt, even_retired=is_own)
         if not hmac.compare_digest(commitment, sealed[5 + SALT_BYTES : _HEADER]):
             raise IntegrityError("sealed material refused")
         return Secret(AESGCM(key).decrypt(nonce, sealed[_HEADER:], aad))
@@ -55,6 +67,15 @@ def open_material(keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
         raise IntegrityError("sealed material refused") from None
 
 
-def _derived(keyring: Keyring, version: int, salt: bytes) -> tuple[bytes, bytes, bytes]:
-    raw = keyring.derive(version, salt=salt, info=_INFO, length=32 + 12 + 32)
+def reseal_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool = False) -> bytes:
+    """The same material under the primary data key; `sealed` itself where it is. IntegrityError as for opening it."""
+    if sealed_under(sealed) == keyring.primary:
+        return sealed
+    return seal_material(keyring, open_material(keyring, sealed, aad, is_own=is_own), aad)
+
+
+def _derived(
+    keyring: Keyring, version: int, salt: bytes, *, even_retired: bool = False
+) -> tuple[bytes, bytes, bytes]:
+    raw = keyring.derive(version, salt=salt, info=_INFO, length=32 + 12 + 32, even_retired=even_retired)
     return raw[:32], raw[32:44], raw[44:]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from keyturn.crypto.key_pairs import private_der_of
 from keyturn.crypto.keyring import Keyring
-from keyturn.crypto.sealing import associated_data, seal_material
+from keyturn.crypto.sealing import SEALED, associated_data, seal_material
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.bytestext import from_base64url
 from keyturn.domain.change import MAX_EVENTS, ChangeSet, Event, EventType, Require
@@ -20,8 +20,6 @@ from keyturn.errors import ConflictError, InvalidInputError
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
-
-SEALED: Final = "sealed"  # custody: encrypted, in the version's row
 
 
 class OwnerAtIssue(NamedTuple):

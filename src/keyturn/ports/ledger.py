@@ -24,6 +24,7 @@ __all__ = [
     "NewEntry",
     "NewRow",
     "Position",
+    "Reseal",
     "Row",
     "RowFilter",
     "SealedHead",
@@ -98,6 +99,15 @@ class Row:
     material: bytes | None
     created: Position
     position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Reseal:
+    """A row's seal and material, made anew under another data key in place of those that `row` has."""
+
+    row: Row
+    seal: bytes
+    material: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +235,19 @@ class Ledger(Protocol):
 
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         """Active key rows of every tenant whose expiry is at or before that time, in the order of their ids."""
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        """Rows of every kind and tenant in the order of their ids, beginning after the id `after`."""
+
+    def count_rows(self) -> int:
+        """How many rows there are, of every kind and tenant."""
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        """Replace seal and material of rows that are as they were read, in one transaction; at most 1,000.
+
+        A row that has another revision, seal or material meanwhile, or is gone, is left alone. Nothing else of a row
+        changes, and the log gets no entry. Returns how many were replaced.
+        """
 
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         """Entries from `start` on (itself included), in order. An entry is seen only when all before it are."""

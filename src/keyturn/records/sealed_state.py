@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final, NamedTuple
 
-from keyturn.crypto.keyring import Keyring, Purpose
+from keyturn.crypto.keyring import Keyring, Purpose, sealed_under
 from keyturn.domain.floor import Floor
 from keyturn.domain.framing import framed
 from keyturn.domain.stored import read_as
@@ -42,9 +42,12 @@ def make_snapshot(keyring: Keyring, log_id: str, position: Position, chain: byte
 
 
 def load_snapshot(keyring: Keyring, log_id: str, stored: Snapshot | None) -> LoadedSnapshot | None:
-    """The floor that a stored snapshot says; IntegrityError unless its seal holds."""
+    """The floor that a stored snapshot says, or None to read the whole log; IntegrityError unless its seal holds."""
     if stored is None:
         return None
+    version = sealed_under(stored.seal)
+    if version in keyring.versions and version < keyring.minimum:
+        return None  # made before its data key was retired; somebody else may have that key by now
     with read_as("a snapshot of the floor"):
         message = framed(log_id, str(stored.position)) + stored.hash + stored.body
         keyring.check(Purpose.SNAPSHOT, message, stored.seal)

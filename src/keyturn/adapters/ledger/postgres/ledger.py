@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Sequence
 from time import monotonic
-from typing import Final, LiteralString
+from typing import Final, LiteralString, cast
 
 from keyturn.adapters.ledger.postgres import statements
 from keyturn.adapters.ledger.postgres.coalescing import Coalescer
@@ -19,6 +19,7 @@ from keyturn.adapters.ledger.postgres.connecting import (
 from keyturn.adapters.ledger.postgres.encoding import (
     credential_of,
     encode_commit,
+    encode_reseals,
     encode_sealed,
     encode_uses,
 )
@@ -33,6 +34,7 @@ from keyturn.ports.ledger import (
     LastUse,
     LogEntry,
     Position,
+    Reseal,
     Row,
     RowFilter,
     SealedHead,
@@ -45,6 +47,7 @@ __all__ = ["PostgresLedger", "open_ledger"]
 
 MAX_IDS: Final = 1_000
 MAX_USES: Final = 10_000
+MAX_RESEALS: Final = 1_000
 ENTRIES_PER_READ: Final = 1_000  # that the time for one read allows for
 
 
@@ -118,6 +121,21 @@ class PostgresLedger:
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         """Active key rows of every tenant whose expiry has come, in the order of their ids."""
         return self._rows(statements.LIST_EXPIRED, (before, after, limit))
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        """Rows of every kind in the order of their ids."""
+        return self._rows(statements.LIST_ROWS, (after, limit))
+
+    def count_rows(self) -> int:
+        """How many rows there are."""
+        return int(self._fetch(statements.COUNT_ROWS, ())[0][0])
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        """Replace seals and materials of rows that are as they were read."""
+        _limit(len(reseals), MAX_RESEALS, "rows")
+        if not reseals:
+            return 0
+        return cast(int, self._call(statements.RESEAL, (encode_reseals(reseals),)))
 
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         """Entries from `start` on, in order; the time allowed grows with `limit`."""
@@ -201,8 +219,8 @@ class PostgresLedger:
     ) -> list[Record]:
         return self._reader.fetch(query, parameters, self._settings.query if timeout is None else timeout)
 
-    def _call(self, statement: LiteralString, arguments: Sequence[object]) -> None:
-        self._writer.call(statement, arguments, monotonic() + self._settings.write)
+    def _call(self, statement: LiteralString, arguments: Sequence[object]) -> object:
+        return self._writer.call(statement, arguments, monotonic() + self._settings.write)
 
 
 def _limit(count: int, most: int, what: str) -> None:

@@ -30,6 +30,8 @@ LIST_EXPIRED: Final[LiteralString] = f"""
     SELECT {_ROW} FROM keyturn.rows
     WHERE kind = 'key' AND state = 'active' AND expires_at <= %s AND id > %s
     ORDER BY id LIMIT %s"""
+LIST_ROWS: Final[LiteralString] = f"SELECT {_ROW} FROM keyturn.rows WHERE id > %s ORDER BY id LIMIT %s"
+COUNT_ROWS: Final[LiteralString] = "SELECT count(*) FROM keyturn.rows"
 READ_LOG: Final[LiteralString] = """
     SELECT position, entry, seal, hash, details FROM keyturn.entries WHERE position >= %s
     ORDER BY position LIMIT %s"""
@@ -48,6 +50,7 @@ READ_LAST_USES: Final[LiteralString] = """
 COMMIT: Final[LiteralString] = "SELECT keyturn.commit(%s::jsonb)"
 SEAL_HEAD: Final[LiteralString] = "SELECT keyturn.seal_head(%s::jsonb)"
 SAVE_SNAPSHOT: Final[LiteralString] = "SELECT keyturn.save_snapshot(%s, %s, %s, %s)"
+RESEAL: Final[LiteralString] = "SELECT keyturn.reseal(%s::jsonb)"
 RECORD_USES: Final[LiteralString] = "SELECT keyturn.record_uses(%s::jsonb)"
 
 # Each placeholder takes the filter's field of the same name. `lower` in C collation knows ASCII only, as the

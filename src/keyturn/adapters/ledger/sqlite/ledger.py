@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from keyturn.adapters.ledger.sqlite.anchor import Anchor
-from keyturn.adapters.ledger.sqlite.committing import append, check_shape, store_sealed_head
+from keyturn.adapters.ledger.sqlite.committing import append, check_shape, reseal, store_sealed_head
 from keyturn.adapters.ledger.sqlite.forking import survive_forks
 from keyturn.adapters.ledger.sqlite.listing import ROW_COLUMNS, keys_statement
 from keyturn.adapters.ledger.sqlite.location import Settings, parse_url
@@ -23,6 +23,7 @@ from keyturn.ports.ledger import (
     LastUse,
     LogEntry,
     Position,
+    Reseal,
     Row,
     RowFilter,
     SealedHead,
@@ -35,6 +36,7 @@ __all__ = ["SqliteLedger", "open_ledger"]
 
 MAX_IDS: Final = 1_000
 MAX_USES: Final = 10_000
+MAX_RESEALS: Final = 1_000
 
 _WIDTH: Final = len(ROW_COLUMNS.split(", "))
 _TRIPLE: Final = ", ".join(
@@ -155,6 +157,25 @@ class SqliteLedger:
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         """Active key rows of every tenant whose expiry has come, in the order of their ids."""
         return self._rows(_EXPIRED, (before, after, limit))
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        """Rows of every kind in the order of their ids."""
+        return self._rows(f"SELECT {ROW_COLUMNS} FROM rows WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+
+    def count_rows(self) -> int:
+        """How many rows there are."""
+        return int(self._readers.fetch("SELECT count(*) FROM rows")[0][0])
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        """Replace seals and materials of rows that are as they were read."""
+        _limit(len(reseals), MAX_RESEALS, "rows")
+        if not reseals:
+            return 0
+        with self._writer.transaction() as connection:
+            done = reseal(connection, reseals)
+            if any(each.row.material is not None for each in reseals):
+                self._writer.scrub_soon()
+        return done
 
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         """Entries from `start` on, in order."""
