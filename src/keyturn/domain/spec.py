@@ -10,6 +10,7 @@ from typing import Final
 from keyturn.domain import fields
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import KeyLength, KeyType
+from keyturn.domain.requirement import Requirement, check_profile
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.token import DEFAULT_PREFIX
@@ -28,8 +29,8 @@ _LENGTHS: Final = {
 class KeySpec:
     """A key to be made: its policy, without identity or material.
 
-    `length` is the size of the secret in bits. `prefix` is for tokens, `kt` when not given. InvalidInputError, which
-    names the field, for anything out of bounds.
+    `length` is the size of the secret in bits. `prefix` is for tokens, `kt` if absent. `profile` is for a gateway's
+    provisioning key. InvalidInputError, which names the field, for anything out of bounds.
     """
 
     type: KeyType
@@ -45,6 +46,7 @@ class KeySpec:
     recoverable: bool = False
     not_before: datetime | None = None
     expires_at: datetime | None = None
+    profile: Requirement | None = None
 
     def __post_init__(self) -> None:
         _check_length(self.type, self.length)
@@ -55,7 +57,9 @@ class KeySpec:
             allowed_ips=self.allowed_ips,
             metadata=self.metadata,
             tags=self.tags,
+            profile=self.profile,
         )
+        check_may_have_profile(self.type, self.profile)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if self.type.is_token:
@@ -85,6 +89,7 @@ def checked_policy(
     allowed_ips: tuple[str, ...] = (),
     metadata: Mapping[str, object] | None = None,
     tags: tuple[str, ...] = (),
+    profile: Requirement | Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """The same fields in their canonical form; InvalidInputError for the first that is out of bounds."""
     return {
@@ -94,7 +99,18 @@ def checked_policy(
         "allowed_ips": fields.check_networks(allowed_ips),
         "metadata": fields.check_metadata(dict(metadata or {})),
         "tags": fields.check_tags(tags),
+        "profile": None if profile is None else check_profile(profile),
     }
+
+
+def check_may_have_profile(key_type: KeyType, profile: object) -> None:
+    """InvalidInputError for a profile of a key that no gateway can call with."""
+    if profile is not None and key_type is not KeyType.PROVISIONING:
+        raise InvalidInputError(
+            f"a {key_type.value} key has no profile",
+            field="profile",
+            fix="Leave it out: a profile is for the provisioning key of a gateway.",
+        )
 
 
 def check_window(not_before: datetime | None, expires_at: datetime | None) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from keyturn.domain.key import KeyLength
+from keyturn.domain.requirement import check_profile
 from keyturn.domain.spec import KeySpec, expiry
 from keyturn.errors import InvalidInputError, shown
 from keyturn.issuing.reading import KeyFilter
@@ -61,6 +62,8 @@ def show_key(key_id: str, node: TheNode, by: MayRead) -> View:
 def update_key(key_id: str, changes: KeyChanges, node: TheNode, by: MayUpdate) -> View:
     """Change a key's policy: what is absent stays, null clears."""
     named = {name: getattr(changes, name) for name in changes.model_fields_set}
+    if changes.profile is not None:
+        named["profile"] = changes.profile.model_dump()
     return key_view(node.updater.update(key_id, by, named))
 
 
@@ -113,6 +116,7 @@ def _spec(wanted: NewKey, clock: Clock) -> KeySpec:
         recoverable=wanted.recoverable,
         not_before=wanted.not_before,
         expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
+        profile=None if wanted.profile is None else check_profile(wanted.profile.model_dump()),
     )
 
 

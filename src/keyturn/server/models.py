@@ -31,6 +31,13 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class ProfileBody(_Closed):
+    """What a gateway always requires of the keys that it asks about: a scope, a permission query, or both."""
+
+    scope: Annotated[KeyScope | None, Field(strict=False, examples=["read"])] = None
+    permissions: Annotated[str | None, Field(examples=["documents.read AND NOT beta"])] = None
+
+
 class NewKey(_Closed):
     """A key to be issued."""
 
@@ -48,6 +55,7 @@ class NewKey(_Closed):
     metadata: dict[str, Any] = {}
     tags: list[str] = []
     recoverable: bool = False
+    profile: Annotated[ProfileBody | None, Field(description="For the provisioning key of a gateway.")] = None
 
 
 class KeyChanges(_Closed):
@@ -62,6 +70,7 @@ class KeyChanges(_Closed):
     not_before: Instant | None = None
     expires_at: Instant | None = None
     expires_in: int | None = None
+    profile: ProfileBody | None = None
 
 
 class Note(_Closed):
@@ -118,6 +127,7 @@ class KeyBody(BaseModel):
     updated_at: str
     not_before: str | None
     expires_at: str | None
+    profile: ProfileBody | None
 
 
 class IssuedKeyBody(KeyBody):

@@ -75,6 +75,7 @@ class Entry:
         "networks",
         "owner",
         "owner_standing",
+        "profile",
         "refusal",
         "rendered",
         "scope",
@@ -100,6 +101,7 @@ class Entry:
         # Shared among keys that have the same: a decision then touches memory that is in the processor's cache.
         self.grants = _grants(key.permissions)
         self.metadata: Mapping[str, object] = key.metadata or _NOTHING
+        self.profile = key.profile
         self.refusal = _refusal(version, key, owner)
         self.begins = 0 if key.not_before is None else to_micros(key.not_before) * _NANOS
         ends = [to_micros(end) * _NANOS for end in (key.expires_at, version.expires_at) if end is not None]
