@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from keyturn.domain.fields import check_networks
 from keyturn.domain.secret import Secret
-from keyturn.errors import ConfigurationError, shown
+from keyturn.errors import ConfigurationError, InvalidInputError, shown
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, MAX_STALENESS_RANGE, check_staleness
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -18,7 +19,8 @@ DEFAULT_PORT: Final = 8700
 MAX_PORT: Final = 65_535
 
 KNOWN_SETTINGS: Final = frozenset(
-    "KEYTURN_" + name for name in ("STORE", "KMS", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS")
+    "KEYTURN_" + name
+    for name in ("STORE", "KMS", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS", "TRUSTED_PROXIES")
 )
 
 
@@ -31,7 +33,10 @@ class Environment(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of one process. `kek` is None when the environment gives none."""
+    """All settings of one process.
+
+    `kek` is None when the environment gives none. `trusted_proxies` are addresses and networks in their canonical form.
+    """
 
     store: str
     kms: str
@@ -42,6 +47,7 @@ class Settings:
     config_dir: Path
     environment: Environment
     max_staleness: float
+    trusted_proxies: tuple[str, ...] = ()
 
     @property
     def is_sqlite(self) -> bool:
@@ -82,6 +88,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         config_dir=Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "keyturn",
         environment=environment,
         max_staleness=_staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS)),
+        trusted_proxies=_proxies(environ.get("KEYTURN_TRUSTED_PROXIES") or ""),
     )
     if environment is Environment.DEVELOPMENT and not settings.is_sqlite:
         raise ConfigurationError(
@@ -116,3 +123,21 @@ def _staleness(text: str) -> float:
             f"KEYTURN_MAX_STALENESS is {shown(text)}",
             fix=f"Use seconds from {low} to {high:.0f}; the default is 1.",
         ) from None
+
+
+def _proxies(text: str) -> tuple[str, ...]:
+    if not text.strip():
+        return ()
+    try:
+        networks = check_networks([part.strip() for part in text.split(",")])
+    except InvalidInputError as error:
+        raise ConfigurationError(
+            f"KEYTURN_TRUSTED_PROXIES: {error}",
+            fix="Use addresses and networks with commas between: 10.0.0.5, 192.168.0.0/24, 2001:db8::/64.",
+        ) from None
+    if everybody := [network for network in networks if network.endswith("/0")]:
+        raise ConfigurationError(
+            f"KEYTURN_TRUSTED_PROXIES has {everybody[0]}: then every client says itself where it comes from",
+            fix="Name the addresses of your proxies.",
+        )
+    return networks

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
+from keyturn.server.proxies import TrustedProxies
 from keyturn.server.verifying import VerifyEndpoint
 from tests.contract.postgres_server import PostgresDatabase
 from tests.contract.waiting import until
@@ -360,7 +361,7 @@ def test_a_failure_that_nobody_foresaw_is_a_problem_without_its_details(
     broken: Any = Broken()
     management = management_app(broken, broken, cast(Any, None))
     endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken)
-    application = Dispatcher(endpoint=endpoint, management=management)
+    application = Dispatcher(endpoint=endpoint, management=management, proxies=TrustedProxies())
     sent: list[dict[str, Any]] = []
     waiting = [{"type": "http.request", "body": b"", "more_body": False}]
 

@@ -64,7 +64,7 @@ def serve(
         node = open_node(settings.store, wrapper, max_staleness=settings.max_staleness)
         resources.callback(node.close)  # which writes what was counted
         _greet(settings, listener, first)
-        server.serve(node, listener)
+        server.serve(node, listener, trusted_proxies=settings.trusted_proxies)
 
 
 def _check_host(settings: Settings) -> None:
@@ -103,8 +103,12 @@ def _greet(settings: Settings, listener: socket.socket, first: GeneratedKey | No
     output.write(
         f"Keyturn {keyturn.__version__} ({settings.environment.value}), store: {opening.shown_store(settings)}\n"
         f"{key_file_lines(settings)}{first_key_lines(first)}"
-        f"API:            {address}\nDocumentation:  {address}/docs\n"
+        f"API:            {address}\nDocumentation:  {address}/docs\n{_proxy_lines(settings)}"
     )
+
+
+def _proxy_lines(settings: Settings) -> str:
+    return f"Trusted proxies: {', '.join(settings.trusted_proxies)}\n" if settings.trusted_proxies else ""
 
 
 def _log_readably() -> None:

@@ -15,6 +15,7 @@ import uvicorn
 from keyturn.server.bounded import IDLE_SECONDS, BoundedConnection
 from keyturn.server.exchange import address_of
 from keyturn.server.problems import CONTENT_TYPE, INTERNAL
+from keyturn.server.proxies import FORWARDED_FOR
 
 if TYPE_CHECKING:
     from asyncio import Transport
@@ -71,12 +72,15 @@ class Connection(BoundedConnection):
         self._answered: list[Answer] = []  # in what is being parsed
         self._known: _Known | None = None
         self._address: str | None = None
+        self._not_plain = _NOT_PLAIN
         self._default_headers: object = None
         self._start_of_answer = b""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._address = address_of(self.client)
+        if self._dispatcher.proxies.trusts(self._address):
+            self._not_plain |= {FORWARDED_FOR}  # which says that the request is another's
 
     def data_received(self, data: bytes) -> None:
         known = self._known
@@ -139,7 +143,7 @@ class Connection(BoundedConnection):
                 authorization = value.decode("latin-1")
             elif name == b"content-length":
                 length = int(value)
-            elif name in _NOT_PLAIN:
+            elif name in self._not_plain:
                 return None
         if not 0 <= length <= MAX_PLAIN_BYTES or self.parser.get_method() != b"POST":
             return None

@@ -26,6 +26,7 @@ from keyturn.server.exchange import (
     send_problem,
 )
 from keyturn.server.problems import INTERNAL, encoded, problem
+from keyturn.server.proxies import TrustedProxies
 from keyturn.server.verifying import VerifyEndpoint
 
 MAX_MANAGEMENT_BYTES: Final = 1_048_576
@@ -44,9 +45,11 @@ class Dispatcher:
     Attributes:
         plain: for these paths what, given the Authorization header, answers a POST that is a plain one (see
             `keyturn.server.connection`).
+        proxies: those that may say where a request comes from.
     """
 
-    def __init__(self, *, endpoint: VerifyEndpoint, management: Application) -> None:
+    def __init__(self, *, endpoint: VerifyEndpoint, management: Application, proxies: TrustedProxies) -> None:
+        self.proxies: Final = proxies
         self._management = management
         self.plain: Final[Mapping[bytes, Callable[[str], Answer]]] = {b"/v1/verify": endpoint.asker}
         self._hot = {"/v1/verify": endpoint.verify, "/v1/verify/batch": endpoint.verify_batch}
@@ -91,6 +94,7 @@ class Dispatcher:
                 await send_problem(send, 500, INTERNAL, {}, close=True)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.proxies.place(scope)
         path = scope["path"]
         answer = self._hot.get(path)
         if answer is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -17,12 +17,13 @@ from keyturn.server.connection import uvicorn_config
 from keyturn.server.deciding import Decider
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
+from keyturn.server.proxies import TrustedProxies
 from keyturn.server.verifying import VerifyEndpoint
 
 _BACKLOG: Final = 2_048
 
 
-def application(node: Node) -> Dispatcher:
+def application(node: Node, trusted_proxies: Sequence[str] = ()) -> Dispatcher:
     """The ASGI application over a node. Its lifespan starts and stops the background work; the node stays open."""
     decider = Decider(verifier=node.verifier, log=node.records.log)
     background = Background(node)
@@ -39,6 +40,7 @@ def application(node: Node) -> Dispatcher:
     return Dispatcher(
         endpoint=VerifyEndpoint(verifier=node.verifier, decider=decider, log=node.records.log),
         management=management_app(node, decider, lifespan),
+        proxies=TrustedProxies(trusted_proxies),
     )
 
 
@@ -58,8 +60,8 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(node: Node, listener: socket.socket) -> None:
+def serve(node: Node, listener: socket.socket, *, trusted_proxies: Sequence[str] = ()) -> None:
     """Answer on a listening socket until SIGINT or SIGTERM."""
     host, port = listener.getsockname()[:2]
-    server = uvicorn.Server(uvicorn_config(application(node), host=host, port=port))
+    server = uvicorn.Server(uvicorn_config(application(node, trusted_proxies), host=host, port=port))
     server.run(sockets=[listener])
