@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keyturn.server.authorizing import AuthorizeEndpoint
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
 from keyturn.server.proxies import TrustedProxies
@@ -361,7 +362,12 @@ def test_a_failure_that_nobody_foresaw_is_a_problem_without_its_details(
     broken: Any = Broken()
     management = management_app(broken, broken, cast(Any, None))
     endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken)
-    application = Dispatcher(endpoint=endpoint, management=management, proxies=TrustedProxies())
+    application = Dispatcher(
+        endpoint=endpoint,
+        gateways=AuthorizeEndpoint(verifier=broken, decider=broken),
+        management=management,
+        proxies=TrustedProxies(),
+    )
     sent: list[dict[str, Any]] = []
     waiting = [{"type": "http.request", "body": b"", "more_body": False}]
 

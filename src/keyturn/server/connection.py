@@ -1,4 +1,4 @@
-"""A connection on which plain verifications are answered at once.
+"""A connection on which plain verifications, and gateways' plain questions, are answered at once.
 
 Where a request is plain and nothing else is unfinished on its connection, it is answered in the callback in which its
 last byte came, without a task or an ASGI scope. Anything else goes on to ASGI before a byte is written, so that answers
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import uvicorn
 
-from keyturn.server.bounded import IDLE_SECONDS, BoundedConnection
+from keyturn.server.bounded import IDLE_SECONDS, STATUS_LINES, BoundedConnection
 from keyturn.server.exchange import address_of
+from keyturn.server.gateway_answers import Reply
 from keyturn.server.problems import CONTENT_TYPE, INTERNAL
 from keyturn.server.proxies import FORWARDED_FOR
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from asyncio import Transport
     from collections.abc import Coroutine
 
-    from keyturn.server.dispatcher import Answer, Dispatcher
+    from keyturn.server.dispatcher import Answer, Dispatcher, Found
 
 MAX_PLAIN_BYTES: Final = 16_384  # of a body that is answered here
 STOP_SECONDS: Final = 10  # for requests under way when the server stops
@@ -29,6 +30,9 @@ STOP_SECONDS: Final = 10  # for requests under way when the server stops
 # On every answer: any of them may hold a secret or a decision, and neither may be kept on the way.
 _HEADERS: Final = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
 _NOT_PLAIN: Final = frozenset((b"transfer-encoding", b"upgrade", b"expect", b"connection"))
+_NOT_PLAIN_GET: Final = _NOT_PLAIN | {b"content-length"}
+
+_FOUND: Final = STATUS_LINES[200] + b"%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 
 _log = logging.getLogger("keyturn.http")
 
@@ -74,7 +78,7 @@ class Connection(BoundedConnection):
         self._address: str | None = None
         self._not_plain = _NOT_PLAIN
         self._default_headers: object = None
-        self._start_of_answer = b""
+        self._default_bytes = b""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -132,8 +136,27 @@ class Connection(BoundedConnection):
 
     def _as_plain(self) -> Answer | None:
         """What answers the request, if it may be answered here."""
+        if self._is_busy() or self.flow.write_paused or self.parser.get_http_version() != "1.1":
+            return None
+        match self.parser.get_method():
+            case b"POST":
+                return self._as_plain_post()
+            case b"GET":
+                return self._as_plain_get()
+            case _:
+                return None
+
+    def _as_plain_get(self) -> Answer | None:
+        # A fragment or another encoding makes it a URL that is not read the same way by everybody.
+        if b"#" in self.url or not self.url.isascii():
+            return None
+        if not _NOT_PLAIN_GET.isdisjoint([name for name, _ in self.headers]):
+            return None
+        return self._dispatcher.plain_get(self.url, self.headers, self._address)
+
+    def _as_plain_post(self) -> Answer | None:
         answering = self._dispatcher.plain.get(self.url)
-        if answering is None or self._is_busy() or self.flow.write_paused:
+        if answering is None:
             return None
         length, authorization = -1, None
         for name, value in self.headers:
@@ -145,9 +168,7 @@ class Connection(BoundedConnection):
                 length = int(value)
             elif name in self._not_plain:
                 return None
-        if not 0 <= length <= MAX_PLAIN_BYTES or self.parser.get_method() != b"POST":
-            return None
-        return answering(authorization or "") if self.parser.get_http_version() == "1.1" else None
+        return answering(authorization or "") if 0 <= length <= MAX_PLAIN_BYTES else None
 
     def on_body(self, body: bytes) -> None:
         if self._plain is None:
@@ -174,23 +195,24 @@ class Connection(BoundedConnection):
             self._write(500, CONTENT_TYPE, INTERNAL)
             return
         if type(answer) is bytes:
-            self.transport.write(b"%scontent-length: %d\r\n\r\n%s" % (self._opening(), len(answer), answer))
+            self.transport.write(_FOUND % (self._defaults(), len(answer), answer))
+            self._idle_since = self.loop.time()
+        elif type(answer) is Reply:
+            line = STATUS_LINES[answer.status]
+            self.transport.write(b"%s%s%s\r\n%s" % (line, self._defaults(), answer.head, answer.body))
             self._idle_since = self.loop.time()
         else:
-            self._go_on(cast("Coroutine[Any, Any, bytes]", answer))
+            self._go_on(cast("Coroutine[Any, Any, Found]", answer))
 
-    def _opening(self) -> bytes:
-        """Status line and header fields of an answer: the same for a second, until uvicorn sets its clock."""
+    def _defaults(self) -> bytes:
+        """Header fields of every answer: the same for a second, until uvicorn sets its clock."""
         fields = self.server_state.default_headers
         if fields is not self._default_headers:
             self._default_headers = fields
-            fields = [*fields, (b"content-type", b"application/json")]
-            self._start_of_answer = b"HTTP/1.1 200 OK\r\n" + b"".join(
-                b"%s: %s\r\n" % field for field in fields
-            )
-        return self._start_of_answer
+            self._default_bytes = b"".join(b"%s: %s\r\n" % field for field in fields)
+        return self._default_bytes
 
-    def _go_on(self, answer: Coroutine[Any, Any, bytes]) -> None:
+    def _go_on(self, answer: Coroutine[Any, Any, Found]) -> None:
         """Let ASGI send what memory did not have; requests that come meanwhile queue behind it."""
         plain: Any = self.app
         self.app = cast(Any, self._dispatcher.sending(answer))

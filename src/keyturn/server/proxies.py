@@ -12,7 +12,7 @@ from typing import Final
 
 from keyturn.domain.network import NetworkSet, check_address
 from keyturn.errors import InvalidInputError
-from keyturn.server.exchange import RefusedRequestError, Scope, address_of, client_of, fields_of
+from keyturn.server.exchange import Field, RefusedRequestError, Scope, address_of, client_of
 
 FORWARDED_FOR: Final = b"x-forwarded-for"
 _PEER: Final = "keyturn.peer"  # in a scope whose client is not the connection's other end
@@ -33,15 +33,23 @@ class TrustedProxies:
 
         RefusedRequestError where that proxy writes what is no list of addresses.
         """
-        if self._networks is None or not self.trusts(client_of(scope)):
+        if self._networks is None:
             return
-        values = fields_of(scope, FORWARDED_FOR)
-        if values:
+        client = self.client_behind(client_of(scope), scope["headers"])
+        if client is not None:
             scope[_PEER] = scope["client"]
-            scope["client"] = (self._client(values), 0)
+            scope["client"] = (client, 0)
 
-    def _client(self, values: Iterable[bytes]) -> str:
-        """The rightmost address that is no trusted proxy's; the leftmost where all of them are."""
+    def client_behind(self, peer: str | None, headers: Iterable[Field]) -> str | None:
+        """The rightmost address that is no trusted proxy's, or the leftmost where all of them are.
+
+        None where the peer is not trusted, or names nobody. RefusedRequestError as for `place`.
+        """
+        if not self.trusts(peer):
+            return None
+        values = [value for name, value in headers if name == FORWARDED_FOR]
+        if not values:
+            return None
         address = ""
         for text in reversed(b",".join(values).decode("latin-1").split(",")):
             try:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from keyturn.bootstrap import Node
 from keyturn.errors import ConfigurationError
+from keyturn.server.authorizing import AuthorizeEndpoint
 from keyturn.server.background import Background
 from keyturn.server.connection import uvicorn_config
 from keyturn.server.deciding import Decider
@@ -39,6 +40,7 @@ def application(node: Node, trusted_proxies: Sequence[str] = ()) -> Dispatcher:
 
     return Dispatcher(
         endpoint=VerifyEndpoint(verifier=node.verifier, decider=decider, log=node.records.log),
+        gateways=AuthorizeEndpoint(verifier=node.verifier, decider=decider),
         management=management_app(node, decider, lifespan),
         proxies=TrustedProxies(trusted_proxies),
     )
