@@ -45,6 +45,10 @@ def asked(served: Served, way: str, key: str, fields: Fields, source: str | None
     match way:
         case "management":
             return served.call("GET", "/v1/keys?limit=1", key=key, fields=fields, source=source)
+        case "gateway" | "gateway by asgi":
+            more = [*fields, ("Keyturn-Gateway-Key", served.key), ("X-API-Key", key)]
+            more += [("Connection", "keep-alive")] if way == "gateway by asgi" else []
+            return served.call("GET", "/v1/authorize/a", key=None, fields=more, source=source)
         case "plain":
             body = {"key": served.key}
             return served.call("POST", "/v1/verify", body, key=key, fields=fields, source=source)
@@ -56,7 +60,20 @@ def asked(served: Served, way: str, key: str, fields: Fields, source: str | None
             return served.call("POST", "/v1/verify/batch", batch, key=key, fields=fields, source=source)
 
 
-every_way = pytest.mark.parametrize("way", ["management", "plain", "asgi", "batch"])
+WAYS: Final = ("management", "plain", "asgi", "batch")
+GATEWAYS: Final = ("gateway", "gateway by asgi")  # here it is the client's key that is bound to an address
+
+every_way = pytest.mark.parametrize("way", [*WAYS, *GATEWAYS])
+
+
+def assert_taken(answer: Answer) -> None:
+    assert answer.status == 200, answer
+
+
+def assert_denied(answer: Answer) -> None:
+    """For where it comes from."""
+    assert answer.any_problem()["code"] in ("forbidden", "ip_denied")
+    assert answer.status == 403
 
 
 @every_way
@@ -81,7 +98,7 @@ every_way = pytest.mark.parametrize("way", ["management", "plain", "asgi", "batc
 def test_a_trusted_proxy_says_who_the_client_is_by_the_rightmost_address_that_is_not_trusted(
     served: Served, bound: str, way: str, values: list[str]
 ) -> None:
-    assert asked(served, way, bound, forwarded(*values)).ok()
+    assert_taken(asked(served, way, bound, forwarded(*values)))
 
 
 @every_way
@@ -102,14 +119,14 @@ def test_a_trusted_proxy_says_who_the_client_is_by_the_rightmost_address_that_is
 def test_what_stands_left_of_the_client_is_only_what_the_client_says(
     served: Served, bound: str, way: str, values: list[str]
 ) -> None:
-    asked(served, way, bound, forwarded(*values)).problem(403, "forbidden")
+    assert_denied(asked(served, way, bound, forwarded(*values)))
 
 
 @every_way
 def test_where_all_are_trusted_the_first_of_them_is_the_client(served: Served, way: str) -> None:
     near = served.provision("*", allowed_ips=["10.1.2.3"])
-    assert asked(served, way, near, forwarded("10.1.2.3, 10.1.2.4, 127.0.0.1")).ok()
-    asked(served, way, near, forwarded("10.1.2.4, 10.1.2.3")).problem(403, "forbidden")
+    assert_taken(asked(served, way, near, forwarded("10.1.2.3, 10.1.2.4, 127.0.0.1")))
+    assert_denied(asked(served, way, near, forwarded("10.1.2.4, 10.1.2.3")))
 
 
 @every_way
@@ -129,7 +146,7 @@ def test_a_trusted_proxy_that_names_no_address_is_not_guessed_at(
         answer.problem(400, "malformed_forwarded_for")
 
 
-@every_way
+@pytest.mark.parametrize("way", WAYS)
 def test_from_anybody_else_the_field_means_nothing(served: Served, way: str) -> None:
     source = another_source()
     bound = served.provision("*", allowed_ips=[HOME])
@@ -145,7 +162,48 @@ def test_no_other_field_says_where_a_request_comes_from(served: Served, bound: s
         ("Forwarded", f"for={CLIENT}"), ("X-Real-IP", CLIENT), ("X-Client-IP", CLIENT), ("True-Client-IP", CLIENT),
         ("X-Forwarded", CLIENT), ("X_Forwarded_For", CLIENT), ("CF-Connecting-IP", CLIENT),
     ):  # fmt: skip
-        asked(served, way, bound, [(name, value)]).problem(403, "forbidden")
+        assert_denied(asked(served, way, bound, [(name, value)]))
+
+
+@pytest.mark.parametrize("way", GATEWAYS)
+def test_a_gateway_is_not_its_client(served: Served, way: str) -> None:
+    """Where nobody that is trusted says who the client is, a key that is bound to addresses does not pass."""
+    source = another_source()
+    free = str(served.issue()["key"])
+    for address, fields in (
+        (source, []), (source, forwarded(source)), (source, forwarded("unknown")), ("127.0.0.1", []),
+    ):  # fmt: skip
+        bound = str(served.issue(allowed_ips=[source, "127.0.0.1", CLIENT])["key"])
+        answer = asked(served, way, bound, fields, address)
+        assert answer.problem(403, "ip_denied")
+        assert_taken(asked(served, way, free, fields, address))
+
+
+@pytest.mark.parametrize("way", GATEWAYS)
+def test_a_gateways_own_key_is_bound_to_its_own_address(served: Served, way: str) -> None:
+    key = str(served.issue(allowed_ips=[CLIENT])["key"])
+    more = [("Connection", "keep-alive")] if way == "gateway by asgi" else []
+    for address, is_right in (("127.0.0.1", True), (CLIENT, False)):
+        own = served.provision("keys.verify", allowed_ips=[address])
+        fields = [*forwarded(CLIENT), ("Keyturn-Gateway-Key", own), ("X-API-Key", key), *more]
+        answer = served.call("GET", "/v1/authorize", key=None, fields=fields)
+        if is_right:
+            assert_taken(answer)
+        else:
+            answer.problem(403, "gateway_forbidden")
+
+
+@pytest.mark.parametrize("way", GATEWAYS)
+def test_a_gateways_client_that_guesses_is_throttled_and_no_other(served: Served, way: str) -> None:
+    guesser = f"198.51.100.{20 + GATEWAYS.index(way)}"
+    warm, cold = str(served.issue()["key"]), str(served.issue()["key"])
+    assert_taken(asked(served, way, warm, forwarded(guesser)))
+    until(lambda: asked(served, way, unknown_token(), forwarded(guesser)).status == 429)
+    answer = asked(served, way, cold, forwarded(guesser))
+    answer.problem(429, "throttled")
+    assert answer.field("retry-after") == "1"
+    assert_taken(asked(served, way, warm, forwarded(guesser)))
+    assert_taken(asked(served, way, cold, forwarded(OTHER)))
 
 
 def test_the_name_of_the_field_is_not_case_sensitive(served: Served, bound: str) -> None:
@@ -179,11 +237,11 @@ def test_a_client_that_guesses_is_throttled_and_its_proxy_is_not(served: Served)
 
 
 def test_the_clients_address_is_the_one_that_is_recorded(served: Served) -> None:
-    caller = served.issue(type="provisioning", permissions=["keys.read"])
-    assert served.call("GET", "/v1/keys", key=caller["key"], fields=forwarded(CLIENT)).ok()
-
-    def last_ip() -> str | None:
+    def last_ip(key_id: str) -> str | None:
         with served.node() as node:
-            return node.usage.of(caller["key_id"], node.clock.now()).last_ip
+            return node.usage.of(key_id, node.clock.now()).last_ip
 
-    until(lambda: last_ip() == CLIENT)
+    for way in ("management", *GATEWAYS):
+        key = served.issue(type="provisioning", permissions=["keys.read"])
+        assert_taken(asked(served, way, key["key"], forwarded(CLIENT)))
+        until(lambda key_id=key["key_id"]: last_ip(key_id) == CLIENT)  # type: ignore[misc]

@@ -147,9 +147,8 @@ class Connection(BoundedConnection):
                 return None
 
     def _as_plain_get(self) -> Answer | None:
-        # A fragment or another encoding makes it a URL that is not read the same way by everybody.
-        if b"#" in self.url or not self.url.isascii():
-            return None
+        if b"#" in self.url:
+            return None  # no request has a fragment: what it means is for uvicorn to say
         if not _NOT_PLAIN_GET.isdisjoint([name for name, _ in self.headers]):
             return None
         return self._dispatcher.plain_get(self.url, self.headers, self._address)
