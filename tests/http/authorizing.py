@@ -21,12 +21,13 @@ GATEWAY: Final = 'Keyturn-Gateway realm="keyturn"'
 
 Fields = Iterable[tuple[str, str]]
 
-# How a gateway may ask. The first is answered in the connection's callback, all others by ASGI.
+# How a gateway may ask. Those without a body are answered in the connection's callback, the others by ASGI.
 WAYS: Final[dict[str, Callable[[str, list[tuple[str, str]]], bytes]]] = {
     "plain": lambda path, fields: request("GET", path, fields=fields),
     "asgi": lambda path, fields: request("GET", path, fields=[*fields, *KEEP_ALIVE]),
     "head": lambda path, fields: request("HEAD", path, fields=fields),
     "empty body": lambda path, fields: request("GET", path, b"", fields=fields),
+    "post without": lambda path, fields: request("POST", path, fields=fields),
     "post": lambda path, fields: request("POST", path, b'{"of": "the client"}', fields=fields),
     "put": lambda path, fields: request(
         "PUT", path, chunked(b"of the client", 5), fields=[*fields, *CHUNKED]

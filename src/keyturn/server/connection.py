@@ -20,7 +20,7 @@ from keyturn.server.proxies import FORWARDED_FOR
 
 if TYPE_CHECKING:
     from asyncio import Transport
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from keyturn.server.dispatcher import Answer, Dispatcher, Found
 
@@ -30,7 +30,6 @@ STOP_SECONDS: Final = 10  # for requests under way when the server stops
 # On every answer: any of them may hold a secret or a decision, and neither may be kept on the way.
 _HEADERS: Final = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
 _NOT_PLAIN: Final = frozenset((b"transfer-encoding", b"upgrade", b"expect", b"connection"))
-_NOT_PLAIN_GET: Final = _NOT_PLAIN | {b"content-length"}
 
 _FOUND: Final = STATUS_LINES[200] + b"%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 
@@ -138,25 +137,22 @@ class Connection(BoundedConnection):
         """What answers the request, if it may be answered here."""
         if self._is_busy() or self.flow.write_paused or self.parser.get_http_version() != "1.1":
             return None
-        match self.parser.get_method():
-            case b"POST":
-                return self._as_plain_post()
-            case b"GET":
-                return self._as_plain_get()
-            case _:
-                return None
-
-    def _as_plain_get(self) -> Answer | None:
-        if b"#" in self.url:
-            return None  # no request has a fragment: what it means is for uvicorn to say
-        if not _NOT_PLAIN_GET.isdisjoint([name for name, _ in self.headers]):
-            return None
-        return self._dispatcher.plain_get(self.url, self.headers, self._address)
-
-    def _as_plain_post(self) -> Answer | None:
         answering = self._dispatcher.plain.get(self.url)
         if answering is None:
+            return self._as_plain_question()
+        return self._as_plain_post(answering) if self.parser.get_method() == b"POST" else None
+
+    def _as_plain_question(self) -> Answer | None:
+        """What answers a gateway, which asks with its client's method and without a body."""
+        for name, value in self.headers:
+            if name in _NOT_PLAIN or (name == b"content-length" and value != b"0"):
+                return None
+        # To a HEAD the answer has no body; what a fragment means, which no request has, is for uvicorn to say.
+        if self.parser.get_method() == b"HEAD" or b"#" in self.url:
             return None
+        return self._dispatcher.plain_question(self.url, self.headers, self._address)
+
+    def _as_plain_post(self, answering: Callable[[str], Answer]) -> Answer | None:
         length, authorization = -1, None
         for name, value in self.headers:
             if name == b"authorization":

@@ -78,8 +78,8 @@ class Dispatcher:
         else:
             await self._management(scope, receive, send)
 
-    def plain_get(self, url: bytes, headers: list[Field], peer: str | None) -> Answer | None:
-        """What answers a GET that is a plain one, if it is a gateway's."""
+    def plain_question(self, url: bytes, headers: list[Field], peer: str | None) -> Answer | None:
+        """What answers a plain request without a body, if it is a gateway's."""
         path, _, query = url.partition(b"?")
         if path == _AUTHORIZE:
             asked = query
