@@ -1,4 +1,4 @@
-"""Real gateways, started with the very files of `examples/gateways`; only addresses and the key are put in their place."""
+"""Real gateways, started with the very files of `examples/gateways`; only addresses and the key are exchanged."""
 
 from __future__ import annotations
 
