@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links --quiet
+# Programs that come from the system and not from a Python package: real gateways for the tests, and load for the benchmarks.
+TEST_PROGRAMS := nginx haproxy
+TEST_PACKAGES := nginx-light haproxy
 BENCH_PROGRAMS := wrk nginx
 BENCH_PACKAGES := wrk nginx-light
 
@@ -25,10 +28,10 @@ help: ## what can be made (this list)
 serve: $(CAN_SERVE) ## install what the server needs and start it on http://127.0.0.1:8700
 	@exec $(BIN)/keyturn serve
 
-test: $(CAN_TEST) ## install what the tests need and run them all
+test: $(CAN_TEST) test-programs ## install what the tests need and run them all
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-check: $(CAN_TEST) ## lint, types, layers and all tests: what a change has to pass
+check: $(CAN_TEST) test-programs ## lint, types, layers and all tests: what a change has to pass
 	$(BIN)/ruff format --check --output-format concise
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -71,14 +74,20 @@ $(CAN_SERVE) $(CAN_TEST): pyproject.toml | $(VENV)/pyvenv.cfg
 	@$(PIP) check || { echo "pyproject.toml asks for more than $(LOCKED) has: make lock" >&2; exit 1; }
 	@touch $@
 
-.PHONY: bench-programs
-bench-programs:
+.PHONY: test-programs bench-programs
+test-programs: PROGRAMS := $(TEST_PROGRAMS)
+test-programs: PACKAGES := $(TEST_PACKAGES)
+bench-programs: PROGRAMS := $(BENCH_PROGRAMS)
+bench-programs: PACKAGES := $(BENCH_PACKAGES)
+test-programs bench-programs:
 	@PATH="$$PATH:/usr/sbin"; missing=; \
-	for program in $(BENCH_PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
+	for program in $(PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
 	if [ -z "$$missing" ]; then exit 0; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		RUNLEVEL=1 apt-get install --yes --no-install-recommends $(BENCH_PACKAGES); \
+		export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive; \
+		apt-get install --yes --no-install-recommends $(PACKAGES) || \
+		{ apt-get update && apt-get install --yes --no-install-recommends $(PACKAGES); }; \
 	else \
-		echo "The benchmarks need $(BENCH_PROGRAMS). On Debian or Ubuntu: sudo apt-get install $(BENCH_PACKAGES)" >&2; \
+		echo "This needs $(PROGRAMS). On Debian or Ubuntu: sudo apt-get install $(PACKAGES)" >&2; \
 		exit 1; \
 	fi
