@@ -26,6 +26,8 @@ from keyturn.verifier.verifier import Miss, Verifier
 AUTHORIZE: Final = "/v1/authorize"
 MAX_BODY_BYTES: Final = 1_048_576  # read and thrown away: gateways are told not to send any
 
+MAX_GATEWAYS: Final = 256  # known by their keys; beyond it they are looked up again
+
 GATEWAY_KEY: Final = b"keyturn-gateway-key"
 REQUIRE: Final = b"keyturn-require"
 AUTHORIZATION: Final = b"authorization"
@@ -50,6 +52,8 @@ class AuthorizeEndpoint:
     def __init__(self, *, verifier: Verifier, decider: Decider) -> None:
         self._verifier = verifier
         self._decider = decider
+        # Gateways ask again and again: whether one may need not be looked up each time, only whether that still holds.
+        self._gateways: dict[str, Entry] = {}
 
     async def authorize(self, scope: Scope, receive: Receive, send: Send) -> None:
         """200, or why not; whatever the method, and without regard to a body."""
@@ -77,20 +81,34 @@ class AuthorizeEndpoint:
             if not key:
                 raise _gateway_refused(UnauthenticatedError("it carries no key of a gateway"))
             asked = _Asked(fields, query, client)
-            caller = self._verifier.decide(key, ANY_TENANT, peer)
+            known = self._gateways.get(key)
+            caller = Miss.COLD if known is None else self._verifier.decide_again(known, ANY_TENANT, peer)
+            if caller is Miss.COLD:
+                caller = self._verifier.decide(key, ANY_TENANT, peer)
             if isinstance(caller, Miss):
                 return self._know_gateway(caller, key, peer, asked)
-            return self._answer(_gateway(caller), asked)
+            return self._answer(self._gateway(caller, key), asked)
         except _RefusedError as refused:
             return refused.reply
 
     async def _know_gateway(self, miss: Miss, key: str, peer: str | None, asked: _Asked) -> Reply:
         try:
-            gateway = _gateway(await self._decider.resolve(miss, key, ANY_TENANT, peer))
-            answer = self._answer(gateway, asked)
+            caller = await self._decider.resolve(miss, key, ANY_TENANT, peer)
+            answer = self._answer(self._gateway(caller, key), asked)
         except _RefusedError as refused:
             return refused.reply
         return answer if isinstance(answer, Reply) else await answer
+
+    def _gateway(self, caller: Verification, key: str) -> Entry:
+        """What is kept of a gateway's own key, when it may ask."""
+        gateway = caller.presented
+        if caller and gateway is self._gateways.get(key) and isinstance(gateway, Entry):
+            return gateway
+        gateway = _permitted(caller)
+        if len(self._gateways) >= MAX_GATEWAYS:
+            self._gateways.clear()
+        self._gateways[key] = gateway
+        return gateway
 
     def _answer(self, gateway: Entry, asked: _Asked) -> Reply | Coroutine[Any, Any, Reply]:
         """The decision on the client's key, for a gateway that may ask."""
@@ -118,8 +136,8 @@ class _Asked(NamedTuple):
     client: str | None
 
 
-def _gateway(caller: Verification) -> Entry:
-    """What is kept of the gateway's own key, when it may ask."""
+def _permitted(caller: Verification) -> Entry:
+    """What is kept of a key, when it is a gateway's."""
     try:
         principal_of(caller, PERMISSION)
     except (StaleError, IntegrityError) as error:
@@ -140,14 +158,13 @@ def _gateway_refused(error: KeyturnError) -> _RefusedError:
 
 def _fields(headers: Iterable[Field]) -> dict[bytes, str]:
     """The fields that are read here; one that is there twice is refused: which one counts?"""
-    found: dict[bytes, str] = {}
-    for name, value in headers:
-        if name in _READ:
-            if name in found:
-                shown = name.decode().title()
-                raise _refused(400, "duplicate_header", f"the {shown} header is there twice", "Send it once.")
-            found[name] = value.decode("latin-1").strip(" \t")
-    return found
+    read = [(name, value.decode("latin-1").strip(" \t")) for name, value in headers if name in _READ]
+    fields = dict(read)
+    if len(fields) < len(read):
+        twice = next(name for name in fields if [field for field, _ in read].count(name) > 1)
+        detail = f"the {twice.decode().title()} header is there twice"
+        raise _refused(400, "duplicate_header", detail, "Send it once.")
+    return fields
 
 
 def _credential(fields: Mapping[bytes, str]) -> str:

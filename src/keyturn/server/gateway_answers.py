@@ -12,9 +12,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple, assert_never
 from urllib.parse import quote
 
-from keyturn.domain.verdict import Code, Verification
+from keyturn.domain.verdict import Code, Presented, Verification
 from keyturn.server.exchange import Send
 from keyturn.server.problems import CONTENT_TYPE, encoded, problem
+from keyturn.verifier.entries import Entry
 
 MAX_PERMISSIONS: Final = 2_048  # characters of X-Keyturn-Permissions; gateways keep all fields in some 4 KiB
 _MAX_SHARED: Final = 4_096
@@ -47,10 +48,18 @@ async def send_reply(send: Send, reply: Reply) -> None:
 
 def answer_to(verification: Verification) -> Reply:
     """What a decision on a client's key means to a gateway."""
+    as_of = verification.as_of.encode("ascii")
+    key = verification.presented
     if verification:
-        return Reply(200, f"{_GRANTED}{_known(verification)}{_granted(verification)}".encode("ascii"), b"")
+        assert isinstance(key, Entry)
+        if (
+            key.passing is None
+        ):  # all but as_of is the same each time, so it is written once, and kept with it
+            key.passing = f"{_GRANTED}{_named(key)}{_granted(key)}".encode("ascii")
+        return Reply(200, b"%sx-keyturn-as-of: %s\r\n" % (key.passing, as_of), b"")
     refused = _REFUSALS[verification.reason]
-    return refused._replace(head=refused.head + _known(verification).encode("ascii"))
+    named = b"" if key is None else _named(key).encode("ascii")
+    return refused._replace(head=b"%s%sx-keyturn-as-of: %s\r\n" % (refused.head, named, as_of))
 
 
 def refusal(status: int, code: str, detail: str, fix: str, headers: Mapping[str, str]) -> Reply:
@@ -70,19 +79,13 @@ def refusal(status: int, code: str, detail: str, fix: str, headers: Mapping[str,
 _GRANTED: Final = "content-length: 0\r\nx-keyturn-valid: true\r\nx-keyturn-code: valid\r\n"
 
 
-def _known(verification: Verification) -> str:
+def _named(key: Presented) -> str:
     """What is said of a refused key as well, for the gateway's own log."""
-    as_of = f"x-keyturn-as-of: {verification.as_of}\r\n"
-    key = verification.presented
-    if key is None:
-        return as_of
-    return f"{as_of}x-keyturn-key-id: {key.key_id}\r\nx-keyturn-version: {key.version}\r\n"
+    return f"x-keyturn-key-id: {key.key_id}\r\nx-keyturn-version: {key.version}\r\n"
 
 
-def _granted(verification: Verification) -> str:
+def _granted(key: Presented) -> str:
     """What is said of a valid key, for the application behind the gateway."""
-    key = verification.presented
-    assert key is not None
     owner = "" if key.owner is None else f"x-keyturn-owner: {visible(key.owner)}\r\n"
     return f"x-keyturn-scope: {key.scope.value}\r\n{owner}{_permissions(key.permissions)}"
 

@@ -59,7 +59,7 @@ class Entry:
 
     `is_key_current` falls when the log says something new of the key. `begins` and `ends` bound its validity, in
     nanoseconds since the epoch. `uses`, `used_at` and `used_from` are what has been counted since the last flush.
-    `rendered` is for whoever answers: what is the same in each answer about this entry.
+    `rendered` and `passing` are for whoever answers: what is the same in each answer about this entry.
     Of the key it keeps what an answer says and no more: there may be half a million of these.
     """
 
@@ -75,6 +75,7 @@ class Entry:
         "networks",
         "owner",
         "owner_standing",
+        "passing",
         "profile",
         "refusal",
         "rendered",
@@ -113,6 +114,7 @@ class Entry:
         self.used_at = 0
         self.used_from: str | None = None
         self.rendered: bytes | None = None
+        self.passing: bytes | None = None
 
     @property
     def permissions(self) -> tuple[str, ...]:
