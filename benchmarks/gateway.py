@@ -1,4 +1,4 @@
-"""`/v1/authorize`: against nginx that returns a fixed body; and nginx that asks (`auth_request`) against nginx alone."""
+"""`/v1/authorize` against nginx that returns a fixed body; and nginx that asks (`auth_request`) against nginx alone."""
 
 from __future__ import annotations
 
