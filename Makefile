@@ -89,9 +89,10 @@ bench-programs test-programs:
 	for program in $(PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
 	if [ -z "$$missing" ]; then exit 0; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		RUNLEVEL=1 apt-get install --yes --no-install-recommends $(PACKAGES) || \
-		{ apt-get update && RUNLEVEL=1 apt-get install --yes --no-install-recommends $(PACKAGES); }; \
+		export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive; \
+		apt-get install --yes --no-install-recommends $(PACKAGES) || \
+		{ apt-get update && apt-get install --yes --no-install-recommends $(PACKAGES); }; \
 	else \
-		echo "$(PROGRAMS) are needed. On Debian or Ubuntu: sudo apt-get install $(PACKAGES)" >&2; \
+		echo "This needs $(PROGRAMS). On Debian or Ubuntu: sudo apt-get install $(PACKAGES)" >&2; \
 		exit 1; \
 	fi

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from keyturn.domain.fields import check_networks
 from keyturn.domain.plain import require_plain
 from keyturn.domain.secret import Secret
-from keyturn.errors import ConfigurationError, shown
+from keyturn.errors import ConfigurationError, InvalidInputError, shown
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, MAX_STALENESS_RANGE, check_staleness
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -22,7 +23,7 @@ KNOWN_SETTINGS: Final = frozenset(
     "KEYTURN_" + name
     for name in (
         *("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS"),
-        *("TLS_CERT", "TLS_KEY", "ALLOW_PLAIN_HTTP"),
+        *("TLS_CERT", "TLS_KEY", "ALLOW_PLAIN_HTTP", "TRUSTED_PROXIES"),
     )
 )
 _KEK: Final = "KEY_STORE_ENCRYPTION_KEY"
@@ -38,7 +39,11 @@ class Environment(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of one process. `kek` is None when the environment gives none; so are the files for TLS."""
+    """All settings of one process.
+
+    `kek` is None when the environment gives none; so are the files for TLS. `trusted_proxies` are addresses and
+    networks in their canonical form.
+    """
 
     store: str
     kms: str
@@ -52,6 +57,7 @@ class Settings:
     tls_cert: Path | None
     tls_key: Path | None
     allow_plain_http: bool
+    trusted_proxies: tuple[str, ...] = ()
 
     @property
     def is_sqlite(self) -> bool:
@@ -100,6 +106,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         tls_cert=_path(environ.get("KEYTURN_TLS_CERT")),
         tls_key=_path(environ.get("KEYTURN_TLS_KEY")),
         allow_plain_http=_switch("KEYTURN_ALLOW_PLAIN_HTTP", environ),
+        trusted_proxies=_proxies(environ.get("KEYTURN_TRUSTED_PROXIES") or ""),
     )
     if environment is Environment.DEVELOPMENT and not settings.is_sqlite:
         raise ConfigurationError(
@@ -152,3 +159,21 @@ def _staleness(text: str) -> float:
             f"KEYTURN_MAX_STALENESS is {shown(text)}",
             fix=f"Use seconds from {low} to {high:.0f}; the default is 1.",
         ) from None
+
+
+def _proxies(text: str) -> tuple[str, ...]:
+    if not text.strip():
+        return ()
+    try:
+        networks = check_networks([part.strip() for part in text.split(",")])
+    except InvalidInputError as error:
+        raise ConfigurationError(
+            f"KEYTURN_TRUSTED_PROXIES: {error}",
+            fix="Use addresses and networks with commas between: 10.0.0.5, 192.168.0.0/24, 2001:db8::/64.",
+        ) from None
+    if everybody := [network for network in networks if network.endswith("/0")]:
+        raise ConfigurationError(
+            f"KEYTURN_TRUSTED_PROXIES has {everybody[0]}: then every client says itself where it comes from",
+            fix="Name the addresses of your proxies.",
+        )
+    return networks

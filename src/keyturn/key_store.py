@@ -305,7 +305,7 @@ class SecureKeyStore:
     def update_key(self, key_id: str, **changes: Any) -> KeyMetadata:
         """Change a key's policy.
 
-        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `not_before`, and `expires_at` or
+        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `profile`, `not_before`, and `expires_at` or
         `expires_in`. What is not named stays; None clears.
 
         >>> store.update_key(key_id, permissions=["documents.read"], name=None)        # doctest: +SKIP

@@ -44,6 +44,9 @@ def key_view(key: Key) -> View:
         "updated_at": rfc3339(key.updated_at),
         "not_before": _time(key.not_before),
         "expires_at": _time(key.expires_at),
+        "profile": None
+        if key.profile is None
+        else {"scope": None, "permissions": None, **key.profile.members},
     }
 
 

@@ -12,7 +12,7 @@ import keyturn
 from tests.cli.program import Program
 
 ISSUED = ["--name", "--scope", "--expires-in", "--expires-at", "--not-before", "--permission", "--allow-ip",
-          "--metadata", "--tag"]  # fmt: skip
+          "--metadata", "--tag", "--require-scope", "--require-permissions"]  # fmt: skip
 COMMANDS = {
     "serve": ["--host", "--port", "--tls-cert", "--tls-key", "--allow-plain-http"],
     "init": ["--grant-to", "--json"],

@@ -92,6 +92,14 @@ def test_what_the_command_line_issues_a_running_server_accepts(server: RunningSe
     assert server.verify(Program(url).issue()["key"])["valid"]
 
 
+def test_it_says_whose_word_counts_for_where_requests_come_from(url: str) -> None:
+    with RunningServer(url, KEYTURN_TRUSTED_PROXIES="10.0.0.0/8,127.0.0.1/32") as server:
+        assert "Trusted proxies: 10.0.0.0/8, 127.0.0.1\n" in server.stdout
+        server.stop()
+    with RunningServer(url) as server:
+        assert "proxies" not in server.stdout
+
+
 def test_a_taken_port_is_refused_before_the_store_is_made(fresh: Program, tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]

@@ -35,7 +35,7 @@ FOREIGN: Final = "elsewhere"  # a tenant beside the default one
 METADATA: Final = frozenset({
     "key_id", "version", "tenant", "type", "scope", "length", "state", "state_changed_at", "reason", "name", "owner",
     "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at", "updated_at", "not_before",
-    "expires_at",
+    "expires_at", "profile",
 })  # fmt: skip
 
 _THE_FIRST: Final = "the first key"

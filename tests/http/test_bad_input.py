@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keyturn.server.authorizing import AuthorizeEndpoint
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
 from keyturn.server.measured import Measured
+from keyturn.server.proxies import TrustedProxies
 from keyturn.server.verifying import VerifyEndpoint
 from tests.contract.postgres_server import PostgresDatabase
 from tests.contract.waiting import until
@@ -362,7 +364,13 @@ def test_a_failure_that_nobody_foresaw_is_a_problem_without_its_details(
     management = management_app(broken, broken, broken, cast(Any, None))
     measured = Measured()
     endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken, measured=measured)
-    application = Dispatcher(endpoint=endpoint, management=management, measured=measured)
+    application = Dispatcher(
+        endpoint=endpoint,
+        gateways=AuthorizeEndpoint(verifier=broken, decider=broken),
+        management=management,
+        proxies=TrustedProxies(),
+        measured=measured,
+    )
     sent: list[dict[str, Any]] = []
     waiting = [{"type": "http.request", "body": b"", "more_body": False}]
 

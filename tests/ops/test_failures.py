@@ -8,10 +8,12 @@ from typing import Any, NoReturn, cast
 
 import pytest
 
+from keyturn.server.authorizing import AuthorizeEndpoint
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.logs import to_stderr
 from keyturn.server.management import management_app
 from keyturn.server.measured import Measured
+from keyturn.server.proxies import TrustedProxies
 from keyturn.server.verifying import VerifyEndpoint
 from tests.http.served import unknown_token
 
@@ -50,6 +52,8 @@ async def answer_of(node: Any, path: str) -> dict[str, Any]:
     measured = Measured()
     application = Dispatcher(
         endpoint=VerifyEndpoint(verifier=node, decider=node, log=node, measured=measured),
+        gateways=AuthorizeEndpoint(verifier=node, decider=node),
+        proxies=TrustedProxies(),
         management=management_app(node, node, node, cast(Any, None)),
         measured=measured,
     )

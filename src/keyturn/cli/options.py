@@ -98,6 +98,14 @@ Metadata = Annotated[
     text("--metadata", "JSON", "An object that every verification returns.", parser=json_object),
 ]
 Tags = Annotated[list[str] | None, text("--tag", "TAG", "A tag to find it by. Repeatable.")]
+RequireScope = Annotated[
+    KeyScope | None,
+    choice("--require-scope", "SCOPE", "For a gateway's key: the scope that it always requires", KeyScope),
+]
+RequirePermissions = Annotated[
+    str | None,
+    text("--require-permissions", "QUERY", "For a gateway's key: what it always requires: documents.read."),
+]
 NotBefore = Annotated[datetime | None, time("--not-before", f"When it begins to be valid: {EXAMPLE_TIME}.")]
 ExpiresAt = Annotated[datetime | None, time("--expires-at", f"When it expires: {EXAMPLE_TIME}.")]
 ExpiresIn = Annotated[

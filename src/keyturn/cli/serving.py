@@ -84,7 +84,7 @@ def serve(
             "the store's log is %s", node.records.log.as_of
         )  # another store under the same KEK has another
         _greet(settings, listener, first)
-        server.serve(node, listener, identity)
+        server.serve(node, listener, identity, trusted_proxies=settings.trusted_proxies)
 
 
 def _prepared(settings: Settings, wrapper: KeyWrapper) -> GeneratedKey | None:
@@ -108,8 +108,12 @@ def _greet(settings: Settings, listener: socket.socket, first: GeneratedKey | No
     output.write(
         f"Keyturn {keyturn.__version__} ({settings.environment.value}), store: {opening.shown_store(settings)}\n"
         f"{key_file_lines(settings)}{first_key_lines(first)}"
-        f"API:            {address}\nDocumentation:  {address}/docs\n"
+        f"API:            {address}\nDocumentation:  {address}/docs\n{_proxy_lines(settings)}"
     )
+
+
+def _proxy_lines(settings: Settings) -> str:
+    return f"Trusted proxies: {', '.join(settings.trusted_proxies)}\n" if settings.trusted_proxies else ""
 
 
 class _StopError(SystemExit):

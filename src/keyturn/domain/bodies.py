@@ -15,6 +15,7 @@ from keyturn.domain.change import Put
 from keyturn.domain.instants import from_micros, to_micros
 from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import IntegrityError
 
@@ -69,6 +70,7 @@ def key_put(key: Key) -> Put:
         "updated_at": to_micros(key.updated_at),
         "not_before": _micros(key.not_before),
         "expires_at": _micros(key.expires_at),
+        "profile": None if key.profile is None else key.profile.members,
     }
     return Put(id=key.row_id, kind=KEY, tenant=key.tenant, revision=key.revision, body=_without_absent(body))
 
@@ -184,6 +186,7 @@ def key_from(body: Mapping[str, object]) -> Key:
     owner_id, owner_row, owner_epoch = (None, None, 0) if owner is None else _owner_of(owner)
     reason = m.optional("reason", str)
     key_type = KeyType(m.take("type", str))
+    profile = m.optional("profile", dict)
     key = Key(
         key_id=m.take("id", str),
         tenant=m.take("tenant", str),
@@ -210,6 +213,7 @@ def key_from(body: Mapping[str, object]) -> Key:
         updated_at=m.time("updated_at"),
         not_before=m.optional_time("not_before"),
         expires_at=m.optional_time("expires_at"),
+        profile=None if profile is None else _profile_of(profile),
     )
     m.finish()
     return key
@@ -227,6 +231,13 @@ def _owner_of(member: Mapping[str, object]) -> tuple[str, str, int]:
     owner = m.take("id", str), m.take("row", str), m.take("epoch", int)
     m.finish()
     return owner
+
+
+def _profile_of(member: Mapping[str, object]) -> Requirement:
+    m = _Members(member)
+    scope, permissions = m.optional("scope", str), m.optional("permissions", str)
+    m.finish()
+    return Requirement(scope=None if scope is None else KeyScope(scope), permissions=permissions)
 
 
 @_guarded

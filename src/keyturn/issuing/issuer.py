@@ -117,6 +117,7 @@ def rows_of(
         updated_at=at,
         not_before=spec.not_before,
         expires_at=spec.expires_at,
+        profile=spec.profile,
     )
     material = _sealed_material(generated, tenant, keyring)
     version = Version(

@@ -14,8 +14,9 @@ from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
-from keyturn.domain.spec import check_window, checked_policy, expiry
+from keyturn.domain.spec import check_may_have_profile, check_window, checked_policy, expiry
 from keyturn.errors import IllegalTransitionError, InvalidInputError, shown
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import retried
@@ -33,6 +34,7 @@ UPDATABLE: Final = frozenset(
         "not_before",
         "expires_at",
         "expires_in",
+        "profile",
     )
 )
 _CLEARED: Final[Mapping[str, Any]] = {"permissions": (), "allowed_ips": (), "metadata": {}, "tags": ()}
@@ -97,7 +99,9 @@ class Updater:
         }
         changed = replace(key, **values, revision=key.revision + 1, updated_at=now)
         check_window(changed.not_before, changed.expires_at)
-        if "permissions" in values or "scope" in values:
+        check_may_have_profile(changed.type, changed.profile)
+        # A gateway that asks for less lets others in, so that is not for whoever could not have issued its key.
+        if values.keys() & {"permissions", "scope", "profile"}:
             by.require_grantable(changed.permissions, changed.scope)
         return changed
 
@@ -116,7 +120,7 @@ class Updater:
 
 
 _HARMLESS: Final = frozenset(("name", "tags"))
-_POLICY: Final = frozenset(("name", "permissions", "allowed_ips", "metadata", "tags"))
+_POLICY: Final = frozenset(("name", "permissions", "allowed_ips", "metadata", "tags", "profile"))
 _FIELD: Final = {"expires_in": "expires_at"}
 
 
@@ -125,4 +129,6 @@ def _shown(value: object) -> object:
         return rfc3339(value)
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, Requirement):
+        return value.members
     return list(value) if isinstance(value, tuple) else value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 import httptools
@@ -283,7 +284,7 @@ class BoundedConnection(HttpToolsProtocol):
             (b"content-type", content_type.encode()),
             (HEADER, request_id.encode()),
         ]
-        head = _STATUS_LINES[status] + b"".join(b"%s: %s\r\n" % field for field in fields)
+        head = STATUS_LINES[status] + b"".join(b"%s: %s\r\n" % field for field in fields)
         self.transport.write(b"%scontent-length: %d\r\n%s\r\n%s" % (head, len(body), b"".join(more), body))
 
     def _end_after_answer(self) -> None:
@@ -320,10 +321,6 @@ class BoundedConnection(HttpToolsProtocol):
 
 
 _NOT_HTTP: Final = "Send HTTP/1.1, with one Content-Length or chunks, and fields without control characters."
-_STATUS_LINES: Final = {
-    400: b"HTTP/1.1 400 Bad Request\r\n",
-    405: b"HTTP/1.1 405 Method Not Allowed\r\n",
-    408: b"HTTP/1.1 408 Request Timeout\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
-    500: b"HTTP/1.1 500 Internal Server Error\r\n",
+STATUS_LINES: Final = {
+    status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
 }

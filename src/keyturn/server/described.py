@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from keyturn.domain.verdict import Code
 from keyturn.server.access import BEARER
+from keyturn.server.described_gateway import described_gateway, name_callers
 from keyturn.server.models import ProblemBody
 from keyturn.server.problems import CONTENT_TYPE
 
@@ -100,10 +101,11 @@ def liveness() -> Live:  # type: ignore[empty-body]
 def document(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document of an application and of the calls above; made once."""
     if app.openapi_schema is None:
-        routes = [*app.routes, *described.routes]
+        routes = [*app.routes, *described.routes, *described_gateway.routes]
         app.openapi_schema = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=routes
         )
+        name_callers(app.openapi_schema["paths"])
         for methods in app.openapi_schema["paths"].values():
             for operation in methods.values():
                 _name_problems(operation["responses"])

@@ -13,9 +13,11 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from keyturn.errors import KeyturnError
+from keyturn.server.authorizing import AUTHORIZE, AuthorizeEndpoint
 from keyturn.server.calls import answering, current, stamped
 from keyturn.server.exchange import (
     ClientGoneError,
+    Field,
     Message,
     Receive,
     RefusedRequestError,
@@ -27,17 +29,25 @@ from keyturn.server.exchange import (
     send_json,
     send_problem,
 )
+from keyturn.server.gateway_answers import Reply, send_reply
 from keyturn.server.measured import Measured
 from keyturn.server.observing import Observer, Tracing
 from keyturn.server.problems import INTERNAL, encoded, problem
+from keyturn.server.proxies import TrustedProxies
 from keyturn.server.verifying import VerifyEndpoint
 
 MAX_MANAGEMENT_BYTES: Final = 1_048_576
+_AUTHORIZE: Final = AUTHORIZE.encode()
+_AUTHORIZE_PATH: Final = _AUTHORIZE + b"/"
+_AUTHORIZE_PREFIX: Final = f"{AUTHORIZE}/"
 _LIVE: Final = b'{"status":"live"}'
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Answer = Callable[[str | None, bytes], bytes | Coroutine[Any, Any, bytes]]
-"""Takes the client's address and the body; gives the answer's JSON, or what fetches it."""
+Found = bytes | Reply
+"""An answer: the JSON of a 200, or whatever else it is."""
+
+Answer = Callable[[str | None, bytes], Found | Coroutine[Any, Any, Found]]
+"""Takes the address of the connection's other end, and the body; gives the answer, or what fetches it."""
 
 _log = logging.getLogger("keyturn.http")
 
@@ -49,16 +59,21 @@ class Dispatcher:
         measured: what is counted of requests.
         plain: for these paths what, given the Authorization header, answers a POST that is a plain one (see
             `keyturn.server.connection`).
+        proxies: those that may say where a request comes from.
     """
 
     def __init__(
         self,
         *,
         endpoint: VerifyEndpoint,
+        gateways: AuthorizeEndpoint,
         management: Application,
+        proxies: TrustedProxies,
         measured: Measured,
         tracing: Tracing | None = None,
     ) -> None:
+        self._gateways = gateways
+        self.proxies: Final = proxies
         self._management = management
         self._observed = Observer(partial(self._guarded, self._manage), measured=measured, tracing=tracing)
         self.measured = measured
@@ -72,11 +87,27 @@ class Dispatcher:
         else:
             await self._management(scope, receive, send)
 
-    def sending(self, answer: Coroutine[Any, Any, bytes]) -> Application:
+    def plain_question(self, url: bytes, headers: list[Field], peer: str | None) -> Answer | None:
+        """What answers a plain request without a body, if it is a gateway's."""
+        path, _, query = url.partition(b"?")
+        if path == _AUTHORIZE:
+            asked = query
+        elif path.startswith(_AUTHORIZE_PATH):
+            asked = b""
+        else:
+            return None
+        try:
+            client = self.proxies.client_behind(peer, headers)
+        except RefusedRequestError:
+            return None  # ASGI will say so
+        return lambda *_: self._gateways.answer(headers, asked, peer, client)
+
+    def sending(self, answer: Coroutine[Any, Any, Found]) -> Application:
         """An application that sends what `answer` gives."""
 
         async def send_it(_: Scope, __: Receive, send: Send) -> None:
-            await send_json(send, await answer)
+            found = await answer
+            await (send_reply(send, found) if isinstance(found, Reply) else send_json(send, found))
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
             await self._guarded(send_it, scope, receive, send)
@@ -115,6 +146,7 @@ class Dispatcher:
                         await send_problem(send, 500, encoded(INTERNAL), {}, close=True)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.proxies.place(scope)
         path = scope["path"]
         answer = self._hot.get(path)
         if answer is not None:
@@ -122,6 +154,8 @@ class Dispatcher:
                 await self._refuse_method(scope, receive, send, "POST")
                 return
             await answer(scope, receive, send)
+        elif path == AUTHORIZE or path.startswith(_AUTHORIZE_PREFIX):
+            await self._gateways.authorize(scope, receive, send)
         elif path == "/livez":
             await send_json(send, _LIVE)
         else:

@@ -13,6 +13,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Field = tuple[bytes, bytes]
+"""A header field: its name in lower case, and its value."""
 
 BODY_SECONDS: Final = 30.0
 MAX_DISCARDED_BYTES: Final = (

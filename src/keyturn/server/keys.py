@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from keyturn.domain.algorithms import parse_algorithm, parse_length
+from keyturn.domain.requirement import check_profile
 from keyturn.domain.spec import UNSAID, KeySpec, expiry
 from keyturn.issuing.reading import KeyFilter
 from keyturn.ports.clock import Clock
@@ -61,6 +62,8 @@ def show_key(key_id: str, node: TheNode, by: MayRead) -> View:
 def update_key(key_id: str, changes: KeyChanges, node: TheNode, by: MayUpdate) -> View:
     """Change a key's policy: what is absent stays, null clears."""
     named = {name: getattr(changes, name) for name in changes.model_fields_set}
+    if changes.profile is not None:
+        named["profile"] = changes.profile.model_dump()
     return key_view(node.updater.update(key_id, by, named))
 
 
@@ -116,4 +119,5 @@ def _spec(wanted: NewKey, clock: Clock) -> KeySpec:
         recoverable=wanted.recoverable,
         not_before=wanted.not_before,
         expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
+        profile=None if wanted.profile is None else check_profile(wanted.profile.model_dump()),
     )

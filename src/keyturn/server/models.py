@@ -31,6 +31,13 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class ProfileBody(Closed):
+    """What a gateway always requires of the keys that it asks about: a scope, a permission query, or both."""
+
+    scope: Annotated[KeyScope | None, Field(strict=False, examples=["read"])] = None
+    permissions: Annotated[str | None, Field(examples=["documents.read AND NOT beta"])] = None
+
+
 class NewKey(Closed):
     """A key to be issued."""
 
@@ -55,6 +62,7 @@ class NewKey(Closed):
     metadata: dict[str, Any] = {}
     tags: list[str] = []
     recoverable: bool = False
+    profile: Annotated[ProfileBody | None, Field(description="For the provisioning key of a gateway.")] = None
 
 
 class KeyChanges(Closed):
@@ -69,6 +77,7 @@ class KeyChanges(Closed):
     not_before: Instant | None = None
     expires_at: Instant | None = None
     expires_in: int | None = None
+    profile: ProfileBody | None = None
 
 
 class Note(Closed):
@@ -132,6 +141,7 @@ class KeyBody(BaseModel):
     updated_at: str
     not_before: str | None
     expires_at: str | None
+    profile: ProfileBody | None
 
 
 class IssuedKeyBody(KeyBody):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from keyturn.bootstrap import Node
 from keyturn.errors import ConfigurationError
 from keyturn.key_generator import SecureKeyGenerator
+from keyturn.server.authorizing import AuthorizeEndpoint
 from keyturn.server.background import Background
 from keyturn.server.collecting import Collector
 from keyturn.server.connection import uvicorn_config
@@ -22,6 +23,7 @@ from keyturn.server.deciding import Decider
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
 from keyturn.server.measured import Measured
+from keyturn.server.proxies import TrustedProxies
 from keyturn.server.rsa_pool import RsaPool
 from keyturn.server.telemetry import telemetry_from
 from keyturn.server.tls import Identity
@@ -31,7 +33,7 @@ from keyturn.server.verifying import VerifyEndpoint
 _BACKLOG: Final = 2_048
 
 
-def application(node: Node) -> Dispatcher:
+def application(node: Node, trusted_proxies: Sequence[str] = ()) -> Dispatcher:
     """The ASGI application over a node. Its lifespan starts and stops the background work; the node stays open."""
     decider = Decider(verifier=node.verifier, log=node.records.log)
     background, measured, pool = Background(node), Measured(), RsaPool()
@@ -60,7 +62,9 @@ def application(node: Node) -> Dispatcher:
         endpoint=VerifyEndpoint(
             verifier=node.verifier, decider=decider, log=node.records.log, measured=measured
         ),
+        gateways=AuthorizeEndpoint(verifier=node.verifier, decider=decider),
         management=management,
+        proxies=TrustedProxies(trusted_proxies),
         measured=measured,
         tracing=None if telemetry is None else telemetry.tracing,
     )
@@ -82,10 +86,16 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(node: Node, listener: socket.socket, identity: Identity | None = None) -> None:
+def serve(
+    node: Node,
+    listener: socket.socket,
+    identity: Identity | None = None,
+    *,
+    trusted_proxies: Sequence[str] = (),
+) -> None:
     """Answer on a listening socket until SIGINT or SIGTERM; over TLS, where there is an identity to show."""
     host, port = listener.getsockname()[:2]
-    dispatcher = application(node)
+    dispatcher = application(node, trusted_proxies)
     config = uvicorn_config(dispatcher, host=host, port=port)
     server = uvicorn.Server(config)
     if identity is not None:
