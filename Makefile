@@ -15,10 +15,10 @@ CAN_TEST := $(VENV)/.can-test
 
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: help serve test check bench lock clean
+.PHONY: help serve test check bench reference lock clean
 
 help: ## what can be made (this list)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make PYTHON=python3.13 ... chooses the interpreter of a new $(VENV)."
 
@@ -37,6 +37,9 @@ check: $(CAN_TEST) ## lint, types, layers and all tests: what a change has to pa
 
 bench: $(CAN_TEST) bench-programs ## run the benchmarks
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m benchmarks
+
+reference: $(CAN_TEST) ## write docs/reference.md anew from the code
+	$(BIN)/python docs/reference.py
 
 lock: $(VENV)/pyvenv.cfg ## remake the locked requirements (make lock ARGS=--upgrade takes newer versions)
 	@test -x $(BIN)/uv || $(PIP) install --quiet uv

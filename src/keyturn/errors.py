@@ -8,6 +8,7 @@
     ├── ConflictError                         a row moved since it was read; read again and retry
     ├── IllegalTransitionError                the key's state does not allow the act
     ├── ThrottledError                        too many failures from one source
+    ├── PoolEmptyError                        RSA keys that were made ahead are used up
     ├── IntegrityError                        a seal, a chain or a floor does not hold
     ├── StaleError                            this node has not read the log recently enough to decide
     ├── StorageError                          the store could not be reached or did not answer in time
@@ -116,6 +117,17 @@ class ThrottledError(KeyturnError):
 
     code = "throttled"
     default_fix = "Wait for the time in Retry-After, and stop sending keys that are refused."
+
+    def __init__(self, message: str, *, retry_after: int = 1, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
+
+
+class PoolEmptyError(KeyturnError):
+    """No RSA key of the size is ready; `retry_after` is in seconds."""
+
+    code = "pool_empty"
+    default_fix = "Ask again after the time in Retry-After: keys are made ahead, a few at a time."
 
     def __init__(self, message: str, *, retry_after: int = 1, fix: str | None = None) -> None:
         super().__init__(message, fix=fix)

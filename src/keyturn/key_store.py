@@ -35,6 +35,7 @@ from keyturn.domain.network import check_address
 from keyturn.domain.principal import LIBRARY_ACTOR, Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
+from keyturn.domain.signature_check import SignatureCheck
 from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import KeyCheck, Verification
 from keyturn.errors import (
@@ -45,6 +46,7 @@ from keyturn.errors import (
     shown,
 )
 from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
+from keyturn.signing.signer import Signature, SignedJwt
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, check_staleness
@@ -172,7 +174,7 @@ class SecureKeyStore:
         Args:
             token: the whole token.
             scope: the key's scope must cover it.
-            permissions: names joined by AND that its grants must meet, such as ``documents.read``.
+            permissions: what its grants must meet: names with AND, OR, NOT and parentheses.
             ip: the client's address, for keys that allow only some; such a key is refused without it.
 
         Returns:
@@ -234,6 +236,33 @@ class SecureKeyStore:
         except NotFoundError:
             return KeyCheck(False, "there is no such key")
         return status(key, version, owner, self._clock.nanos())
+
+    def sign(self, key_id: str, data: bytes) -> Signature:
+        """A signature over up to 512 KiB with an HMAC, RSA or ECDSA key whose scope has write.
+
+        >>> store.sign(key_id, b"the bytes").value        # doctest: +SKIP
+        """
+        return self._node.signer.sign(key_id, data, self._principal)
+
+    def verify_signature(
+        self, key_id: str, data: bytes, signature: bytes, *, version: int | None = None
+    ) -> SignatureCheck:
+        """Whether a signature over data is the key's: by its present version, or by the one that is named.
+
+        What was signed before the key was revoked still verifies, unless the reason was keyCompromise.
+        """
+        return self._node.signer.verify(key_id, data, signature, self._principal, version=version)
+
+    def sign_jwt(self, key_id: str, claims: Mapping[str, Any], *, expires_in: int | None = None) -> SignedJwt:
+        """A JSON Web Token with these claims, signed by a JWT key; `expires_in` is in seconds."""
+        return self._node.signer.sign_jwt(key_id, claims, self._principal, expires_in=expires_in)
+
+    def verify_jwt(self, token: str) -> SignatureCheck:
+        """Whether a token was signed by one of this tenant's JWT keys, and is in its time; `claims` is what it says.
+
+        Whom it is for (`aud`) is for you to judge.
+        """
+        return self._node.signer.verify_jwt(token, self._principal)
 
     def revoke_key(
         self,

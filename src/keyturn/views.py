@@ -7,10 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from keyturn.audit.usage import UsageStatistics
+from keyturn.crypto.key_pairs import public_pem
+from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
+from keyturn.domain.signature_check import SignatureCheck
 from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import Verification
+from keyturn.signing.signer import Signature, SignedJwt
 
 View = dict[str, Any]
 
@@ -24,6 +28,7 @@ def key_view(key: Key) -> View:
         "type": key.type.value,
         "scope": key.scope.value,
         "length": int(key.length),
+        "algorithm": None if key.algorithm is None else key.algorithm.value,
         "state": key.state.value,
         "state_changed_at": rfc3339(key.state_changed_at),
         "reason": None if key.reason is None else key.reason.value,
@@ -43,8 +48,13 @@ def key_view(key: Key) -> View:
 
 
 def issued_view(key: Key, generated: GeneratedKey) -> View:
-    """A key as the answer that creates it shows it: with its secret, this once."""
-    return {**key_view(key), "key": generated.secret.reveal()}
+    """A key as the answer that creates it shows it: with its secret, this once, or with its public key.
+
+    The private half of a pair stays here; who must have it asks for it (`/secret`), which is an entry in the log.
+    """
+    if generated.public_key is None:
+        return {**key_view(key), "key": generated.secret.reveal(), "public_key": None}
+    return {**key_view(key), "key": None, "public_key": public_pem(generated.public_key)}
 
 
 def verification_view(verification: Verification) -> View:
@@ -63,6 +73,40 @@ def verification_view(verification: Verification) -> View:
         "rate_limits": [],
         "credits": None,
         "as_of": verification.as_of,
+    }
+
+
+def signature_view(signature: Signature) -> View:
+    """A signature over data."""
+    return {
+        "key_id": signature.key_id,
+        "version": signature.version,
+        "algorithm": signature.algorithm.value,
+        "signature": to_base64url(signature.value),
+        "token": None,
+    }
+
+
+def signed_jwt_view(signed: SignedJwt) -> View:
+    """A signed token."""
+    return {
+        "key_id": signed.key_id,
+        "version": signed.version,
+        "algorithm": signed.algorithm.value,
+        "signature": None,
+        "token": signed.token,
+    }
+
+
+def signature_check_view(check: SignatureCheck) -> View:
+    """Whether a signature holds."""
+    return {
+        "valid": bool(check),
+        "code": check.code.value,
+        "key_id": check.key_id,
+        "version": check.version,
+        "algorithm": None if check.algorithm is None else check.algorithm.value,
+        "claims": None if check.claims is None else dict(check.claims),
     }
 
 

@@ -234,6 +234,26 @@ def test_nobody_loosens_or_ends_a_key_that_holds_more_than_they_do(
         ours.node.updater.update(first.key_id, LIMITED, harmless)
 
 
+@pytest.mark.parametrize("changes", [{"expires_at": None}, {"allowed_ips": None}, {"metadata": {}}], ids=str)
+def test_no_key_moves_its_own_bounds(ours: Process, changes: dict[str, Any]) -> None:
+    key = ours.issue(key_type=KeyType.PROVISIONING, permissions=("keys.update",), expires_in=3_600)
+    itself = Principal(actor=f"key:{key.key_id}", permissions=("*",))
+    with pytest.raises(ForbiddenError, match="its own policy"):
+        ours.node.updater.update(key.key_id, itself, changes)
+    ours.node.updater.update(key.key_id, itself, {"name": "mine"})
+
+
+def test_nobody_resumes_a_key_that_holds_more_than_they_do(ours: Process, shop: SecureKeyStore) -> None:
+    """Anybody with the permission may suspend and revoke it: that takes away and gives nothing."""
+    first = ours.issue(permissions=("*",), key_scope=KeyScope.FULL)
+    ours.node.lifecycle.suspend(first.key_id, LIMITED)
+    with pytest.raises(ForbiddenError):
+        ours.node.lifecycle.resume(first.key_id, LIMITED)
+    assert shop.authenticate(first.secret).code == "suspended"
+    shop.resume_key(first.key_id)
+    assert shop.authenticate(first.secret)
+
+
 def test_a_change_of_nothing_is_no_entry(ours: Process, shop: SecureKeyStore) -> None:
     key = ours.issue()
     position = head(ours)

@@ -43,7 +43,12 @@ class Lifecycle:
     def resume(
         self, key_id: str, by: Principal, *, reason: RevocationReason | None = None, note: str | None = None
     ) -> Key:
-        """Accept a suspended key again; IllegalTransitionError for any other. The log keeps the reason."""
+        """Accept a suspended key again; IllegalTransitionError for any other. The log keeps the reason.
+
+        ForbiddenError for a key that holds more than the caller: who could not issue it may not bring it back.
+        """
+        key = self._keys.get(by.tenant, key_id)
+        by.require_grantable(key.permissions, key.scope)
         return self._act(key_id, Act.RESUME, EventType.KEY_RESUMED, by, details=_explained(reason, note))
 
     def revoke(

@@ -7,8 +7,8 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Final
 
+from keyturn.crypto.key_pairs import private_pem
 from keyturn.crypto.keyring import Purpose
-from keyturn.crypto.sealing import associated_data, open_material
 from keyturn.domain.bodies import key_from, version_from
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import ChangeSet, Event, EventType, Require
@@ -20,8 +20,9 @@ from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import check_instant
-from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError, NotFoundError
+from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError
 from keyturn.issuing.keys import Keys
+from keyturn.issuing.material import material_of
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, RowFilter
@@ -121,7 +122,7 @@ class Reader:
     def _handed_out(self, key_id: str, by: Principal) -> Secret:
         key, version, owner = self.parts(key_id, by)
         _require_serving(key, version, owner, self._clock.now())
-        secret = self._opened(key, version)
+        secret = material_of(self._records, key, version)
         event = Event(
             type=EventType.KEY_RETRIEVED,
             time=self._clock.now(),
@@ -134,20 +135,10 @@ class Reader:
         if key.owner_row is not None:
             requires.append(Require(key.owner_row, 0 if owner is None else owner.revision))
         self._records.commit(ChangeSet(requires=tuple(requires), events=(event,)))
-        return secret if key.type.is_token else Secret(to_base64url(secret.reveal_bytes()))
-
-    def _opened(self, key: Key, version: Version) -> Secret:
-        """The material of a version whose sealed body says that it has some."""
-        if version.custody is None:
-            raise NotFoundError(
-                "the secret of this key cannot come back",
-                fix="Issue a new key; to be able to read a token again, issue it as recoverable.",
-            )
-        aad = associated_data(key.tenant, key.key_id, version.number, key.type)
-        try:
-            return open_material(self._records.keyring, version.material or b"", aad)
-        except IntegrityError as error:
-            raise self._records.refuse(version.row_id, key.tenant, str(error)) from None
+        if key.type.is_token:
+            return secret
+        raw = secret.reveal_bytes()
+        return Secret(to_base64url(raw)) if version.public_key is None else private_pem(raw)
 
     def list(
         self, by: Principal, matching: KeyFilter, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None

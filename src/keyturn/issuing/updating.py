@@ -51,8 +51,8 @@ class Updater:
         """The key with these fields changed; names are those of UPDATABLE.
 
         Two updates at once are both applied, one on top of the other. ForbiddenError when the key holds more than the
-        caller may hand on, before or after: who could not issue it may give it a name or tags, and loosen nothing.
-        IllegalTransitionError for a key that has ended.
+        caller may hand on, before or after: who could not issue it may give it a name or tags, and loosen nothing;
+        nor may a key loosen itself. IllegalTransitionError for a key that has ended.
         """
         if not changes:
             raise InvalidInputError(
@@ -78,6 +78,7 @@ class Updater:
         if key.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED):
             raise IllegalTransitionError(f"a key that is {key.state.value} cannot be changed")
         if not changes.keys() <= _HARMLESS:
+            by.require_other_than(key.key_id)
             by.require_grantable(key.permissions, key.scope)
         now = self._clock.now()
         if key.is_expired(now):

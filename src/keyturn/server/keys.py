@@ -6,11 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from keyturn.domain.key import KeyLength
-from keyturn.domain.spec import KeySpec, expiry
-from keyturn.errors import InvalidInputError, shown
+from keyturn.domain.algorithms import parse_algorithm, parse_length
+from keyturn.domain.spec import UNSAID, KeySpec, expiry
 from keyturn.issuing.reading import KeyFilter
-from keyturn.key_generator import SecureKeyGenerator
 from keyturn.ports.clock import Clock
 from keyturn.server.access import (
     MayCreate,
@@ -18,6 +16,7 @@ from keyturn.server.access import (
     MayRead,
     MayRevoke,
     MayUpdate,
+    TheGenerator,
     TheNode,
 )
 from keyturn.server.models import (
@@ -38,9 +37,9 @@ router = APIRouter(prefix="/v1", tags=["keys"])
 
 
 @router.post("/keys", status_code=201, response_model=IssuedKeyBody)
-def issue_key(wanted: NewKey, node: TheNode, by: MayCreate) -> View:
+def issue_key(wanted: NewKey, node: TheNode, generator: TheGenerator, by: MayCreate) -> View:
     """Issue a key. The answer shows its secret, this once."""
-    generated = SecureKeyGenerator(clock=node.clock).generate(_spec(wanted, node.clock))
+    generated = generator.generate(_spec(wanted, node.clock))
     return issued_view(node.issuer.issue(generated, by), generated)
 
 
@@ -105,7 +104,8 @@ def _spec(wanted: NewKey, clock: Clock) -> KeySpec:
     return KeySpec(
         type=wanted.type,
         scope=wanted.scope,
-        length=_length(wanted.length),
+        length=UNSAID if wanted.length is None else parse_length(wanted.length),
+        algorithm=None if wanted.algorithm is None else parse_algorithm(wanted.algorithm),
         name=wanted.name,
         owner=wanted.owner,
         prefix=wanted.prefix,
@@ -117,12 +117,3 @@ def _spec(wanted: NewKey, clock: Clock) -> KeySpec:
         not_before=wanted.not_before,
         expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
     )
-
-
-def _length(bits: int) -> KeyLength:
-    try:
-        return KeyLength(bits)
-    except ValueError:
-        raise InvalidInputError(
-            f"there is no key length of {shown(bits)} bits", field="length", fix="Use 128, 256, 4096 or 8192."
-        ) from None
