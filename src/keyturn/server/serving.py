@@ -14,8 +14,10 @@ from keyturn.bootstrap import Node
 from keyturn.errors import ConfigurationError
 from keyturn.key_generator import SecureKeyGenerator
 from keyturn.server.background import Background
+from keyturn.server.bounded import MAX_CONNECTIONS
 from keyturn.server.connection import uvicorn_config
 from keyturn.server.deciding import Decider
+from keyturn.server.descriptors import room_for_connections
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
 from keyturn.server.rsa_pool import RsaPool
@@ -66,5 +68,6 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(node: Node, listener: socket.socket) -> None:
     """Answer on a listening socket until SIGINT or SIGTERM."""
     host, port = listener.getsockname()[:2]
-    server = uvicorn.Server(uvicorn_config(application(node), host=host, port=port))
+    room = room_for_connections(MAX_CONNECTIONS)
+    server = uvicorn.Server(uvicorn_config(application(node), host=host, port=port, most_connections=room))
     server.run(sockets=[listener])
