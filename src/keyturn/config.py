@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +18,7 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8700
 MAX_PORT: Final = 65_535
 
+_URL: Final = re.compile("[a-z]+:|supabase$")
 KNOWN_SETTINGS: Final = frozenset(
     "KEYTURN_" + name
     for name in ("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS")
@@ -88,6 +90,11 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         environment=environment,
         max_staleness=_staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS)),
     )
+    if _URL.match(settings.store) is None:
+        raise ConfigurationError(
+            "KEYTURN_STORE is not a URL",
+            fix="Name a file as sqlite:///relative.db or sqlite:////absolute.db (three slashes or four).",
+        )
     if environment is Environment.DEVELOPMENT and not settings.is_sqlite:
         raise ConfigurationError(
             "development keeps to SQLite", fix="Set KEYTURN_ENV=production to use another store."
