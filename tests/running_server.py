@@ -70,8 +70,16 @@ class RunningServer:
     """One server process: started, called, frozen, stopped or killed at will."""
 
     def __init__(
-        self, store_url: str, *, kek: bytes | None = KEK, first_key: str | None = None, **settings: str
+        self,
+        store_url: str,
+        started_by: tuple[str, ...] = (),
+        /,
+        *,
+        kek: bytes | None = KEK,
+        first_key: str | None = None,
+        **settings: str,
     ) -> None:
+        self._started_by = started_by
         self._environment = program_environment(store_url, kek, **settings)
         self._certificate = settings.get("KEYTURN_TLS_CERT")
         self._first_key = first_key
@@ -120,7 +128,11 @@ class RunningServer:
         """Start and wait until it answers."""
         with (self._output / "stdout").open("wb") as out, (self._output / "stderr").open("ab") as err:
             self._process = subprocess.Popen(
-                [*_PROGRAM, "serve"], env=self._environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                [*self._started_by, *_PROGRAM, "serve"],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():

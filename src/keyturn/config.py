@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +20,7 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8700
 MAX_PORT: Final = 65_535
 
+_URL: Final = re.compile("[a-z]+:|supabase$")
 KNOWN_SETTINGS: Final = frozenset(
     "KEYTURN_" + name
     for name in (
@@ -108,6 +110,11 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         allow_plain_http=_switch("KEYTURN_ALLOW_PLAIN_HTTP", environ),
         trusted_proxies=_proxies(environ.get("KEYTURN_TRUSTED_PROXIES") or ""),
     )
+    if _URL.match(settings.store) is None:
+        raise ConfigurationError(
+            "KEYTURN_STORE is not a URL",
+            fix="Name a file as sqlite:///relative.db or sqlite:////absolute.db (three slashes or four).",
+        )
     if environment is Environment.DEVELOPMENT and not settings.is_sqlite:
         raise ConfigurationError(
             "development keeps to SQLite", fix="Set KEYTURN_ENV=production to use another store."

@@ -164,7 +164,7 @@ def test_a_protocol_is_made_with_the_arguments_that_connection_passes_on() -> No
         assert argument in made
     config = uvicorn_config(cast(Any, idle), host="127.0.0.1", port=0)
     config.load()
-    assert config.http_protocol_class is Connection
+    assert issubclass(config.http_protocol_class, Connection)
     assert config.ws_protocol_class is None
     assert config.loaded_app is idle, (
         "no middleware of uvicorn's lies between: plain and sending are looked up on it"

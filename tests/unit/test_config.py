@@ -207,5 +207,13 @@ def test_development_keeps_to_a_file(store: str) -> None:
     assert settings_from({**HOME, "KEYTURN_STORE": store, "KEYTURN_ENV": "production"}).store == store
 
 
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("store", ["keys.db", "/var/lib/keys.db", "./keys.db"])
+def test_a_path_that_is_no_url_is_told_how_to_be_one(store: str, environment: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a URL") as refused:
+        settings_from({"HOME": "/home/a", "KEYTURN_STORE": store, "KEYTURN_ENV": environment})
+    assert "sqlite:///" in refused.value.fix
+
+
 def test_production_may_use_a_file_too() -> None:
     assert settings_from({**HOME, "KEYTURN_ENV": "production"}).is_sqlite

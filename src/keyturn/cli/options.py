@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from keyturn.domain.instants import parse_rfc3339
+from keyturn.domain.members import RepeatedMemberError, parse_unambiguous
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.errors import InvalidInputError
@@ -49,7 +49,9 @@ def instant_or_age(text: str) -> datetime | int:
 def json_object(text: str) -> dict[str, Any]:
     """An object from JSON."""
     try:
-        value = json.loads(text)
+        value = parse_unambiguous(text)
+    except RepeatedMemberError as error:
+        raise typer.BadParameter(f"{error}; write it once") from None
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

@@ -14,7 +14,7 @@ from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
 from keyturn.errors import ConflictError
 from keyturn.issuing.keys import Keys
-from keyturn.issuing.retrying import retried
+from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
@@ -31,6 +31,7 @@ class Lifecycle:
         self._records = records
         self._keys = keys
         self._clock = clock
+        self._retrying = Retrying(turns=keys.turns, clock=clock)
 
     def suspend(
         self, key_id: str, by: Principal, *, reason: RevocationReason | None = None, note: str | None = None
@@ -101,7 +102,9 @@ class Lifecycle:
         """
         fields.check_owner(owner)
         details = {"owner": owner, **_explained(reason, note)}
-        revoked = retried(lambda: self._raise_epoch(owner, by, reason, details))
+        revoked = self._retrying.end(
+            self._keys.owner_row_id(by.tenant, owner), lambda: self._raise_epoch(owner, by, reason, details)
+        )
         return self._follow(revoked, by)
 
     def _raise_epoch(
@@ -209,7 +212,8 @@ class Lifecycle:
             self._records.commit(ChangeSet(puts=puts, events=(event,)))
             return changed
 
-        return retried(attempt)
+        again = self._retrying.change if act is Act.RESUME else self._retrying.end
+        return again(key_id, attempt)
 
     def _event(
         self, event_type: EventType, key: Key, rows: tuple[str, ...], actor: str, details: dict[str, str]

@@ -24,7 +24,7 @@ from keyturn.domain.spec import check_instant
 from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.material import material_of
-from keyturn.issuing.retrying import retried
+from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Row, RowFilter
 from keyturn.records.records import Records
@@ -91,6 +91,7 @@ class Reader:
         self._records = records
         self._keys = keys
         self._clock = clock
+        self._retrying = Retrying(turns=keys.turns, clock=clock)
 
     def get(self, key_id: str, by: Principal) -> Key:
         """The key; NotFoundError for an unknown id and another tenant's alike."""
@@ -117,7 +118,7 @@ class Reader:
         NotFoundError where it may not come back, IllegalTransitionError for a key that does not serve: one that is
         not active, has expired, or whose owner was revoked.
         """
-        return retried(lambda: self._handed_out(key_id, by))
+        return self._retrying.change(key_id, lambda: self._handed_out(key_id, by))
 
     def _handed_out(self, key_id: str, by: Principal) -> Secret:
         key, version, owner = self.parts(key_id, by)

@@ -19,7 +19,7 @@ from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import check_may_have_profile, check_window, checked_policy, expiry
 from keyturn.errors import IllegalTransitionError, InvalidInputError, shown
 from keyturn.issuing.keys import Keys
-from keyturn.issuing.retrying import retried
+from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
 
@@ -47,6 +47,7 @@ class Updater:
         self._records = records
         self._keys = keys
         self._clock = clock
+        self._retrying = Retrying(turns=keys.turns, clock=clock)
 
     def update(self, key_id: str, by: Principal, changes: Mapping[str, Any]) -> Key:
         """The key with these fields changed; names are those of UPDATABLE.
@@ -73,7 +74,7 @@ class Updater:
             self._records.commit(ChangeSet(puts=(key_put(changed),), events=(event,)))
             return changed
 
-        return retried(attempt)
+        return self._retrying.change(key_id, attempt)
 
     def _changed(self, key: Key, changes: Mapping[str, Any], by: Principal) -> Key:
         if key.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import httptools
 import uvicorn
@@ -46,6 +46,7 @@ class _Flow(FlowControl):
 class BoundedConnection(HttpToolsProtocol):
     """A connection of one client, whose requests all go to ASGI."""
 
+    most_connections: ClassVar[int] = MAX_CONNECTIONS
     flow: _Flow
 
     def __init__(self, config: uvicorn.Config, *more: Any, **named: Any) -> None:
@@ -65,7 +66,7 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > self.most_connections:
             transport.abort()
             return
         self._idle_since = self.loop.time()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import uvicorn
 
-from keyturn.server.bounded import IDLE_SECONDS, STATUS_LINES, BoundedConnection
+from keyturn.server.bounded import IDLE_SECONDS, MAX_CONNECTIONS, STATUS_LINES, BoundedConnection
 from keyturn.server.calls import new_request_id
 from keyturn.server.exchange import address_of
 from keyturn.server.gateway_answers import Reply
@@ -37,13 +37,15 @@ _FOUND: Final = STATUS_LINES[200] + b"%scontent-type: application/json\r\nconten
 _log = logging.getLogger("keyturn.http")
 
 
-def uvicorn_config(application: Dispatcher, *, host: str, port: int) -> uvicorn.Config:
+def uvicorn_config(
+    application: Dispatcher, *, host: str, port: int, most_connections: int = MAX_CONNECTIONS
+) -> uvicorn.Config:
     """How uvicorn is to serve: our protocol class, our logging, and no header that a client could forge."""
     return uvicorn.Config(
         application,
         host=host,
         port=port,
-        http=Connection,
+        http=type("Connection", (Connection,), {"most_connections": most_connections}),
         ws="none",
         interface="asgi3",
         lifespan="on",

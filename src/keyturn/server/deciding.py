@@ -187,7 +187,10 @@ def _refusal(verification: Verification) -> KeyturnError:
         case Code.THROTTLED:
             return ThrottledError("too many keys from this address were refused")
         case Code.IP_DENIED:
-            return ForbiddenError("the caller's key may not be used from this address")
+            return ForbiddenError(
+                "the caller's key may not be used from this address",
+                fix="Call from an address that its allowed_ips name, or change them with another key.",
+            )
         case _:
             # Why is not said: whoever holds a revoked key learns nothing of it here.
             return UnauthenticatedError("the provisioning key is not valid")

@@ -5,6 +5,7 @@ The framework costs several times what a decision does, so verifications do not 
 
 from __future__ import annotations
 
+import json
 import logging
 from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -12,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from keyturn.domain.members import RepeatedMemberError, parse_unambiguous
 from keyturn.errors import KeyturnError
 from keyturn.server.authorizing import AUTHORIZE, AuthorizeEndpoint
 from keyturn.server.calls import answering, current, stamped
@@ -204,6 +206,25 @@ def _check_json(scope: Scope, body: bytes) -> None:
     except ValueError:
         raise RefusedRequestError(
             400, "malformed_json", "the body is not JSON in UTF-8", "Send UTF-8 without a byte order mark."
+        ) from None
+    _check_values(body)
+
+
+def _check_values(body: bytes) -> None:
+    """What the framework would take, or refuse in words that do not help; it says itself what is no JSON."""
+    try:
+        parse_unambiguous(body)
+    except RepeatedMemberError as error:
+        raise RefusedRequestError(400, "malformed_json", f"the body: {error}", "Send it once.") from None
+    except json.JSONDecodeError:
+        return
+    except RecursionError:
+        raise RefusedRequestError(
+            400, "malformed_json", "the body nests too deeply", "Send fewer objects and lists within others."
+        ) from None
+    except ValueError:
+        raise RefusedRequestError(
+            400, "malformed_json", "a number in the body has too many digits", "Send it as a text."
         ) from None
 
 

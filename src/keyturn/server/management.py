@@ -39,7 +39,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _FIXES: Final = {
     404: "Look the path up in /docs.",
     405: "Look the path's methods up in /docs.",
-    400: "Send JSON with Content-Type: application/json.",
+    400: "Send a JSON object.",
 }
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 400: "malformed_json"}
 
@@ -109,7 +109,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
     path = [str(part) for part in first["loc"][1:]]
     field = ".".join(part if may_be_shown(part) else "..." for part in path)
     fix = "Leave it out: it is not known." if first["type"] == "extra_forbidden" else "Look it up in /docs."
-    detail = f"{field or 'the body'}: {first['msg']}"
+    detail = f"{field or 'the body'}: {first['msg'].removeprefix('Value error, ')}"
     return _answer(422, problem(422, "invalid_request", detail, fix, field=field))
 
 

@@ -25,6 +25,15 @@ def _refuse_instant() -> datetime:
 Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
 
 
+def _instant_in_query(value: object) -> object:
+    if isinstance(value, str) and " " in value:  # which is what a + becomes in a query
+        raise ValueError("not an RFC 3339 time with an offset: write + as %2B in a query, or use Z")
+    return _instant(value)
+
+
+InstantInQuery = Annotated[AwareDatetime, BeforeValidator(_instant_in_query)]
+
+
 class Closed(BaseModel):
     """Unknown members are refused: a restriction that is misspelt must not be lost."""
 
@@ -111,8 +120,8 @@ class ListedKeys(BaseModel):
     state: KeyState | None = None
     tag: str | None = None
     prefix: str | None = None
-    expires_before: Instant | None = None
-    unused_since: Instant | None = None
+    expires_before: InstantInQuery | None = None
+    unused_since: InstantInQuery | None = None
     q: str | None = None
 
 

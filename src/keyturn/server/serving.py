@@ -17,9 +17,11 @@ from keyturn.errors import ConfigurationError
 from keyturn.key_generator import SecureKeyGenerator
 from keyturn.server.authorizing import AuthorizeEndpoint
 from keyturn.server.background import Background
+from keyturn.server.bounded import MAX_CONNECTIONS
 from keyturn.server.collecting import Collector
 from keyturn.server.connection import uvicorn_config
 from keyturn.server.deciding import Decider
+from keyturn.server.descriptors import room_for_connections
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
 from keyturn.server.measured import Measured
@@ -96,7 +98,8 @@ def serve(
     """Answer on a listening socket until SIGINT or SIGTERM; over TLS, where there is an identity to show."""
     host, port = listener.getsockname()[:2]
     dispatcher = application(node, trusted_proxies)
-    config = uvicorn_config(dispatcher, host=host, port=port)
+    room = room_for_connections(MAX_CONNECTIONS)
+    config = uvicorn_config(dispatcher, host=host, port=port, most_connections=room)
     server = uvicorn.Server(config)
     if identity is not None:
         server = TlsServer(config, listener, identity, dispatcher.measured)

@@ -170,7 +170,7 @@ class Verifier:
         if parsed is None:
             return self.refuse(Code.MALFORMED, demand, ip, as_of)
         # Whether the id is known to be another's, or not known at all, must make no difference to who is asking.
-        if self._is_throttled(ip):
+        if self._is_throttled(demand, ip):
             return self.refuse(Code.THROTTLED, demand, ip, as_of)
         known = self._cache.by_id(parsed.credential_id)
         if known is not None and known.digest != token_digest(token):
@@ -178,17 +178,19 @@ class Verifier:
             return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
         return parsed
 
-    def _is_throttled(self, ip: str | None) -> bool:
-        return self._throttle.wait(ip, self._steady()) > 0
+    def _is_throttled(self, demand: Demand, ip: str | None) -> bool:
+        # Who asks about any tenant's credentials is the server, for its own callers: theirs is a connection's address.
+        return not self._throttle.admits(ip, self._steady(), demand.tenant)
 
     def _refuse_unknown(self, demand: Demand, ip: str | None, as_of: str) -> Verification:
         """The answer to another tenant's credential: in all the one to a credential that does not exist."""
-        return self.refuse(Code.THROTTLED if self._is_throttled(ip) else Code.NOT_FOUND, demand, ip, as_of)
+        code = Code.THROTTLED if self._is_throttled(demand, ip) else Code.NOT_FOUND
+        return self.refuse(code, demand, ip, as_of)
 
     def refuse(self, code: Code, demand: Demand, ip: str | None, as_of: str | None = None) -> Verification:
         """A refusal of a credential that no key can be held to."""
         if code in (Code.MALFORMED, Code.NOT_FOUND):
-            self._throttle.failed(ip, self._steady())
+            self._throttle.failed(ip, self._steady(), demand.tenant)
         self._uses.count_refusal(demand.tenant or SYSTEM_TENANT, None, code, self._nanos(), ip)
         return Verification(code, self._log.as_of if as_of is None else as_of)
 
