@@ -40,6 +40,7 @@ from keyturn.ports.ledger import (
     Ledger,
     LogEntry,
     Position,
+    Reseal,
     Row,
     RowFilter,
     SealedHead,
@@ -63,7 +64,7 @@ Method = Literal[
     "commit", "read", "read_credential", "read_versions", "list_keys", "list_owned", "list_expired", "forget_answers",
     "read_log",
     "head", "sealed_head", "seal_head", "snapshot", "save_snapshot", "record_uses", "read_uses", "last_uses",
-    "wait_for_news", "close",
+    "wait_for_news", "close", "list_rows", "count_rows", "reseal",
 ]  # fmt: skip
 
 _T = TypeVar("_T")
@@ -197,6 +198,15 @@ class HookedLedger:
 
     def forget_answers(self, before: int, limit: int) -> int:
         return self._call("forget_answers", lambda: self.inner.forget_answers(before, limit))
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        return self._call("list_rows", lambda: self.inner.list_rows(after, limit))
+
+    def count_rows(self) -> int:
+        return self._call("count_rows", self.inner.count_rows)
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        return self._call("reseal", lambda: self.inner.reseal(reseals))
 
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         return self._call("read_log", lambda: self.inner.read_log(start, limit))
@@ -335,11 +345,19 @@ class Site:
         return site
 
     def process(
-        self, *, max_staleness: float = DEFAULT_MAX_STALENESS, capacity: int = DEFAULT_CAPACITY
+        self,
+        *,
+        max_staleness: float = DEFAULT_MAX_STALENESS,
+        capacity: int = DEFAULT_CAPACITY,
+        kek: bytes = KEK,
     ) -> Process:
         """One more process; the site closes it."""
         ledger = HookedLedger(self.open_ledger())
-        node = _node_over(ledger, wrapper(), self.clock, max_staleness, capacity)
+        try:
+            node = _node_over(ledger, wrapper(kek), self.clock, max_staleness, capacity)
+        except BaseException:
+            ledger.close()
+            raise
         process = Process(node=node, ledger=ledger, clock=self.clock)
         self._processes.append(process)
         return process

@@ -11,12 +11,14 @@
     ├── IllegalTransitionError                the key's state does not allow the act
     ├── NotRecoverableError                   the secret was never kept, so it cannot come back
     ├── ThrottledError                        too many failures from one source
+    ├── PoolEmptyError                        RSA keys that were made ahead are used up
     ├── IntegrityError                        a seal, a chain or a floor does not hold
     ├── StaleError                            this node has not read the log recently enough to decide
     ├── StorageError                          the store could not be reached or did not answer in time
     │   ├── StorageFullError                  nothing was written: the disk or quota is full
     │   ├── StorageBusyError                  nothing was written: another writer holds the store
-    │   └── OutcomeUnknownError               the answer to a commit was lost; it may have happened
+    │   ├── OutcomeUnknownError               the answer to a commit was lost; it may have happened
+    │   └── KeysUnavailableError              the store uses a data key that this process could not unwrap
     └── ConfigurationError                    settings, schema or key-encryption key do not fit
         ├── SchemaError
         └── WrongKekError
@@ -26,9 +28,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Final
 
-MAX_SHOWN_CHARACTERS: Final = 32  # the shortest token has 46
+MAX_SHOWN_CHARACTERS: Final = 32
+# The shortest secret is a passphrase of 12 characters; one of 128 random bits has 22.
+MAX_SHOWN_AS_IT_IS: Final = 11
+_NAME: Final = re.compile(
+    r"[a-z_.]+"
+)  # of a field, a permission, a scheme: no random text has small letters alone
 
 
 def shown(value: object) -> str:
@@ -37,7 +45,13 @@ def shown(value: object) -> str:
     Messages end up in logs, and what stands in the wrong place is often a key.
     """
     text = ascii(value)
-    return text if len(text) <= MAX_SHOWN_CHARACTERS + 2 else f"a text of {len(text) - 2} characters"
+    return text if may_be_shown(text[1:-1]) else f"a text of {len(text) - 2} characters"
+
+
+def may_be_shown(text: str) -> bool:
+    """Whether what a caller sent is too short to be a secret, or looks like the name of something."""
+    is_name = len(text) <= MAX_SHOWN_CHARACTERS and _NAME.fullmatch(text) is not None
+    return len(text) <= MAX_SHOWN_AS_IT_IS or is_name
 
 
 class KeyturnError(Exception):
@@ -64,7 +78,7 @@ class InvalidInputError(KeyturnError, ValueError):
 
     def __init__(self, message: str, *, field: str = "", fix: str | None = None) -> None:
         super().__init__(message, fix=fix)
-        self.field = field if len(field) <= MAX_SHOWN_CHARACTERS else ""
+        self.field = field if may_be_shown(field) else ""
 
 
 class UnauthenticatedError(KeyturnError):
@@ -134,6 +148,17 @@ class ThrottledError(KeyturnError):
         self.retry_after = retry_after
 
 
+class PoolEmptyError(KeyturnError):
+    """No RSA key of the size is ready; `retry_after` is in seconds."""
+
+    code = "pool_empty"
+    default_fix = "Ask again after the time in Retry-After: keys are made ahead, a few at a time."
+
+    def __init__(self, message: str, *, retry_after: int = 1, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
+
+
 class IntegrityError(KeyturnError):
     """Stored data are not what was written; nothing may be decided from them."""
 
@@ -176,6 +201,15 @@ class OutcomeUnknownError(StorageError):
     default_fix = "Read the current state before trying again."
 
 
+class KeysUnavailableError(StorageError):
+    """The store is sealed under a data key that this process could not unwrap; nothing can be decided from it here."""
+
+    code = "keys_unavailable"
+    default_fix = (
+        "Restart this process with the store's present key-encryption key, and check that its KMS answers."
+    )
+
+
 class ConfigurationError(KeyturnError):
     """Settings that cannot work together, or that name nothing known."""
 
@@ -193,4 +227,7 @@ class WrongKekError(ConfigurationError):
     """The key-encryption key is not the one that wrapped this store's data keys."""
 
     code = "wrong_kek"
-    default_fix = "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with."
+    default_fix = (
+        "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with, or to the one that 'keyturn rekey' gave"
+        " it since."
+    )

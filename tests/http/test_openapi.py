@@ -21,7 +21,7 @@ Operation = dict[str, Any]
 @cache
 def document() -> dict[str, Any]:
     nothing: Any = None
-    return management_app(nothing, nothing, nothing).openapi()
+    return management_app(nothing, nothing, nothing, nothing).openapi()
 
 
 def operations() -> Iterator[tuple[str, Operation]]:
@@ -30,12 +30,17 @@ def operations() -> Iterator[tuple[str, Operation]]:
             yield f"{method.upper()} {path}", operation
 
 
+def is_management(call: str, operation: Operation) -> bool:
+    """Whether a provisioning key makes the call: gateways have refusals of their own."""
+    return " /v1/" in call and operation["tags"] != ["gateways"]
+
+
 ALL: Final = list(operations())
 every_operation = pytest.mark.parametrize(("call", "operation"), ALL, ids=[call for call, _ in ALL])
 every_v1_operation = pytest.mark.parametrize(
     ("call", "operation"),
-    [each for each in ALL if " /v1/" in each[0]],
-    ids=[call for call, _ in ALL if " /v1/" in call],
+    [each for each in ALL if is_management(*each)],
+    ids=[call for call, operation in ALL if is_management(call, operation)],
 )
 
 
@@ -75,7 +80,7 @@ def test_an_operation_says_what_it_does(call: str, operation: Operation) -> None
 def test_operations_are_called_as_functions_of_a_client_would_be() -> None:
     names = [operation["operationId"] for _, operation in ALL]
     assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)+", name) for name in names), names
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", name) for name in names), names
     assert {
         "issue_key",
         "issue_keys",
@@ -102,7 +107,9 @@ def test_what_is_sent_and_what_is_answered_have_examples_that_are_valid(
     bodies = [operation["requestBody"]] if "requestBody" in operation else []
     answers = [resolved(answer) for answer in operation["responses"].values()]
     for holder in [*bodies, *answers]:
-        for media in holder.get("content", {}).values():
+        for kind, media in holder.get("content", {}).items():
+            if kind.startswith("text/"):
+                continue
             examples = shown_in(media)
             assert examples
             for example in examples:
@@ -137,7 +144,11 @@ def test_an_operation_names_all_that_it_may_be_refused_with(call: str, operation
         expected |= {"404"}
     if "If-Match" in parameters:
         expected |= {"409", "412"}
-    if "Idempotency-Key" in parameters or operation["operationId"] in ("get_key_secret", "revoke_owner"):
+    if "Idempotency-Key" in parameters or operation["operationId"] in (
+        "get_key_secret",
+        "revoke_owner",
+        "sign",
+    ):
         expected |= {"409"}
     assert {status for status in operation["responses"] if status >= "400"} == expected
 
@@ -152,7 +163,7 @@ def test_refusals_are_problems_with_their_fields(call: str, operation: Operation
         for example in shown_in(refusal["content"][PROBLEM]):
             assert example["status"] == int(status)
             assert example["type"] == f"urn:keyturn:problem:{example['code']}"
-        assert refusal["headers"].keys() == {
+        assert refusal.get("headers", {}).keys() >= {
             "401": {"WWW-Authenticate"}, "429": {"Retry-After"}, "503": {"Retry-After"}
         }.get(status, set())  # fmt: skip
 
@@ -196,8 +207,11 @@ def test_no_schema_is_left_over_and_none_is_the_frameworks_own() -> None:
 
 
 def test_the_examples_of_requests_are_accepted(served: Served) -> None:
-    key_id = served.issue(recoverable=True)["key_id"]
+    token, signing = (
+        served.issue(**wanted)["key_id"] for wanted in ({"scope": "full"}, {"type": "hmac", "scope": "full"})
+    )
     for call, operation in ALL:
+        key_id = signing if operation["tags"] == ["signatures"] else token
         method, path = call.split(" ", 1)
         if "requestBody" not in operation or path.endswith(("/resume", "/destroy", "/suspend")):
             continue

@@ -9,19 +9,21 @@ encrypts once and a ciphertext opens under one key only. The associated data bin
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keyturn.crypto.keyring import Keyring
+from keyturn.crypto.keyring import Keyring, sealed_under
 from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.framing import framed
 from keyturn.domain.key import KeyType
 from keyturn.domain.secret import Secret
 from keyturn.errors import IntegrityError
 
+SEALED: Final = "sealed"  # custody: encrypted, in the version's row
 FORMAT: Final = 1
 SALT_BYTES: Final = 16
 DERIVED_BYTES: Final = 32 + 12 + 32
@@ -34,14 +36,31 @@ def associated_data(tenant: str, key_id: str, version: int, key_type: KeyType) -
     return framed("keyturn-material-v1", tenant, key_id, str(version), key_type.value)
 
 
+def place_of(body: Mapping[str, Any]) -> bytes | None:
+    """The associated data of the material beside a row's body; None for a row that has no material of this sort."""
+    if body.get("kind") != "version" or body.get("custody") != SEALED:
+        return None
+    return associated_data(body["tenant"], body["key"], body["number"], KeyType(body["type"]))
+
+
 def seal_material(keyring: Keyring, material: Secret, aad: bytes) -> bytes:
     """`material` sealed for the place that `aad` names."""
     return seal_with(_derived, keyring, material, aad)
 
 
-def open_material(keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
-    """The material; one IntegrityError for every cause: altered, moved, or sealed under another key."""
-    return open_with(_derived, keyring, sealed, aad)
+def open_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool = False) -> Secret:
+    """The material; one IntegrityError for every cause: altered, moved, sealed under a retired key or an unknown one.
+
+    What this process sealed itself and has not stored yet (`is_own`) may be under a key that was retired since.
+    """
+    return open_with(partial(_derived, even_retired=is_own), keyring, sealed, aad)
+
+
+def reseal_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool = False) -> bytes:
+    """The same material under the primary data key; `sealed` itself where it is. IntegrityError as for opening it."""
+    if sealed_under(sealed) == keyring.primary:
+        return sealed
+    return seal_material(keyring, open_material(keyring, sealed, aad, is_own=is_own), aad)
 
 
 Derive = Callable[[Keyring, int, bytes], bytes]
@@ -71,8 +90,8 @@ def open_with(derive: Derive, keyring: Keyring, sealed: bytes, aad: bytes) -> Se
         raise IntegrityError("sealed material refused") from None
 
 
-def _derived(keyring: Keyring, version: int, salt: bytes) -> bytes:
-    return keyring.derive(version, salt=salt, info=_INFO, length=DERIVED_BYTES)
+def _derived(keyring: Keyring, version: int, salt: bytes, *, even_retired: bool = False) -> bytes:
+    return keyring.derive(version, salt=salt, info=_INFO, length=DERIVED_BYTES, even_retired=even_retired)
 
 
 def _parts(derived: bytes) -> tuple[bytes, bytes, bytes]:

@@ -26,6 +26,8 @@ class EventType(Enum):
     """What can happen; the values stand in the log and in webhooks and never change."""
 
     KEYRING_CREATED = "keyring_created"
+    KEYRING_ROTATED = "keyring_rotated"
+    KEYRING_RESEALED = "keyring_resealed"
     KEY_CREATED = "key_created"
     KEY_RETRIEVED = "key_retrieved"
     KEY_USED = "key_used"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyturn.crypto.answers import answer_row_id, associated_data, open_answer, seal_answer
+from keyturn.crypto.keyring import sealed_under
 from keyturn.domain.answer import KEPT, Answer, KeptAnswer, fingerprint
 from keyturn.domain.bodies import answer_from, answer_put, key_from
 from keyturn.domain.change import Put
@@ -21,7 +22,7 @@ from keyturn.domain.instants import to_micros
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
-from keyturn.errors import IdempotencyMismatchError, IllegalTransitionError, IntegrityError
+from keyturn.errors import ConflictError, IdempotencyMismatchError, IllegalTransitionError, IntegrityError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
@@ -58,7 +59,7 @@ class Answers:
 
         IdempotencyMismatchError when that was another request, ForbiddenError when a key that it made may do more than
         the caller by now, IllegalTransitionError when one has been destroyed: its secret does not come back this way
-        either.
+        either. ConflictError where the data key that sealed it has been retired.
         """
         opened = self._records.get(self._row_id(asked))
         if opened is None:
@@ -102,6 +103,13 @@ class Answers:
         return answer_row_id(self._records.keyring, asked.by.tenant, asked.by.actor, asked.key)
 
     def _open(self, asked: Asked, kept: KeptAnswer) -> Answer:
+        sealed_with = sealed_under(kept.material or b"")
+        if sealed_with is not None and sealed_with < self._records.keyring.minimum:
+            # Nobody but the client could have sealed it anew: data keys are retired over its head.
+            raise ConflictError(
+                "the answer to this Idempotency-Key is sealed under a data key that was retired since",
+                fix="Look whether the request was carried out; to carry it out again, send a fresh Idempotency-Key.",
+            )
         aad = associated_data(asked.by.tenant, kept.row_id, to_micros(kept.created_at))
         try:
             opened = open_answer(self._records.keyring, asked.key, kept.material or b"", aad)

@@ -37,6 +37,8 @@ class Cursors:
         if cursor is None:
             return None
         try:
+            if not isinstance(cursor, str):
+                raise ValueError("no text")  # noqa: TRY004 - it is refused as any other
             raw = from_base64url(cursor[:MAX_CURSOR_CHARACTERS])
             self._keyring.check(Purpose.CURSOR, self._binding + raw[:8], raw[8:])
         except (ValueError, IntegrityError):

@@ -15,7 +15,7 @@ from keyturn.domain.principal import SYSTEM_ACTOR, Principal
 from keyturn.errors import ConflictError
 from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
-from keyturn.issuing.retrying import retried
+from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
@@ -32,18 +32,38 @@ class Lifecycle:
         self._records = records
         self._keys = keys
         self._clock = clock
+        self._retrying = Retrying(turns=keys.turns, clock=clock)
 
     def suspend(
-        self, key_id: str, by: Principal, *, note: str | None = None, only_if: Condition = always
+        self,
+        key_id: str,
+        by: Principal,
+        *,
+        reason: RevocationReason | None = None,
+        note: str | None = None,
+        only_if: Condition = always,
     ) -> Key:
-        """Refuse the key until it is resumed; IllegalTransitionError unless it is active."""
-        return self._act(key_id, Act.SUSPEND, EventType.KEY_SUSPENDED, by, note=note, only_if=only_if)
+        """Refuse the key until it is resumed; IllegalTransitionError unless it is active. The log keeps the reason."""
+        details = _explained(reason, note)
+        return self._act(key_id, Act.SUSPEND, EventType.KEY_SUSPENDED, by, details=details, only_if=only_if)
 
     def resume(
-        self, key_id: str, by: Principal, *, note: str | None = None, only_if: Condition = always
+        self,
+        key_id: str,
+        by: Principal,
+        *,
+        reason: RevocationReason | None = None,
+        note: str | None = None,
+        only_if: Condition = always,
     ) -> Key:
-        """Accept a suspended key again; IllegalTransitionError for any other."""
-        return self._act(key_id, Act.RESUME, EventType.KEY_RESUMED, by, note=note, only_if=only_if)
+        """Accept a suspended key again; IllegalTransitionError for any other. The log keeps the reason.
+
+        ForbiddenError for a key that holds more than the caller: who could not issue it may not bring it back.
+        """
+        key = self._keys.get(by.tenant, key_id)
+        by.require_grantable(key.permissions, key.scope)
+        details = _explained(reason, note)
+        return self._act(key_id, Act.RESUME, EventType.KEY_RESUMED, by, details=details, only_if=only_if)
 
     def revoke(
         self,
@@ -66,7 +86,7 @@ class Lifecycle:
             EventType.KEY_REVOKED,
             by,
             reason=reason,
-            note=note,
+            details=_explained(reason, note),
             unless=has_happened,
             only_if=only_if,
         )
@@ -83,7 +103,13 @@ class Lifecycle:
                     yield version_put(version.after(Act.DESTROY, key.state_changed_at))
 
         return self._act(
-            key_id, Act.DESTROY, EventType.KEY_DESTROYED, by, note=note, also=versions, only_if=only_if
+            key_id,
+            Act.DESTROY,
+            EventType.KEY_DESTROYED,
+            by,
+            details=_explained(None, note),
+            also=versions,
+            only_if=only_if,
         )
 
     def revoke_owner(
@@ -99,8 +125,10 @@ class Lifecycle:
         When this returns, or fails after the first commit, no key issued to the owner before verifies any more.
         """
         fields.check_owner(owner)
-        details = {"owner": owner, "reason": reason.value, **_noted(note)}
-        revoked = retried(lambda: self._raise_epoch(owner, by, reason, details))
+        details = {"owner": owner, **_explained(reason, note)}
+        revoked = self._retrying.end(
+            self._keys.owner_row_id(by.tenant, owner), lambda: self._raise_epoch(owner, by, reason, details)
+        )
         return self._follow(revoked, by)
 
     def _raise_epoch(
@@ -135,7 +163,9 @@ class Lifecycle:
         while rows := self._ledger.list_owned(by.tenant, revoked.id, after, _FOLLOWING):
             after = rows[-1].id
             keys = [key_from(opened.body) for opened in self._records.open_all(rows)]
-            due = [key for key in keys if key.state not in _ENDED and key.owner_epoch < revoked.epoch]
+            # The index column found these rows; the sealed bodies have the last word on whose they are.
+            theirs = [key for key in keys if (key.tenant, key.owner) == (revoked.tenant, revoked.id)]
+            due = [key for key in theirs if key.state not in _ENDED and key.owner_epoch < revoked.epoch]
             followed += self._end_all(due, revoked.reason, by)
         return followed
 
@@ -191,14 +221,12 @@ class Lifecycle:
         event_type: EventType,
         by: Principal,
         *,
+        details: dict[str, str],
         reason: RevocationReason | None = None,
-        note: str | None = None,
         also: Callable[[Key], Iterator[Put]] = lambda _: iter(()),
         unless: Callable[[Key], bool] = lambda _: False,
         only_if: Condition = always,
     ) -> Key:
-        details = _noted(note) | ({} if reason is None else {"reason": reason.value})
-
         def attempt() -> Key:
             key = self._keys.get(by.tenant, key_id)
             only_if(key)
@@ -210,7 +238,8 @@ class Lifecycle:
             self._records.commit(ChangeSet(puts=puts, events=(event,)))
             return changed
 
-        return retried(attempt)
+        again = self._retrying.change if act is Act.RESUME else self._retrying.end
+        return again(key_id, attempt)
 
     def _event(
         self, event_type: EventType, key: Key, rows: tuple[str, ...], actor: str, details: dict[str, str]
@@ -226,5 +255,6 @@ class Lifecycle:
         )
 
 
-def _noted(note: str | None) -> dict[str, str]:
-    return {} if note is None else {"note": fields.check_note(note)}
+def _explained(reason: RevocationReason | None, note: str | None) -> dict[str, str]:
+    noted = {} if note is None else {"note": fields.check_note(note)}
+    return noted if reason is None else {**noted, "reason": reason.value}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from keyturn.crypto.sealing import associated_data, open_material
+from keyturn.crypto.key_pairs import private_pem
 from keyturn.domain.bodies import key_from
 from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.change import ChangeSet, Event, EventType, Require
@@ -17,18 +18,19 @@ from keyturn.domain.lifecycle import KeyState, stricter
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
+from keyturn.domain.spec import check_instant
 from keyturn.errors import (
     ForbiddenError,
     IllegalTransitionError,
-    IntegrityError,
     InvalidInputError,
     NotRecoverableError,
 )
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.issuing.keys import Keys
-from keyturn.issuing.retrying import retried
+from keyturn.issuing.material import material_of
+from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger, RowFilter
+from keyturn.ports.ledger import Ledger, Row, RowFilter
 from keyturn.records.records import Records
 
 MAX_FILTER_CHARACTERS: Final = 256
@@ -51,10 +53,27 @@ class KeyFilter:
     def __post_init__(self) -> None:
         for name in ("owner", "tag", "prefix", "q"):
             value = getattr(self, name)
-            if value is not None and (len(value) > MAX_FILTER_CHARACTERS or "\x00" in value):
+            if value is not None and (
+                not isinstance(value, str) or len(value) > MAX_FILTER_CHARACTERS or "\x00" in value
+            ):
                 raise InvalidInputError(
                     f"{name} has at most {MAX_FILTER_CHARACTERS} characters, none of them NUL", field=name
                 )
+        for name, kind in (("type", KeyType), ("scope", KeyScope), ("state", KeyState)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise InvalidInputError(f"{name} is a {kind.__name__}", field=name)
+        for name in ("expires_before", "unused_since"):
+            if getattr(self, name) is not None:
+                check_instant(name, getattr(self, name))
+
+    def may_admit(self, key: Key) -> bool:
+        """Whether a key's own fields are those that are asked for, as far as they alone tell."""
+        asked = (self.owner, self.type, self.scope, self.state, self.prefix)
+        found = (key.owner, key.type, key.scope, key.state, key.prefix)
+        return (self.tag is None or self.tag in key.tags) and all(
+            wanted in (None, value) for wanted, value in zip(asked, found, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +99,7 @@ class Reader:
         self._records = records
         self._keys = keys
         self._clock = clock
+        self._retrying = Retrying(turns=keys.turns, clock=clock)
 
     def get(self, key_id: str, by: Principal) -> Key:
         """The key; NotFoundError for an unknown id and another tenant's alike."""
@@ -97,7 +117,7 @@ class Reader:
         NotRecoverableError where it was not kept, ForbiddenError for a key that may do more than the caller,
         IllegalTransitionError for one that does not serve: it is not active, has expired, or its owner was revoked.
         """
-        return retried(lambda: self._handed_out(key_id, by))
+        return self._retrying.change(key_id, lambda: self._handed_out(key_id, by))
 
     def _handed_out(self, key_id: str, by: Principal) -> HandedOut:
         key, version, owner = self.parts(key_id, by)
@@ -105,7 +125,7 @@ class Reader:
         if key.type.is_token and not key.recoverable:
             raise NotRecoverableError("the secret of this key cannot come back")
         _require_serving(key, version, owner, self._clock.now())
-        secret = self._opened(key, version)
+        secret = material_of(self._records, key, version)
         event = Event(
             type=EventType.KEY_RETRIEVED,
             time=self._clock.now(),
@@ -118,17 +138,10 @@ class Reader:
         if key.owner_row is not None:
             requires.append(Require(key.owner_row, 0 if owner is None else owner.revision))
         self._records.commit(ChangeSet(requires=tuple(requires), events=(event,)))
-        return HandedOut(key, secret if key.type.is_token else Secret(to_base64url(secret.reveal_bytes())))
-
-    def _opened(self, key: Key, version: Version) -> Secret:
-        """The material of a version whose sealed body says that it has some."""
-        if version.custody is None:
-            raise NotRecoverableError("the secret of this key cannot come back")
-        aad = associated_data(key.tenant, key.key_id, version.number, key.type)
-        try:
-            return open_material(self._records.keyring, version.material or b"", aad)
-        except IntegrityError as error:
-            raise self._records.refuse(version.row_id, key.tenant, str(error)) from None
+        if key.type.is_token:
+            return HandedOut(key, secret)
+        raw = secret.reveal_bytes()
+        return HandedOut(key, Secret(to_base64url(raw)) if version.public_key is None else private_pem(raw))
 
     def list(
         self, by: Principal, matching: KeyFilter, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
@@ -143,11 +156,18 @@ class Reader:
         rows = self._ledger.list_keys(_row_filter(by.tenant, before, matching), limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
         keys = tuple(key_from(opened.body) for opened in self._records.open_all(rows))
+        self._require_places(rows)
         return KeyPage(
             # The index columns found these rows; the sealed bodies have the last word.
-            items=tuple(key for key in keys if key.tenant == by.tenant),
+            items=tuple(key for key in keys if key.tenant == by.tenant and matching.may_admit(key)),
             next_cursor=cursors.make(rows[-1].created) if more else None,
         )
+
+    def _require_places(self, rows: Sequence[Row]) -> None:
+        """IntegrityError for a row whose first entry is none of the log's; more of `created` is not sealed."""
+        for row in rows:
+            if not 1 <= row.created <= self._records.log.position:
+                raise self._records.refuse(row.id, row.tenant, "it was created at no position of the log")
 
 
 def _require_within(by: Principal, key: Key) -> None:

@@ -10,13 +10,24 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from keyturn.bootstrap import Node
 from keyturn.domain.principal import Principal
+from keyturn.key_generator import SecureKeyGenerator
 from keyturn.server.deciding import Decider
 from keyturn.server.exchange import authorization_of, client_of
 
-BEARER: Final = HTTPBearer(
+_SCHEME: Final = HTTPBearer(
     auto_error=False, scheme_name="provisioning_key", description="A provisioning key."
 )
-"""For the documentation, which then has a place for the key. The header itself is read where it is decided on."""
+
+
+def bearing(*permissions: str) -> Any:
+    """For the documentation, which then has a place for the key, and says what it must hold.
+
+    The header itself is read where it is decided on.
+    """
+    return Security(_SCHEME, scopes=list(permissions))
+
+
+BEARER: Final = bearing()
 
 
 def holding(permission: str) -> Any:
@@ -28,7 +39,7 @@ def may(permission: str) -> Callable[..., Awaitable[Principal]]:
     """What `holding` depends on."""
 
     async def authorised(
-        request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+        request: Request, _: Annotated[HTTPAuthorizationCredentials | None, BEARER]
     ) -> Principal:
         decider: Decider = request.app.state.decider
         return await decider.principal(authorization_of(request.scope), permission, client_of(request.scope))
@@ -42,10 +53,18 @@ async def the_node(request: Request) -> Node:
     return node
 
 
+async def the_generator(request: Request) -> SecureKeyGenerator:
+    """What makes keys for the application: RSA keys come from those made ahead."""
+    generator: SecureKeyGenerator = request.app.state.generator
+    return generator
+
+
+TheGenerator = Annotated[SecureKeyGenerator, Depends(the_generator)]
 TheNode = Annotated[Node, Depends(the_node)]
 MayCreate = Annotated[Principal, holding("keys.create")]
 MayRead = Annotated[Principal, holding("keys.read")]
 MayUpdate = Annotated[Principal, holding("keys.update")]
 MayRevoke = Annotated[Principal, holding("keys.revoke")]
+MaySign = Annotated[Principal, holding("keys.sign")]
 MayDestroy = Annotated[Principal, holding("keys.destroy")]
 MayReveal = Annotated[Principal, holding("keys.reveal")]

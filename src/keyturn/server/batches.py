@@ -14,12 +14,11 @@ from keyturn.domain.bodies import key_put
 from keyturn.domain.change import MAX_EVENTS, Put
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
-from keyturn.domain.spec import GeneratedKey
+from keyturn.domain.spec import KeySpec
 from keyturn.errors import ForbiddenError, InvalidInputError
-from keyturn.key_generator import SecureKeyGenerator
 from keyturn.ports.clock import Clock
 from keyturn.records.rows import MAX_BODY_BYTES
-from keyturn.server.access import MayCreate, TheNode
+from keyturn.server.access import MayCreate, TheGenerator, TheNode
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.keys import spec_of
 from keyturn.server.models import EXAMPLES, Body, Closed, IssuedKeyBody, NewKey, example
@@ -50,11 +49,13 @@ class IssuedKeysBody(Body):
 @router.post(
     "/keys/batch", status_code=201, response_model=IssuedKeysBody, responses={**REPLAYABLE, **CONFLICT}
 )
-def issue_keys(wanted: NewKeys, node: TheNode, by: MayCreate, once: Once) -> Response:
+def issue_keys(
+    wanted: NewKeys, node: TheNode, generator: TheGenerator, by: MayCreate, once: Once
+) -> Response:
     """Issue up to 1,000 keys in one commit: all of them or none. The answer shows their secrets, this once."""
 
     def make(keep: Keep) -> None:
-        generated = _generated(wanted.items, by, node.clock)
+        generated = [generator.generate(spec) for spec in _specs(wanted.items, by, node.clock)]
 
         def beside(keys: list[Key]) -> tuple[Put, ...]:
             _check_sizes(keys)
@@ -66,15 +67,14 @@ def issue_keys(wanted: NewKeys, node: TheNode, by: MayCreate, once: Once) -> Res
     return once.answer(by, make)
 
 
-def _generated(items: list[NewKey], by: Principal, clock: Clock) -> list[GeneratedKey]:
-    """The keys, once each item was found to be one that the caller may have."""
+def _specs(items: list[NewKey], by: Principal, clock: Clock) -> list[KeySpec]:
+    """What is to be made, once each item was found to be one that the caller may have."""
     specs = []
     for number, item in enumerate(items):
         with _naming(number):
             specs.append(spec_of(item, clock))
             by.require_grantable(specs[-1].permissions, specs[-1].scope)
-    generator = SecureKeyGenerator(clock=clock)
-    return [generator.generate(spec) for spec in specs]
+    return specs
 
 
 def _check_sizes(keys: list[Key]) -> None:

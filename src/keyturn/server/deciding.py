@@ -21,11 +21,11 @@ from keyturn.errors import (
     IntegrityError,
     KeyturnError,
     StaleError,
-    StorageError,
     ThrottledError,
     UnauthenticatedError,
 )
 from keyturn.records.log_reader import LogReader
+from keyturn.server.calls import note_caller
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.verifier import Loaded, Miss, Verifier
 
@@ -58,6 +58,11 @@ class Decider:
         self._threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="keyturn-load")
         self._catching_up: _CatchUp | None = None
         self._loads: dict[str, asyncio.Future[Loaded]] = {}
+
+    @property
+    def loads(self) -> int:
+        """How many credentials are being loaded, or wait for it; at most MAX_LOADS."""
+        return len(self._loads)
 
     def close(self) -> None:
         """Let the threads go; those at work end within the store's own bounds."""
@@ -92,6 +97,7 @@ class Decider:
     async def principal(self, authorization: str, permission: str, ip: str | None) -> Principal:
         """Who calls, by the Authorization header; raises what the call is to be answered with."""
         verification = await self.decide(bearer_of(authorization), ANY_TENANT, ip)
+        note_caller(verification)
         return principal_of(verification, permission)
 
     async def _catch_up(self) -> Code | None:
@@ -108,7 +114,7 @@ class Decider:
                 await asyncio.shield(shared.read)
         except IntegrityError:
             return Code.INTEGRITY_FAILED
-        except (StorageError, TimeoutError):
+        except (KeyturnError, TimeoutError):
             return Code.STALE
         return None
 
@@ -129,7 +135,7 @@ class Decider:
             loaded = await asyncio.wait_for(asyncio.shield(load), LOAD_SECONDS)
         except IntegrityError:
             return self._verifier.refuse(Code.INTEGRITY_FAILED, demand, ip)
-        except (StorageError, TimeoutError):
+        except (KeyturnError, TimeoutError):
             return self._verifier.refuse(Code.STALE, demand, ip)
         return self._verifier.decide_loaded(token, loaded, demand, ip)
 
@@ -181,7 +187,10 @@ def _refusal(verification: Verification) -> KeyturnError:
         case Code.THROTTLED:
             return ThrottledError("too many keys from this address were refused")
         case Code.IP_DENIED:
-            return ForbiddenError("the caller's key may not be used from this address")
+            return ForbiddenError(
+                "the caller's key may not be used from this address",
+                fix="Call from an address that its allowed_ips name, or change them with another key.",
+            )
         case _:
             # Why is not said: whoever holds a revoked key learns nothing of it here.
             return UnauthenticatedError("the provisioning key is not valid")

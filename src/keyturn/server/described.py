@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Security
+from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 
 from keyturn.domain.network import MAX_ADDRESS_CHARACTERS
-from keyturn.domain.permissions import MAX_QUERY_CHARACTERS
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.verdict import Code
-from keyturn.server.access import BEARER
+from keyturn.server.access import bearing
 from keyturn.server.models import Body, example
-from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TOKEN, KEY_ID_PATTERN, Time, shown
+from keyturn.server.schemas import (
+    EXAMPLE_KEY_ID,
+    EXAMPLE_TOKEN,
+    KEY_ID_PATTERN,
+    PermissionQuery,
+    Time,
+    shown,
+)
 
 _QUESTION: Final = {
     "key": EXAMPLE_TOKEN,
     "scope": "read",
-    "permissions": "documents.read",
+    "permissions": "documents.read AND NOT beta",
     "ip": "203.0.113.9",
 }
 _ANSWER: Final = {
@@ -35,15 +41,7 @@ class Question(Body):
 
     key: Annotated[str, Field(description="The whole token, as the client presented it.")]
     scope: Annotated[KeyScope | None, Field(description="The key's scope must cover it.")] = None
-    permissions: Annotated[
-        str | None,
-        shown(
-            "Names joined by AND that the key must grant.",
-            minLength=1,
-            maxLength=MAX_QUERY_CHARACTERS,
-            example="documents.read",
-        ),
-    ] = None
+    permissions: PermissionQuery | None = None
     ip: Annotated[
         str | None,
         shown(
@@ -106,7 +104,7 @@ class Ready(Body):
     as_of: Annotated[str, Field(description="How far this node has read the log: log_id:position.")]
 
 
-MAY_VERIFY: Final = Security(BEARER, scopes=["keys.verify"])
+MAY_VERIFY: Final = bearing("keys.verify")
 
 described: Final = APIRouter(generate_unique_id_function=lambda route: route.name)
 

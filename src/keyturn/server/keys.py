@@ -7,12 +7,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
+from keyturn.domain.algorithms import parse_algorithm, parse_length
 from keyturn.domain.fields import MAX_OWNER_CHARACTERS
-from keyturn.domain.key import KeyLength
-from keyturn.domain.spec import KeySpec, expiry
-from keyturn.errors import InvalidInputError, shown
+from keyturn.domain.requirement import check_profile
+from keyturn.domain.spec import UNSAID, KeySpec, expiry
 from keyturn.issuing.reading import KeyFilter
-from keyturn.key_generator import SecureKeyGenerator
 from keyturn.ports.clock import Clock
 from keyturn.server.access import (
     MayCreate,
@@ -20,11 +19,13 @@ from keyturn.server.access import (
     MayRead,
     MayRevoke,
     MayUpdate,
+    TheGenerator,
     TheNode,
 )
 from keyturn.server.etags import IfMatch, IfNoneMatch, etag_of
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.models import (
+    Explanation,
     IssuedKeyBody,
     KeyBody,
     KeyChanges,
@@ -54,11 +55,11 @@ _CHANGED: Final[dict[int | str, dict[str, Any]]] = {**TAGGED, **CONFLICT}
 
 
 @router.post("/keys", status_code=201, response_model=IssuedKeyBody, responses={**CREATED, **CONFLICT})
-def issue_key(wanted: NewKey, node: TheNode, by: MayCreate, once: Once) -> Response:
-    """Issue a key. The answer shows its secret, this once."""
+def issue_key(wanted: NewKey, node: TheNode, generator: TheGenerator, by: MayCreate, once: Once) -> Response:
+    """Issue a key. The answer shows its secret, this once, or the public half of a pair."""
 
     def make(keep: Keep) -> None:
-        generated = SecureKeyGenerator(clock=node.clock).generate(spec_of(wanted, node.clock))
+        generated = generator.generate(spec_of(wanted, node.clock))
         node.issuer.issue_all(
             (generated,),
             by,
@@ -88,6 +89,8 @@ def get_key(key_id: KeyId, node: TheNode, by: MayRead, seen: IfNoneMatch) -> Any
 def update_key(key_id: KeyId, changes: KeyChanges, node: TheNode, by: MayUpdate, seen: IfMatch) -> View:
     """Change a key's policy: what is absent stays, null clears."""
     named = {name: getattr(changes, name) for name in changes.model_fields_set}
+    if changes.profile is not None:
+        named["profile"] = changes.profile.model_dump()
     return seen.answer(node.updater.update(key_id, by, named, only_if=seen.check))
 
 
@@ -102,16 +105,22 @@ def revoke_key(
 
 
 @router.post("/keys/{key_id}/suspend", response_model=KeyBody, responses=_CHANGED)
-def suspend_key(key_id: KeyId, node: TheNode, by: MayRevoke, seen: IfMatch, why: Note | None = None) -> View:
+def suspend_key(
+    key_id: KeyId, node: TheNode, by: MayRevoke, seen: IfMatch, why: Explanation | None = None
+) -> View:
     """Refuse a key until it is resumed."""
-    key = node.lifecycle.suspend(key_id, by, note=why.note if why else None, only_if=seen.check)
+    why = why or Explanation()
+    key = node.lifecycle.suspend(key_id, by, reason=why.reason, note=why.note, only_if=seen.check)
     return seen.answer(key)
 
 
 @router.post("/keys/{key_id}/resume", response_model=KeyBody, responses=_CHANGED)
-def resume_key(key_id: KeyId, node: TheNode, by: MayRevoke, seen: IfMatch, why: Note | None = None) -> View:
+def resume_key(
+    key_id: KeyId, node: TheNode, by: MayRevoke, seen: IfMatch, why: Explanation | None = None
+) -> View:
     """Accept a suspended key again."""
-    key = node.lifecycle.resume(key_id, by, note=why.note if why else None, only_if=seen.check)
+    why = why or Explanation()
+    key = node.lifecycle.resume(key_id, by, reason=why.reason, note=why.note, only_if=seen.check)
     return seen.answer(key)
 
 
@@ -146,7 +155,8 @@ def spec_of(wanted: NewKey, clock: Clock) -> KeySpec:
     return KeySpec(
         type=wanted.type,
         scope=wanted.scope,
-        length=_length(wanted.length),
+        length=UNSAID if wanted.length is None else parse_length(wanted.length),
+        algorithm=None if wanted.algorithm is None else parse_algorithm(wanted.algorithm),
         name=wanted.name,
         owner=wanted.owner,
         prefix=wanted.prefix,
@@ -157,13 +167,5 @@ def spec_of(wanted: NewKey, clock: Clock) -> KeySpec:
         recoverable=wanted.recoverable,
         not_before=wanted.not_before,
         expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
+        profile=None if wanted.profile is None else check_profile(wanted.profile.model_dump()),
     )
-
-
-def _length(bits: int) -> KeyLength:
-    try:
-        return KeyLength(bits)
-    except ValueError:
-        raise InvalidInputError(
-            f"there is no key length of {shown(bits)} bits", field="length", fix="Use 128, 256, 4096 or 8192."
-        ) from None

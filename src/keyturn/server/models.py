@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from keyturn.domain.instants import parse_rfc3339
-from keyturn.domain.key import KeyLength, KeyType
+from keyturn.domain.key import Algorithm, KeyLength, KeyType
 from keyturn.domain.lifecycle import KeyState, RevocationReason
 from keyturn.domain.scope import KeyScope
 from keyturn.server.schemas import (
@@ -27,6 +27,7 @@ from keyturn.server.schemas import (
     Networks,
     NoteText,
     OwnerId,
+    PermissionQuery,
     Prefix,
     Tags,
     Time,
@@ -48,6 +49,18 @@ Instant = Annotated[
 ]
 
 
+def _instant_in_query(value: object) -> object:
+    if isinstance(value, str) and " " in value:  # which is what a + becomes in a query
+        raise ValueError("not an RFC 3339 time with an offset: write + as %2B in a query, or use Z")
+    return _instant(value)
+
+
+InstantInQuery = Annotated[
+    AwareDatetime,
+    BeforeValidator(_instant_in_query),
+    shown(pattern=TIME_PATTERN, example="2030-01-31T12:00:00Z"),
+]
+
 EXAMPLES: Final[dict[str, Any]] = {}
 """An example of each model that has one, by its name: the framework leaves nulls out of what it is given."""
 
@@ -62,6 +75,22 @@ class Body(BaseModel):
             EXAMPLES[cls.__name__] = extra["examples"]
 
 
+Length = Annotated[
+    int,
+    shown(
+        "Bits, as the type has them: 256 when absent, and 3072 for RSA.",
+        enum=[int(bits) for bits in KeyLength],
+    ),
+]
+AlgorithmName = Annotated[
+    str,
+    shown(
+        "How a signing key signs; what suits it when absent.",
+        enum=[algorithm.value for algorithm in Algorithm],
+    ),
+]
+
+
 class Closed(Body):
     """Unknown members are refused: a restriction that is misspelt must not be lost."""
 
@@ -71,11 +100,21 @@ class Closed(Body):
 _END: Final = "From then on the key does not verify; not together with expires_in."
 _BEGINNING: Final = "From then on the key verifies."
 _GRANTED: Final = "What the key may do: at most what the caller's own key may."
+_PROFILE: Final = "What a gateway that calls with this provisioning key always requires."
 
 
 def example(**members: Any) -> ConfigDict:
     """The settings of a model that has this example."""
     return ConfigDict(json_schema_extra={"examples": [members]})
+
+
+class ProfileBody(Closed):
+    """What a gateway always requires of the keys that it asks about: a scope, a permission query, or both."""
+
+    model_config = example(scope="read", permissions="documents.read AND NOT beta")
+
+    scope: Annotated[KeyScope | None, Field(strict=False)] = None
+    permissions: PermissionQuery | None = None
 
 
 class NewKey(Closed):
@@ -88,10 +127,8 @@ class NewKey(Closed):
 
     type: Annotated[KeyType, Field(strict=False)] = KeyType.API_TOKEN
     scope: Annotated[KeyScope, Field(strict=False)] = KeyScope.READ
-    length: Annotated[
-        int,
-        shown("Bits of the secret; which there are depends on the type.", enum=[int(x) for x in KeyLength]),
-    ] = 256
+    length: Length | None = None
+    algorithm: AlgorithmName | None = None
     name: Name | None = None
     owner: OwnerId | None = None
     prefix: Prefix | None = None
@@ -105,12 +142,18 @@ class NewKey(Closed):
     recoverable: Annotated[bool, Field(description="Whether a token's secret may be read back later.")] = (
         False
     )
+    profile: Annotated[ProfileBody | None, Field(description=_PROFILE)] = None
 
 
 class KeyChanges(Closed):
     """Changes to a key: what is absent stays, null clears."""
 
-    model_config = example(permissions=["documents.read", "documents.list"], name=None)
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"permissions": ["documents.read", "documents.list"], "name": None}],
+            "minProperties": 1,
+        }
+    )
 
     name: Name | None = None
     # A default that the document does not show: only what was sent counts.
@@ -122,6 +165,7 @@ class KeyChanges(Closed):
     not_before: Annotated[Instant | None, Field(description=_BEGINNING)] = None
     expires_at: Annotated[Instant | None, Field(description=_END)] = None
     expires_in: Lifetime | None = None
+    profile: Annotated[ProfileBody | None, Field(description=_PROFILE)] = None
 
 
 class Note(Closed):
@@ -130,6 +174,14 @@ class Note(Closed):
     model_config = example(note="the owner is on leave")
 
     note: NoteText | None = None
+
+
+class Explanation(Note):
+    """Why a key is suspended or resumed: a reason of RFC 5280, and a note."""
+
+    model_config = example(reason="cessationOfOperation", note="the owner is on leave")
+
+    reason: Annotated[RevocationReason | None, Field(strict=False)] = None
 
 
 class Revocation(Note):
@@ -153,8 +205,8 @@ class ListedKeys(Body):
     state: KeyState | None = None
     tag: FilterText | None = None
     prefix: FilterText | None = None
-    expires_before: Instant | None = None
-    unused_since: Instant | None = None
+    expires_before: InstantInQuery | None = None
+    unused_since: InstantInQuery | None = None
     q: Annotated[
         FilterText | None, Field(description="Part of the name, the key_id or the owner, in any case.")
     ] = None
@@ -162,10 +214,11 @@ class ListedKeys(Body):
 
 _KEY: Final[dict[str, Any]] = {
     "key_id": EXAMPLE_KEY_ID, "version": 1, "tenant": "default", "type": "api_token", "scope": "read_write",
-    "length": 256, "state": "active", "state_changed_at": EXAMPLE_TIME, "reason": None, "name": "CI of the web shop",
-    "owner": "user_42", "prefix": "acme_live", "permissions": ["documents.read"], "allowed_ips": [],
-    "metadata": {"plan": "pro"}, "tags": ["production"], "recoverable": False, "created_at": EXAMPLE_TIME,
-    "updated_at": EXAMPLE_TIME, "not_before": None, "expires_at": "2026-03-02T12:00:00.000000Z",
+    "length": 256, "algorithm": None, "state": "active", "state_changed_at": EXAMPLE_TIME, "reason": None,
+    "name": "CI of the web shop", "owner": "user_42", "prefix": "acme_live", "permissions": ["documents.read"],
+    "allowed_ips": [], "metadata": {"plan": "pro"}, "tags": ["production"], "recoverable": False,
+    "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME, "not_before": None,
+    "expires_at": "2026-03-02T12:00:00.000000Z", "profile": None,
 }  # fmt: skip
 
 
@@ -180,6 +233,7 @@ class KeyBody(Body):
     type: KeyType
     scope: KeyScope
     length: Annotated[int, Field(description="Size of the secret in bits.")]
+    algorithm: Annotated[Algorithm | None, Field(description="How a signing key signs; null for tokens.")]
     state: KeyState
     state_changed_at: Time
     reason: RevocationReason | None
@@ -195,14 +249,19 @@ class KeyBody(Body):
     updated_at: Time
     not_before: Time | None
     expires_at: Time | None
+    profile: ProfileBody | None
 
 
 class IssuedKeyBody(KeyBody):
-    """A new key, with its secret: the only time that it is shown."""
+    """A new key, with its secret: the only time that it is shown. Of a key pair there is the public key instead."""
 
-    model_config = example(**_KEY, key=EXAMPLE_TOKEN)
+    model_config = example(**_KEY, key=EXAMPLE_TOKEN, public_key=None)
 
-    key: Annotated[str, Field(description="The secret: a whole token, or the material of a signing key.")]
+    key: Annotated[
+        str | None,
+        Field(description="The secret: a whole token, or the material of an HMAC key; null for a key pair."),
+    ]
+    public_key: Annotated[str | None, Field(description="The public half of a key pair, as PEM.")]
 
 
 class KeyListBody(Body):
@@ -232,6 +291,7 @@ class ProblemBody(Body):
     detail: Annotated[str, Field(description="What is wrong, for people.")]
     code: Annotated[str, Field(description="What is wrong, for programs.", examples=["not_found"])]
     fix: Annotated[str, Field(description="What to do about it.")]
+    request_id: Annotated[str, Field(description="As in X-Request-Id, and in the server's log.")]
     field: Annotated[str, Field(description="The part of the request that is wrong, where there is one.")] = (
         ""
     )

@@ -19,6 +19,7 @@ from keyturn.errors import (
     ForbiddenError,
     IdempotencyMismatchError,
     IllegalTransitionError,
+    InvalidInputError,
     NotFoundError,
     NotRecoverableError,
     PreconditionFailedError,
@@ -26,6 +27,7 @@ from keyturn.errors import (
     ThrottledError,
     UnauthenticatedError,
 )
+from keyturn.server.described_gateway import name_callers
 from keyturn.server.models import EXAMPLES, ProblemBody
 from keyturn.server.problems import CONTENT_TYPE, problem, problem_of
 
@@ -41,6 +43,11 @@ fields are refused. An id of another tenant and one that does not exist give the
 TAGS: Final = [
     {"name": "keys", "description": "Keys from their issue to their end, and owners of keys."},
     {"name": "verification", "description": "Whether what a client presented is good for what it asks."},
+    {"name": "signatures", "description": "Signatures with keys whose private half stays in Keyturn."},
+    {
+        "name": "gateways",
+        "description": "Whether a request may pass, for gateways that ask before they let it.",
+    },
     {"name": "health", "description": "For whoever runs the server; no key is needed."},
 ]
 
@@ -72,10 +79,9 @@ NOT_MODIFIED: Final[Responses] = {
 }
 CONFLICT: Final[Responses] = {409: {"description": "The state does not allow it."}}
 
+_REQUEST_ID: Final = {"request_id": "9d0b6f4f1f0a7b395f1c7a522a0e4c55"}
 _EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "400": problem(
-        400, "malformed_json", "the body is not JSON", "Send JSON with Content-Type: application/json."
-    ),
+    "400": problem(400, "malformed_json", "the body is not JSON", "Send a JSON object."),
     "401": problem_of(UnauthenticatedError("the call carries no provisioning key")),
     "403": problem_of(ForbiddenError("this key lacks the permission keys.create")),
     "404": problem_of(NotFoundError("there is no such key")),
@@ -83,9 +89,7 @@ _EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "412": problem_of(PreconditionFailedError("the key is no longer as that ETag says")),
     "413": problem(413, "body_too_large", "the body has more than 1,048,576 bytes", "Send less."),
     "415": problem(415, "unsupported_media_type", "the body is not said to be JSON", "Send it as JSON."),
-    "422": problem(
-        422, "invalid_request", "name: 1 to 256 characters of text", "Look it up in /docs.", field="name"
-    ),
+    "422": problem_of(InvalidInputError("name: 1 to 256 characters of text", field="name")),
     "429": problem_of(ThrottledError("too many keys from this address were refused")),
     "503": problem_of(StaleError("this node has not read the log within its bound")),
 }
@@ -133,6 +137,7 @@ def document(app: FastAPI, more: Iterable[BaseRoute]) -> dict[str, Any]:
             tags=TAGS,
             routes=[*app.routes, *more],
         )
+        name_callers(app.openapi_schema["paths"])
         _complete(app.openapi_schema)
     return app.openapi_schema
 
@@ -168,15 +173,22 @@ def _complete_schema(schema: dict[str, Any], examples: Any) -> None:
 def _complete_operation(operation: dict[str, Any], path: str, schemas: Mapping[str, Any]) -> None:
     _describe(operation)
     answers = operation["responses"]
-    refusals = {status for status in answers if status >= "400" and status != "422"} | _refusals(
-        operation, path
+    own = {status for status, answer in answers.items() if status >= "400" and _is_own(answer)}
+    # A route that describes a refusal of its own describes them all.
+    refusals = (
+        set() if own else {s for s in answers if s >= "400" and s != "422"} | _refusals(operation, path)
     )
-    operation["responses"] = {status: answer for status, answer in answers.items() if status < "400"}
-    for answer in operation["responses"].values():
+    for status in answers.keys() - own - {status for status in answers if status < "400"}:
+        del answers[status]
+    for answer in answers.values():
         _show_schema(answer, schemas)
-    operation["responses"] |= {
-        status: {"$ref": f"#/components/responses/{_MEANINGS[status][0]}"} for status in sorted(refusals)
-    }
+    for status in own:
+        media = answers[status].pop("content")["application/json"]
+        answers[status]["content"] = {
+            CONTENT_TYPE: {**media, "example": {**_EXAMPLES[status], **_REQUEST_ID}}
+        }
+    for status in sorted(refusals):
+        answers[status] = {"$ref": f"#/components/responses/{_MEANINGS[status][0]}"}
     _show_schema(operation.get("requestBody", {}), schemas)
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _without_null(parameter["schema"])
@@ -188,6 +200,12 @@ def _describe(operation: dict[str, Any]) -> None:
     operation["summary"] = re.split(r"[.:;,](?: |$)", text, maxsplit=1)[0]
     needed = [name for each in operation.get("security", ()) for names in each.values() for name in names]
     operation["description"] = f"{text}\n\nNeeds the permission `{needed[0]}`." if needed else text
+
+
+def _is_own(answer: Mapping[str, Any]) -> bool:
+    """Whether a route has described this refusal: with a body, and not the one that the framework gives them all."""
+    schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+    return bool(schema) and not schema.get("$ref", "").endswith("/HTTPValidationError")
 
 
 def _refusals(operation: Mapping[str, Any], path: str) -> set[str]:
@@ -240,7 +258,7 @@ def _refusal(status: str) -> dict[str, Any]:
         "content": {
             CONTENT_TYPE: {
                 "schema": {"$ref": "#/components/schemas/ProblemBody"},
-                "examples": {name: {"value": value} for name, value in shown.items()},
+                "examples": {name: {"value": {**value, **_REQUEST_ID}} for name, value in shown.items()},
             }
         },
     }

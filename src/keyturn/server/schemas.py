@@ -12,6 +12,7 @@ from fastapi import Path
 from pydantic import Field
 
 from keyturn.domain import fields, ids
+from keyturn.domain.permission_query import MAX_CHARACTERS as MAX_QUERY_CHARACTERS
 from keyturn.domain.permissions import MAX_NAME_CHARACTERS as MAX_GRANT_CHARACTERS
 from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.domain.token import PREFIX_PATTERN
@@ -76,6 +77,15 @@ Grant = Annotated[
     ),
 ]
 Grants = Annotated[list[Grant], shown(maxItems=fields.MAX_PERMISSIONS, uniqueItems=True)]
+PermissionQuery = Annotated[
+    str,
+    shown(
+        "Permissions that a key must grant, with AND, OR, NOT and parentheses.",
+        minLength=1,
+        maxLength=MAX_QUERY_CHARACTERS,
+        example="documents.read AND NOT beta",
+    ),
+]
 Network = Annotated[str, shown("An address or a network, v4 or v6.", maxLength=49, example="203.0.113.0/24")]
 Networks = Annotated[
     list[Network],

@@ -12,6 +12,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from keyturn.domain.entry import chain_next, chain_start
@@ -25,6 +26,7 @@ from keyturn.ports.ledger import (
     LogEntry,
     NewRow,
     Position,
+    Reseal,
     Row,
     RowFilter,
     SealedHead,
@@ -171,6 +173,27 @@ class MemoryLedger:
 
         found = [row for row in self._rows("key") if row.id > after and has_expired(row)]
         return sorted(found, key=lambda row: row.id)[:limit]
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        with self._store.lock:
+            return sorted(
+                (row for row in self._store.rows.values() if row.id > after), key=lambda row: row.id
+            )[:limit]
+
+    def count_rows(self) -> int:
+        return len(self._store.rows)
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        _limit(len(reseals), 1_000)
+        done = 0
+        with self._store.lock:
+            for each in reseals:
+                row = self._store.rows.get(each.row.id)
+                read = (each.row.revision, each.row.seal, each.row.material)
+                if row is not None and (row.revision, row.seal, row.material) == read:
+                    self._store.rows[row.id] = replace(row, seal=each.seal, material=each.material)
+                    done += 1
+        return done
 
     def _rows(self, kind: str) -> list[Row]:
         with self._store.lock:

@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Sequence
 from time import monotonic
-from typing import Final, LiteralString
+from typing import Final, LiteralString, cast
 
 from keyturn.adapters.ledger.postgres import statements
 from keyturn.adapters.ledger.postgres.coalescing import Coalescer
@@ -19,6 +19,7 @@ from keyturn.adapters.ledger.postgres.connecting import (
 from keyturn.adapters.ledger.postgres.encoding import (
     credential_of,
     encode_commit,
+    encode_reseals,
     encode_sealed,
     encode_uses,
 )
@@ -27,12 +28,14 @@ from keyturn.adapters.ledger.postgres.pool import Pool
 from keyturn.adapters.ledger.postgres.reading import Parameters, Reader, Record
 from keyturn.adapters.ledger.postgres.schema import checked_log_id
 from keyturn.adapters.ledger.postgres.writing import Writer
+from keyturn.errors import KeyturnError
 from keyturn.ports.ledger import (
     Commit,
     CredentialRows,
     LastUse,
     LogEntry,
     Position,
+    Reseal,
     Row,
     RowFilter,
     SealedHead,
@@ -40,11 +43,13 @@ from keyturn.ports.ledger import (
     UsageCount,
     UseCount,
 )
+from keyturn.ports.passing import is_in_passing
 
 __all__ = ["PostgresLedger", "open_ledger"]
 
 MAX_IDS: Final = 1_000
 MAX_USES: Final = 10_000
+MAX_RESEALS: Final = 1_000
 ENTRIES_PER_READ: Final = 1_000  # that the time for one read allows for
 
 
@@ -73,7 +78,7 @@ class PostgresLedger:
         self._settings = settings
         self._pool = Pool(self._connect, settings.pool)
         self._reader = Reader(self._pool)
-        self._writer = Writer(self._pool)
+        self._writer = Writer(self._pool, settings.passing)
         self._commits = Coalescer(self._writer.commit)
         self._listener = Listener(self._connect)
         self._log_id = ""
@@ -90,7 +95,14 @@ class PostgresLedger:
 
     def commit(self, commit: Commit) -> Position:
         """Apply all of `commit` or nothing, together with what else waits."""
-        return self._commits.submit(encode_commit(commit), monotonic() + self._settings.write)
+        encoded, deadline = encode_commit(commit), self._write_deadline()
+        if not is_in_passing():
+            return self._commits.submit(encoded, deadline)
+        # Not together: those who wait have more time than this one.
+        (outcome,) = self._writer.commit([encoded], deadline)
+        if isinstance(outcome, KeyturnError):
+            raise outcome
+        return outcome
 
     def read(self, ids: Sequence[str]) -> list[Row | None]:
         """The rows of these ids, in order."""
@@ -124,6 +136,21 @@ class PostgresLedger:
         count = self._call(statements.FORGET_ANSWERS, (before, limit))
         assert isinstance(count, int)
         return count
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        """Rows of every kind in the order of their ids."""
+        return self._rows(statements.LIST_ROWS, (after, limit))
+
+    def count_rows(self) -> int:
+        """How many rows there are."""
+        return int(self._fetch(statements.COUNT_ROWS, ())[0][0])
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        """Replace seals and materials of rows that are as they were read."""
+        _limit(len(reseals), MAX_RESEALS, "rows")
+        if not reseals:
+            return 0
+        return cast(int, self._call(statements.RESEAL, (encode_reseals(reseals),)))
 
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         """Entries from `start` on, in order; the time allowed grows with `limit`."""
@@ -211,7 +238,10 @@ class PostgresLedger:
         return self._reader.fetch(query, parameters, self._settings.query if timeout is None else timeout)
 
     def _call(self, statement: LiteralString, arguments: Sequence[object]) -> object:
-        return self._writer.call(statement, arguments, monotonic() + self._settings.write)
+        return self._writer.call(statement, arguments, self._write_deadline())
+
+    def _write_deadline(self) -> float:
+        return monotonic() + (self._settings.passing if is_in_passing() else self._settings.write)
 
 
 def _limit(count: int, most: int, what: str) -> None:

@@ -2,4 +2,4 @@
 
 CREATE INDEX rows_kept_until ON rows (json_extract(body, '$.expires_at')) WHERE kind = 'answer';
 
-UPDATE meta SET value = '2' WHERE key = 'schema_version';
+UPDATE meta SET value = '3' WHERE key = 'schema_version';

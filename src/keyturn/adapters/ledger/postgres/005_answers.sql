@@ -33,10 +33,24 @@ BEGIN
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA keyturn TO %I', program);
     EXECUTE format('GRANT EXECUTE ON FUNCTION keyturn.commit(jsonb), keyturn.seal_head(jsonb), '
                    'keyturn.save_snapshot(bigint, bytea, bytea, bytea), keyturn.record_uses(jsonb), '
-                   'keyturn.forget_answers(bigint, integer) TO %I', program);
+                   'keyturn.reseal(jsonb), keyturn.forget_answers(bigint, integer) TO %I', program);
 END
 $$;
 
 REVOKE ALL ON FUNCTION keyturn.forget_answers(bigint, integer) FROM PUBLIC;
 
-INSERT INTO keyturn.schema_versions (version, oldest_program) VALUES (4, 1);
+-- Roles that programs have used so far go on as they are.
+DO $$
+DECLARE
+    program oid;
+BEGIN
+    FOR program IN
+        SELECT DISTINCT a.grantee FROM pg_proc AS p, aclexplode(p.proacl) AS a
+        WHERE p.oid = 'keyturn.commit(jsonb)'::regprocedure AND a.grantee NOT IN (0, p.proowner)
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION keyturn.forget_answers(bigint, integer) TO %s', program::regrole);
+    END LOOP;
+END
+$$;
+
+INSERT INTO keyturn.schema_versions (version, oldest_program) VALUES (5, 4);
