@@ -26,7 +26,8 @@ from keyturn.errors import (
     ThrottledError,
     UnauthenticatedError,
 )
-from keyturn.server.deciding import (
+from keyturn.server.verifying import VerifyEndpoint
+from keyturn.serving.deciding import (
     CATCH_UP_SECONDS,
     LOAD_SECONDS,
     LOAD_THREADS,
@@ -35,7 +36,6 @@ from keyturn.server.deciding import (
     bearer_of,
     principal_of,
 )
-from keyturn.server.verifying import VerifyEndpoint
 from keyturn.verifier.decision import NO_DEMAND
 from keyturn.verifier.throttle import FAILURE_BURST
 from tests.contract.waiting import until
