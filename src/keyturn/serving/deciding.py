@@ -27,6 +27,7 @@ from keyturn.errors import (
 )
 from keyturn.records.log_reader import LogReader
 from keyturn.verifier.decision import Demand
+from keyturn.verifier.entries import Entry
 from keyturn.verifier.verifier import Loaded, Miss, Verifier
 
 CATCH_UP_SECONDS: Final = 0.25
@@ -158,7 +159,7 @@ def bearer_of(authorization: str) -> str:
 def principal_of(verification: Verification, permission: str) -> Principal:
     """The caller behind a valid provisioning key that holds `permission`; else the error to answer with."""
     caller = verification.presented
-    if not verification or caller is None or caller.type is not KeyType.PROVISIONING:
+    if not verification or not isinstance(caller, Entry) or caller.type is not KeyType.PROVISIONING:
         raise _refusal(verification)
     return _permitted(caller.key_id, caller.tenant, caller.permissions, caller.scope, permission)
 
