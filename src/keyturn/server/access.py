@@ -10,8 +10,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from keyturn.bootstrap import Node
 from keyturn.domain.principal import Principal
+from keyturn.server.deciding import Decider
 from keyturn.server.exchange import authorization_of, client_of
-from keyturn.serving.deciding import Decider
 
 BEARER: Final = Security(HTTPBearer(auto_error=False, description="A provisioning key."))
 """For the documentation, which then has a place for the key. The header itself is read where it is decided on."""

@@ -18,6 +18,7 @@ from keyturn.bootstrap import Node
 from keyturn.errors import MAX_SHOWN_CHARACTERS, IntegrityError, KeyturnError, StaleError
 from keyturn.server import keys
 from keyturn.server.access import TheNode
+from keyturn.server.deciding import Decider
 from keyturn.server.described import PROBLEMS, document
 from keyturn.server.exchange import RefusedRequestError
 from keyturn.server.problems import (
@@ -29,7 +30,6 @@ from keyturn.server.problems import (
     problem_of,
     status_of,
 )
-from keyturn.serving.deciding import Decider
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 

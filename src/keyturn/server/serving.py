@@ -13,11 +13,11 @@ from fastapi import FastAPI
 from keyturn.bootstrap import Node
 from keyturn.errors import ConfigurationError
 from keyturn.server.connection import uvicorn_config
+from keyturn.server.deciding import Decider
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
 from keyturn.server.verifying import VerifyEndpoint
 from keyturn.serving.background import Background
-from keyturn.serving.deciding import Decider
 
 _BACKLOG: Final = 2_048
 

@@ -15,6 +15,7 @@ from keyturn.domain.scope import KeyScope, parse_scope
 from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import IntegrityError, InvalidInputError, KeyturnError, StaleError, shown
 from keyturn.records.log_reader import LogReader
+from keyturn.server.deciding import ANY_TENANT, Decider, bearer_of, principal_of
 from keyturn.server.exchange import (
     Receive,
     RefusedRequestError,
@@ -25,7 +26,6 @@ from keyturn.server.exchange import (
     read_body,
     send_json,
 )
-from keyturn.serving.deciding import ANY_TENANT, Decider, bearer_of, principal_of
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.entries import Entry
 from keyturn.verifier.verifier import Miss, Verifier

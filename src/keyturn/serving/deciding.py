@@ -8,39 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Final, NamedTuple
 
-from keyturn.domain.key import KeyType
-from keyturn.domain.principal import Principal
-from keyturn.domain.scope import KeyScope
 from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
-from keyturn.errors import (
-    ForbiddenError,
-    IntegrityError,
-    KeyturnError,
-    StaleError,
-    StorageError,
-    ThrottledError,
-    UnauthenticatedError,
-)
+from keyturn.errors import IntegrityError, StorageError
 from keyturn.records.log_reader import LogReader
 from keyturn.verifier.decision import Demand
-from keyturn.verifier.entries import Entry
 from keyturn.verifier.verifier import Loaded, Miss, Verifier
 
 CATCH_UP_SECONDS: Final = 0.25
 LOAD_SECONDS: Final = 1.0
 LOAD_THREADS: Final = 8
 MAX_LOADS: Final = 512  # under way or waiting; past it a cold credential is throttled
-_CALLERS: Final = 1_024  # principals kept; a few services ask very often
 
 _ATTEMPTS: Final = (
     3  # for one request, each made useless by a change of the key or by a pause of this process
 )
-
-ANY_TENANT: Final = Demand(tenant=None)
 
 
 class _CatchUp(NamedTuple):
@@ -89,11 +73,6 @@ class Decider:
             if not isinstance(outcome, Miss):
                 return outcome
         return self._verifier.refuse(Code.STALE, demand, ip)
-
-    async def principal(self, authorization: str, permission: str, ip: str | None) -> Principal:
-        """Who calls, by the Authorization header; raises what the call is to be answered with."""
-        verification = await self.decide(bearer_of(authorization), ANY_TENANT, ip)
-        return principal_of(verification, permission)
 
     async def _catch_up(self) -> Code | None:
         """Share one read of the log; the code to refuse with where it fails or takes too long."""
@@ -146,43 +125,3 @@ class Decider:
 
         load.add_done_callback(ended)
         return load
-
-
-def bearer_of(authorization: str) -> str:
-    """The token of an Authorization header; UnauthenticatedError where there is none."""
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise UnauthenticatedError("the call carries no provisioning key")
-    return token.strip()
-
-
-def principal_of(verification: Verification, permission: str) -> Principal:
-    """The caller behind a valid provisioning key that holds `permission`; else the error to answer with."""
-    caller = verification.presented
-    if not verification or not isinstance(caller, Entry) or caller.type is not KeyType.PROVISIONING:
-        raise _refusal(verification)
-    return _permitted(caller.key_id, caller.tenant, caller.permissions, caller.scope, permission)
-
-
-@lru_cache(maxsize=_CALLERS)
-def _permitted(
-    key_id: str, tenant: str, permissions: tuple[str, ...], scope: KeyScope, permission: str
-) -> Principal:
-    principal = Principal(actor=f"key:{key_id}", tenant=tenant, permissions=permissions, scope=scope)
-    principal.require(permission)
-    return principal
-
-
-def _refusal(verification: Verification) -> KeyturnError:
-    match verification.reason:
-        case Code.STALE:
-            return StaleError("this node has not read the log recently enough to decide on the caller's key")
-        case Code.INTEGRITY_FAILED:
-            return IntegrityError("the caller's key is not stored as it was written")
-        case Code.THROTTLED:
-            return ThrottledError("too many keys from this address were refused")
-        case Code.IP_DENIED:
-            return ForbiddenError("the caller's key may not be used from this address")
-        case _:
-            # Why is not said: whoever holds a revoked key learns nothing of it here.
-            return UnauthenticatedError("the provisioning key is not valid")
