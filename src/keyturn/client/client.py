@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from keyturn.client.answers import IssuedKey, issued_of, items_of, key_of, member, page_of, verification_of
 from keyturn.client.asking import KeyChanges, NewKey, Question, Wanted, written
-from keyturn.client.sending import Call, Sender, check_caller, is_visible
+from keyturn.client.sending import Call, Sender, is_visible, pool_settings
 from keyturn.domain.ids import KEY, is_id
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import RevocationReason
@@ -41,7 +41,7 @@ class Client:
     """
 
     def __init__(self, url: str, key: str | Secret, *, timeout: float = DEFAULT_TIMEOUT) -> None:
-        self._sender = Sender(url, check_caller(key), timeout)
+        self._sender = Sender(pool_settings(url, key, timeout), timeout)
 
     def close(self) -> None:
         """Close the connections."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from time import monotonic, sleep
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -77,11 +78,24 @@ def is_visible(text: bytes) -> bool:
     return _VISIBLE.fullmatch(text) is not None
 
 
-def pool_settings(url: str, key: Secret, timeout: float) -> dict[str, Any]:
+class _Caller(httpx.Auth):
+    """Puts the caller's key into a request, and nowhere before that."""
+
+    def __init__(self, key: Secret) -> None:
+        self._key = key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Called by httpx for each request."""
+        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        yield request
+
+
+def pool_settings(url: str, key: str | Secret, timeout: float) -> dict[str, Any]:
     """What httpx's pools are made with. Redirects are not followed: they would take the key elsewhere."""
     return {
         "base_url": check_server(url),
-        "headers": {"Authorization": f"Bearer {key.reveal()}"},
+        "auth": _Caller(check_caller(key)),
+        "verify": httpx.create_ssl_context(),  # once: it reads all the certificates
         "timeout": httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
         "follow_redirects": False,
@@ -99,8 +113,8 @@ def unreachable(error: Exception) -> StorageError:
 class Sender:
     """Sends calls from any number of threads. A forked child gets connections of its own."""
 
-    def __init__(self, url: str, key: Secret, timeout: float) -> None:
-        self._settings = pool_settings(url, key, timeout)
+    def __init__(self, settings: dict[str, Any], timeout: float) -> None:
+        self._settings = settings
         self._timeout = timeout
         self._pool = httpx.Client(**self._settings)
         self._pid = os.getpid()
@@ -120,7 +134,7 @@ class Sender:
         for attempt in range(ATTEMPTS):
             pause = _FIRST_PAUSE * 2**attempt
             try:
-                status, headers, content = self._exchange(call)
+                status, headers, content = self.exchange(call)
             except httpx.RequestError as error:
                 if not call.is_safe and not isinstance(error, NOT_SENT):
                     raise _lost(error) from None
@@ -134,7 +148,8 @@ class Sender:
                 sleep(pause)
         raise failure
 
-    def _exchange(self, call: Call) -> tuple[int, httpx.Headers, bytes]:
+    def exchange(self, call: Call) -> tuple[int, httpx.Headers, bytes]:
+        """Send a call once: status, header fields and body of the answer. It raises what httpx raises."""
         if self._pid != os.getpid():
             # Both processes would read answers from one socket. The parent's connections are left as they are.
             self._inherited.append(self._pool)
@@ -156,7 +171,7 @@ class Sender:
 class Gathering:
     """The parts of an answer, up to a size and a time: `iter_bytes` itself would wait for each part anew."""
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float = inf) -> None:
         self._deadline = deadline
         self._parts = bytearray()
 
