@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections.abc import Callable
 from typing import Final, Self
 
 CLOSE: Final = b""  # the connection, without an answer
 HANG: Final = None  # say nothing, and keep the connection open
+
+Said = bytes | None
 
 
 def answer(status: int, body: object, *, content_type: str = "application/json", **fields: str) -> bytes:
@@ -33,9 +36,12 @@ def problem(status: int, code: str, **fields: str) -> bytes:
 
 
 class Scripted:
-    """Answers one request a connection, each with the next of its answers; the last one is given again and again."""
+    """Answers one request a connection, each with the next of its answers; the last one is given again and again.
 
-    def __init__(self, *answers: bytes | None, port: int = 0) -> None:
+    An answer may depend on the request: a function of its bytes.
+    """
+
+    def __init__(self, *answers: Said | Callable[[bytes], Said], port: int = 0) -> None:
         self._answers = list(answers)
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,7 +79,8 @@ class Scripted:
             except OSError:
                 return
             self.requests.append(_request(connection))
-            said = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+            given = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+            said = given(self.requests[-1]) if callable(given) else given
             if said is None:
                 self._held.append(connection)
                 continue

@@ -81,12 +81,14 @@ class RunningApp:
         module: str | None = None,
         more: Iterable[str] = (),
         directory: Path = ROOT,
+        waiting: bool = True,
         **settings: str,
     ) -> None:
         program, self._module = APPLICATIONS[framework]
         self._module = module or self._module
         self._program = [sys.executable, "-m", *program, *more]
         self._directory = directory
+        self._waiting = waiting
         path = os.pathsep.join(filter(None, (str(directory), os.environ.get("PYTHONPATH"))))
         self._environment = {
             **os.environ, "PYTHONPATH": path, "GUARD": json.dumps(dict(guard)),
@@ -115,8 +117,8 @@ class RunningApp:
         """What it has written so far."""
         return self._log.read_text(errors="replace")
 
-    def start(self, *, waiting: bool = True) -> None:
-        """Start it and wait until it answers."""
+    def start(self) -> None:
+        """Start it, and wait until it answers unless it shall not."""
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = listener.getsockname()[1]
         is_uvicorn = "uvicorn" in self._program
@@ -127,7 +129,7 @@ class RunningApp:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(listener.fileno(),),
             )  # fmt: skip
         listener.close()
-        if waiting:
+        if self._waiting:
             self.get("/open")
 
     def get(self, path: str, key: str | None = None, **more: Any) -> Answer:

@@ -95,6 +95,9 @@ class Guard:
             await self._source.open()
         except StorageError as error:
             self._undecided(error)
+        except KeyturnError as error:
+            error.add_note(error.fix)  # for whoever reads the traceback of a server that does not start
+            raise
 
     async def stop(self) -> None:
         """Write what was counted and let go of connections. At the latest this happens when the process ends."""

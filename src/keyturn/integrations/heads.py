@@ -21,6 +21,9 @@ class Head(NamedTuple):
     forwarded_for: tuple[str, ...]
     peer: str | None
 
+    def __repr__(self) -> str:
+        return "Head(***)"  # as of a Secret
+
     @property
     def token(self) -> str:
         """The one key that the request carries; RefusedError for none, and for two that differ."""

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
 
 import httpx
 
-from keyturn.client.answers import read, verification_of
+from keyturn.client.answers import items_of, read, verification_of
 from keyturn.client.asking import written
 from keyturn.client.sending import Call, Gathering, Sender, pool_settings, unreachable
 from keyturn.domain.secret import Secret
 from keyturn.domain.verdict import Verification
-from keyturn.errors import ConfigurationError, StorageError, shown
-from keyturn.integrations.answers import Answers, Asked
+from keyturn.errors import ConfigurationError, KeyturnError, StorageError, shown
+from keyturn.integrations.answers import Answers
 from keyturn.integrations.loops import PerLoop
 from keyturn.integrations.required import Required
+from keyturn.integrations.together import Question, Together
 from keyturn.key_store import SecureKeyStore
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, MAX_STALENESS_RANGE
 
 ANSWER_SECONDS: Final = 2.0  # an answer that took longer is not used
 _VERIFY: Final = "/v1/verify"
+_VERIFY_MANY: Final = "/v1/verify/batch"
 
 # A connection that was kept, and that the server has closed meanwhile; a server that is being started again. To ask
 # once more changes nothing.
 _AGAIN: Final = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 Answered = tuple[int, bytes]
+
+
+class _OnLoop:
+    """What one event loop asks with."""
+
+    def __init__(self, pool: httpx.AsyncClient, together: Together) -> None:
+        self.pool = pool
+        self.together = together
 
 
 class Remote:
@@ -50,37 +62,40 @@ class Remote:
     ) -> None:
         self._settings = pool_settings(url, key, ANSWER_SECONDS)
         self._sender = Sender(self._settings, ANSWER_SECONDS)
-        self._pools = PerLoop(lambda: httpx.AsyncClient(**self._settings))
+        self._loops = PerLoop(self._on_loop)
         self._bound = _check_bound(max_staleness)
         self._answers = Answers(self._bound, clock)
         self._steady = clock.steady
 
     def verify(self, token: str, required: Required, ip: str | None) -> Verification:
         """The answer; the calling thread waits for it."""
-        asked = Asked.of(token, required, ip)
-        known = self._answers.find(asked)
+        question = Question(token, required, ip)
+        known = self._answers.find(question.asked)
         if known is not None:
             return known
         asked_at = self._steady()
-        return self._taken(asked, asked_at, self._fetch(_question(token, required, ip)))
+        return self._taken(question, asked_at, read(*self._fetch(_call(_VERIFY, _written(question)))))
 
     async def verify_async(self, token: str, required: Required, ip: str | None) -> Verification:
         """The answer; the event loop goes on meanwhile."""
-        asked = Asked.of(token, required, ip)
-        known = self._answers.find(asked)
+        question = Question(token, required, ip)
+        known = self._answers.find(question.asked)
         if known is not None:
             return known
-        asked_at = self._steady()
-        return self._taken(asked, asked_at, await self._fetch_async(_question(token, required, ip)))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._loops.here().together.ask(question)
+        except TimeoutError as error:
+            raise unreachable(error) from None
 
     async def open(self) -> None:
         """Connections are made when they are needed."""
 
     async def aclose(self) -> None:
         """Close the connections of the running loop, and those of threads."""
-        pool = self._pools.take_here()
-        if pool is not None:
-            await pool.aclose()
+        on_loop = self._loops.take_here()
+        if on_loop is not None:
+            await on_loop.pool.aclose()
         self.close()
 
     def close(self) -> None:
@@ -95,16 +110,15 @@ class Remote:
             "keys are verified by a server, and the store is there", fix="Use keyturn.Client to work on it."
         )
 
-    def _taken(self, asked: Asked, asked_at: float, answered: Answered) -> Verification:
+    def _taken(self, question: Question, asked_at: float, body: Any) -> Verification:
         """The answer, once it is known to be one, and recent enough; it is kept for the next who ask."""
-        body = read(*answered)
         answer = verification_of(body)
         if self._steady() - asked_at > ANSWER_SECONDS:
             # As after a pause of this process: the key may have been revoked long since.
             raise StorageError("the Keyturn server's answer came too late")
         if self._bound and not body.get("rate_limits") and body.get("credits") is None:
             # Where uses are limited, each of them must be counted where the limit is.
-            self._answers.keep(asked, answer, asked_at)
+            self._answers.keep(question.asked, answer, asked_at)
         return answer
 
     def _fetch(self, call: Call) -> Answered:
@@ -117,28 +131,54 @@ class Remote:
             raise unreachable(error) from None
         return status, content
 
-    async def _fetch_async(self, call: Call) -> Answered:
+    # -- on an event loop
+
+    def _on_loop(self) -> _OnLoop:
+        pool = httpx.AsyncClient(**self._settings)
+        return _OnLoop(pool, Together(partial(self._ask_all, pool)))
+
+    async def _ask_all(
+        self, pool: httpx.AsyncClient, questions: Sequence[Question]
+    ) -> list[Verification | KeyturnError]:
+        asked_at = self._steady()
+        call = _call(_VERIFY_MANY, {"items": [_written(question) for question in questions]})
+        bodies = items_of(read(*await _fetch_async(pool, call)), lambda body: body, count=len(questions))
+        return [self._answer_or_error(*pair, asked_at) for pair in zip(questions, bodies, strict=True)]
+
+    def _answer_or_error(self, question: Question, body: Any, asked_at: float) -> Verification | KeyturnError:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                try:
-                    return await self._exchange_async(call)
-                except _AGAIN:
-                    return await self._exchange_async(call)
-        except (httpx.RequestError, TimeoutError) as error:
-            raise unreachable(error) from None
-
-    async def _exchange_async(self, call: Call) -> Answered:
-        gather = Gathering()
-        async with self._pools.here().stream(call.method, call.path, json=call.body) as response:
-            async for part in response.aiter_bytes():
-                gather(part)
-            return response.status_code, gather.content
+            return self._taken(question, asked_at, body)
+        except KeyturnError as error:
+            return error
 
 
-def _question(token: str, required: Required, ip: str | None) -> Call:
-    asked = {"key": token, "scope": required.scope, "permissions": required.permissions, "ip": ip}
-    body = {name: written(value) for name, value in asked.items() if value is not None}
-    return Call(method="POST", path=_VERIFY, is_safe=True, body=body)
+async def _fetch_async(pool: httpx.AsyncClient, call: Call) -> Answered:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            try:
+                return await _exchange(pool, call)
+            except _AGAIN:
+                return await _exchange(pool, call)
+    except (httpx.RequestError, TimeoutError) as error:
+        raise unreachable(error) from None
+
+
+async def _exchange(pool: httpx.AsyncClient, call: Call) -> Answered:
+    gather = Gathering()
+    async with pool.stream(call.method, call.path, json=call.body) as response:
+        async for part in response.aiter_bytes():
+            gather(part)
+        return response.status_code, gather.content
+
+
+def _call(path: str, body: object) -> Call:
+    return Call(method="POST", path=path, is_safe=True, body=body)
+
+
+def _written(question: Question) -> dict[str, str]:
+    scope, permissions = question.required
+    asked = {"key": question.token, "scope": scope, "permissions": permissions, "ip": question.ip}
+    return {name: written(value) for name, value in asked.items() if value is not None}
 
 
 def _check_bound(seconds: float) -> float:

@@ -69,7 +69,6 @@ def anybody(request: Any) -> JsonResponse:
 
 
 @key_not_required
-@csrf_exempt
 async def revoke(request: Any, key_id: str) -> JsonResponse:
     await sync_to_async(lambda: guard().store.revoke_key(key_id))()
     return JsonResponse("revoked", safe=False)
@@ -81,7 +80,7 @@ urlpatterns = [
     path("write", Write.as_view()),
     path("documents", documents),
     path("open", anybody),
-    path("revoke/<key_id>", revoke),
+    path("revoke/<key_id>", csrf_exempt(revoke)),
 ]
 
 wsgi = get_wsgi_application()
