@@ -106,6 +106,20 @@ def test_an_answer_is_used_again_within_the_bound_counted_from_before_it_was_ask
         assert len(server.requests) == 2
 
 
+def test_the_time_that_an_answer_was_on_its_way_counts(ask: Way) -> None:
+    clock = ManualClock()
+
+    def takes_its_time(_: bytes) -> bytes:
+        clock.pass_time(0.9)
+        return ask.says(VALID)
+
+    with Scripted(takes_its_time, ask.says(REVOKED)) as server:
+        source = Remote(server.url, key=KEY, max_staleness=1.0, clock=clock)
+        assert ask(source, "token")
+        clock.pass_time(0.2)
+        assert ask(source, "token").code == "revoked"
+
+
 def test_an_answer_is_used_for_the_same_question_only(ask: Way) -> None:
     with Scripted(ask.says(VALID)) as server:
         source = Remote(server.url, key=KEY, clock=ManualClock())
