@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links --quiet
+# Tests wait for servers and clocks most of the time; those of one file share them.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 BENCH_PROGRAMS := wrk nginx
 BENCH_PACKAGES := wrk nginx-light
 
@@ -15,10 +17,10 @@ CAN_TEST := $(VENV)/.can-test
 
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: help serve test check bench lock clean
+.PHONY: help serve test check bench reference lock clean
 
 help: ## what can be made (this list)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make PYTHON=python3.13 ... chooses the interpreter of a new $(VENV)."
 
@@ -26,17 +28,20 @@ serve: $(CAN_SERVE) ## install what the server needs and start it on http://127.
 	@exec $(BIN)/keyturn serve
 
 test: $(CAN_TEST) ## install what the tests need and run them all
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 check: $(CAN_TEST) ## lint, types, layers and all tests: what a change has to pass
 	$(BIN)/ruff format --check --output-format concise
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 bench: $(CAN_TEST) bench-programs ## run the benchmarks
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m benchmarks
+
+reference: $(CAN_TEST) ## write docs/reference.md anew from the code
+	$(BIN)/python docs/reference.py
 
 lock: $(VENV)/pyvenv.cfg ## remake the locked requirements (make lock ARGS=--upgrade takes newer versions)
 	@test -x $(BIN)/uv || $(PIP) install --quiet uv

@@ -44,6 +44,7 @@ from keyturn.records.log_reader import LogReader
 from keyturn.records.records import Records
 from keyturn.records.rows import open_row, seal_changes
 from keyturn.records.sealed_state import head_seal
+from keyturn.signing.signer import Signer
 from keyturn.verifier.cache import DEFAULT_CAPACITY, Cache
 from keyturn.verifier.recorder import Recorder
 from keyturn.verifier.uses import Uses
@@ -69,6 +70,7 @@ class Node:
     reader: Reader
     trail: Trail
     usage: Usage
+    signer: Signer
     verifier: Verifier
     recorder: Recorder
     clock: Clock
@@ -81,7 +83,7 @@ class Node:
 
 def ledger_module(url: str) -> ModuleType:
     """The adapter for a store's URL; ConfigurationError for a scheme that is not known."""
-    scheme = url.partition(":")[0]
+    scheme = url.partition(":")[0] if isinstance(url, str) else ""
     if scheme not in LEDGERS:
         raise ConfigurationError(
             f"unknown store {shown(scheme)}",
@@ -126,6 +128,7 @@ def _node_over(
         reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
         trail=Trail(ledger=ledger, keyring=keyring, log=log),
         usage=Usage(ledger),
+        signer=Signer(records=records, keys=keys, uses=uses, clock=clock),
         verifier=Verifier(records=records, uses=uses, clock=clock, cache=cache, max_staleness=max_staleness),
         recorder=Recorder(records=records, uses=uses, clock=clock),
         clock=clock,
@@ -204,7 +207,7 @@ def _begin(ledger: Ledger, wrapper: KeyWrapper, clock: Clock, with_first_key: bo
 def first_key(clock: Clock) -> GeneratedKey:
     """A provisioning key of the tenant `default` that may do everything."""
     spec = KeySpec(type=KeyType.PROVISIONING, scope=KeyScope.FULL, name="first", permissions=("*",))
-    material = generate_material(spec.type, spec.length, spec.prefix)
+    material = generate_material(spec)
     return GeneratedKey(key_id=new_key_id(), spec=spec, created_at=clock.now(), **material._asdict())
 
 

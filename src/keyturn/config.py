@@ -18,7 +18,8 @@ DEFAULT_PORT: Final = 8700
 MAX_PORT: Final = 65_535
 
 KNOWN_SETTINGS: Final = frozenset(
-    "KEYTURN_" + name for name in ("STORE", "KMS", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS")
+    "KEYTURN_" + name
+    for name in ("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS")
 )
 
 
@@ -71,6 +72,10 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         environ.get("KEYTURN_DATA_DIR")
         or Path(environ.get("XDG_DATA_HOME") or home / ".local/share") / "keyturn"
     )
+    if (limiter := environ.get("KEYTURN_LIMITER") or "memory") != "memory":
+        raise ConfigurationError(
+            f"unknown limiter {shown(limiter.partition(':')[0])}", fix="This version knows: memory."
+        )
     environment = _environment(environ.get("KEYTURN_ENV", "development"))
     settings = Settings(
         store=environ.get("KEYTURN_STORE") or sqlite_url(data_dir / "keyturn.db"),

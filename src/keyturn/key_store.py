@@ -24,7 +24,7 @@ from typing import Any, Final
 from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
 from keyturn.audit.trail import KeyUsageEvent
 from keyturn.audit.usage import UsageStatistics
-from keyturn.bootstrap import Node, initialise, open_node
+from keyturn.bootstrap import Node, initialise, ledger_module, open_node
 from keyturn.config import settings_from, sqlite_url
 from keyturn.domain.fields import check_tenant
 from keyturn.domain.ids import DEFAULT_TENANT, KEY, SYSTEM_TENANT, is_id
@@ -35,6 +35,7 @@ from keyturn.domain.network import check_address
 from keyturn.domain.principal import LIBRARY_ACTOR, Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
+from keyturn.domain.signature_check import SignatureCheck
 from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import KeyCheck, Verification
 from keyturn.errors import (
@@ -45,6 +46,7 @@ from keyturn.errors import (
     shown,
 )
 from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
+from keyturn.signing.signer import Signature, SignedJwt
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, check_staleness
@@ -174,7 +176,7 @@ class SecureKeyStore:
         Args:
             token: the whole token.
             scope: the key's scope must cover it.
-            permissions: names joined by AND that its grants must meet, such as ``documents.read``.
+            permissions: what its grants must meet: names with AND, OR, NOT and parentheses.
             ip: the client's address, for keys that allow only some; such a key is refused without it.
 
         Returns:
@@ -184,7 +186,10 @@ class SecureKeyStore:
         text = token if type(token) is str else _presented(token)
         if ip is not None:
             check_address(ip)
-        demand = _demand(self._principal.tenant, scope, permissions)
+        try:
+            demand = _demand(self._principal.tenant, scope, permissions)
+        except TypeError:  # what cannot be looked up is not of the right kind
+            demand = Demand.of(tenant=self._principal.tenant, scope=scope, permissions=permissions)
         verifier = self._verifier
         outcome = verifier.decide(text, demand, ip)
         if type(outcome) is not Verification:
@@ -234,6 +239,33 @@ class SecureKeyStore:
             return KeyCheck(False, "there is no such key")
         return status(key, version, owner, self._clock.nanos())
 
+    def sign(self, key_id: str, data: bytes) -> Signature:
+        """A signature over up to 512 KiB with an HMAC, RSA or ECDSA key whose scope has write.
+
+        >>> store.sign(key_id, b"the bytes").value        # doctest: +SKIP
+        """
+        return self._node.signer.sign(key_id, data, self._principal)
+
+    def verify_signature(
+        self, key_id: str, data: bytes, signature: bytes, *, version: int | None = None
+    ) -> SignatureCheck:
+        """Whether a signature over data is the key's: by its present version, or by the one that is named.
+
+        What was signed before the key was revoked still verifies, unless the reason was keyCompromise.
+        """
+        return self._node.signer.verify(key_id, data, signature, self._principal, version=version)
+
+    def sign_jwt(self, key_id: str, claims: Mapping[str, Any], *, expires_in: int | None = None) -> SignedJwt:
+        """A JSON Web Token with these claims, signed by a JWT key; `expires_in` is in seconds."""
+        return self._node.signer.sign_jwt(key_id, claims, self._principal, expires_in=expires_in)
+
+    def verify_jwt(self, token: str) -> SignatureCheck:
+        """Whether a token was signed by one of this tenant's JWT keys, and is in its time; `claims` is what it says.
+
+        Whom it is for (`aud`) is for you to judge.
+        """
+        return self._node.signer.verify_jwt(token, self._principal)
+
     def revoke_key(
         self,
         key_id: str,
@@ -254,13 +286,19 @@ class SecureKeyStore:
         """Revoke every key that the owner has now, at once, in one commit; returns how many there were to follow."""
         return self._node.lifecycle.revoke_owner(owner, self._principal, reason=_reason(reason), note=note)
 
-    def suspend_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
+    def suspend_key(
+        self, key_id: str, reason: RevocationReason | str | None = None, *, note: str | None = None
+    ) -> KeyMetadata:
         """Refuse a key until it is resumed."""
-        return self._node.lifecycle.suspend(key_id, self._principal, note=note)
+        why = None if reason is None else _reason(reason)
+        return self._node.lifecycle.suspend(key_id, self._principal, reason=why, note=note)
 
-    def resume_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
+    def resume_key(
+        self, key_id: str, reason: RevocationReason | str | None = None, *, note: str | None = None
+    ) -> KeyMetadata:
         """Accept a suspended key again."""
-        return self._node.lifecycle.resume(key_id, self._principal, note=note)
+        why = None if reason is None else _reason(reason)
+        return self._node.lifecycle.resume(key_id, self._principal, reason=why, note=note)
 
     def destroy_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
         """Destroy a key's material; its metadata and its history stay."""
@@ -333,6 +371,7 @@ class SecureKeyStore:
 def node_at(url: str, encryption_key: bytes | str | Secret | None, max_staleness: float) -> Node:
     """A node on the store at a URL, made first where that is a file; the errors are those of SecureKeyStore."""
     check_staleness(max_staleness)
+    ledger_module(url)  # refuses what is no store's URL before anything else is said
     wrapper = _wrapper(encryption_key)
     if url.startswith("sqlite:"):
         # A file needs no one to set it up; a database has an owner, who does.
@@ -371,6 +410,10 @@ def _wrapper(encryption_key: bytes | str | Secret | None) -> LocalKeyWrapper:
                 fix="Give encryption_key=os.urandom(32), kept somewhere safe, or set KEY_STORE_ENCRYPTION_KEY.",
             )
         encryption_key = setting["KEY_STORE_ENCRYPTION_KEY"]
+    if not isinstance(encryption_key, (bytes, str, Secret)):
+        raise ConfigurationError(
+            "encryption_key is bytes or text", fix="Give 32 bytes, or a text such as 'base64:...'."
+        )
     if isinstance(encryption_key, bytes):
         return LocalKeyWrapper(Secret(encryption_key))
     secret = encryption_key if isinstance(encryption_key, Secret) else Secret(encryption_key)

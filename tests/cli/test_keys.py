@@ -11,8 +11,8 @@ import pytest
 from keyturn.domain.instants import parse_rfc3339, rfc3339
 from tests.cli.program import TOKEN, Program
 
-KEY = {"key_id", "version", "tenant", "type", "scope", "length", "state", "state_changed_at", "reason", "name",
-       "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
+KEY = {"key_id", "version", "tenant", "type", "scope", "length", "algorithm", "state", "state_changed_at", "reason",
+       "name", "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
        "updated_at", "not_before", "expires_at"}  # fmt: skip
 VERIFICATION = {"valid", "code", "key_id", "version", "owner", "scope", "permissions", "metadata", "expires_at",
                 "rate_limits", "credits", "as_of"}  # fmt: skip
@@ -30,7 +30,7 @@ def test_every_option_of_issue_reaches_the_key(program: Program) -> None:
         "--permission", "keys.verify", "--permission", "documents.*", "--allow-ip", "203.0.113.0/24",
         "--allow-ip", "::1", "--metadata", '{"plan": "pro"}', "--tag", "one", "--tag", "two", "--recoverable",
     )  # fmt: skip
-    assert issued.keys() == KEY | {"key"}
+    assert issued.keys() == KEY | {"key", "public_key"}
     expected = {
         "type": "provisioning", "scope": "read_write", "length": 4096, "name": "gateway", "owner": "acme",
         "prefix": "acme_live", "expires_at": until, "not_before": "2026-01-31T12:00:00.000000Z",

@@ -82,7 +82,7 @@ class Route:
 def documented() -> list[Route]:
     """The routes of the management application, as its OpenAPI document has them."""
     nothing = cast(Any, None)
-    paths = management_app(nothing, nothing, nothing).openapi()["paths"]
+    paths = management_app(nothing, nothing, nothing, nothing).openapi()["paths"]
     return [Route(method.upper(), path) for path, methods in paths.items() for method in methods]
 
 
@@ -96,7 +96,7 @@ every_route = pytest.mark.parametrize("route", GUARDED, ids=str)
 def test_the_matrix_has_every_route() -> None:
     """None is hidden from the document, and so from these tests, but for those of the documentation itself."""
     nothing = cast(Any, None)
-    found = set(_routes(management_app(nothing, nothing, nothing).routes))
+    found = set(_routes(management_app(nothing, nothing, nothing, nothing).routes))
     assert {str(route) for route in found - set(documented())} == {
         "GET /openapi.json", "HEAD /openapi.json", "GET /docs", "GET /docs/oauth2-redirect"
     }  # fmt: skip

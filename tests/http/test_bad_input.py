@@ -358,7 +358,7 @@ def test_a_failure_that_nobody_foresaw_is_a_problem_without_its_details(
 ) -> None:
     """Also one inside the framework, which has an answer of its own for it."""
     broken: Any = Broken()
-    management = management_app(broken, broken, cast(Any, None))
+    management = management_app(broken, broken, broken, cast(Any, None))
     endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken)
     application = Dispatcher(endpoint=endpoint, management=management)
     sent: list[dict[str, Any]] = []

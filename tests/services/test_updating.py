@@ -214,6 +214,54 @@ def test_what_one_holds_may_be_handed_on_and_the_log_says_by_whom(ours: Process)
     assert events(ours)[-1].actor == "key:key_limited"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"allowed_ips": None}, {"expires_at": None}, {"expires_in": 60}, {"not_before": None}, {"metadata": {"a": 1}},
+     {"permissions": []}, {"allowed_ips": None, "name": "x"}],
+    ids=str,
+)  # fmt: skip
+def test_nobody_loosens_or_ends_a_key_that_holds_more_than_they_do(
+    ours: Process, changes: dict[str, Any]
+) -> None:
+    """Otherwise a key that may only update would free the first key from its network, and use it."""
+    first = ours.issue(
+        key_type=KeyType.PROVISIONING, key_scope=KeyScope.FULL, permissions=("*",), allowed_ips=("192.0.2.1",),
+        expires_in=3_600,
+    )  # fmt: skip
+    with pytest.raises(ForbiddenError):
+        ours.node.updater.update(first.key_id, LIMITED, changes)
+    for harmless in ({"name": "first"}, {"tags": ["a"]}):
+        ours.node.updater.update(first.key_id, LIMITED, harmless)
+
+
+@pytest.mark.parametrize("changes", [{"expires_at": None}, {"allowed_ips": None}, {"metadata": {}}], ids=str)
+def test_no_key_moves_its_own_bounds(ours: Process, changes: dict[str, Any]) -> None:
+    key = ours.issue(key_type=KeyType.PROVISIONING, permissions=("keys.update",), expires_in=3_600)
+    itself = Principal(actor=f"key:{key.key_id}", permissions=("*",))
+    with pytest.raises(ForbiddenError, match="its own policy"):
+        ours.node.updater.update(key.key_id, itself, changes)
+    ours.node.updater.update(key.key_id, itself, {"name": "mine"})
+
+
+def test_nobody_resumes_a_key_that_holds_more_than_they_do(ours: Process, shop: SecureKeyStore) -> None:
+    """Anybody with the permission may suspend and revoke it: that takes away and gives nothing."""
+    first = ours.issue(permissions=("*",), key_scope=KeyScope.FULL)
+    ours.node.lifecycle.suspend(first.key_id, LIMITED)
+    with pytest.raises(ForbiddenError):
+        ours.node.lifecycle.resume(first.key_id, LIMITED)
+    assert shop.authenticate(first.secret).code == "suspended"
+    shop.resume_key(first.key_id)
+    assert shop.authenticate(first.secret)
+
+
+def test_a_change_of_nothing_is_no_entry(ours: Process, shop: SecureKeyStore) -> None:
+    key = ours.issue()
+    position = head(ours)
+    with pytest.raises(InvalidInputError, match="nothing to change"):
+        shop.update_key(key.key_id)
+    assert head(ours) == position
+
+
 def test_whoever_narrows_the_scope_of_a_key_must_still_hold_what_it_grants(ours: Process) -> None:
     """The result would be theirs to hand on."""
     key = ours.issue(permissions=("billing.read",))

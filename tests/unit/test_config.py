@@ -131,6 +131,11 @@ def test_an_environment_is_development_or_production(text: str) -> None:
     assert "KEYTURN_ENV" in str(refused("KEYTURN_ENV", text))
 
 
+def test_limits_are_in_memory_and_nowhere_else_yet() -> None:
+    assert settings_from({**HOME, "KEYTURN_LIMITER": "memory"}) == settings_from(HOME)
+    assert "unknown limiter 'redis'" in str(refused("KEYTURN_LIMITER", "redis://localhost"))
+
+
 @pytest.mark.parametrize("store", ["postgresql://app@db/keyturn", "supabase", "sqlitex:///x"])
 def test_development_keeps_to_a_file(store: str) -> None:
     """Its key lies in a file beside the user's settings: no place to guard a database that others reach."""

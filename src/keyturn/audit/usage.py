@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from keyturn.domain.instants import from_micros, to_micros
+from keyturn.domain.spec import check_instant
 from keyturn.domain.verdict import Code
 from keyturn.errors import InvalidInputError
 from keyturn.ports.ledger import Ledger
@@ -49,6 +50,8 @@ class Usage:
 
     def of(self, key_id: str, now: datetime, since: datetime | None = None) -> UsageStatistics:
         """Statistics of one key from `since` (30 days ago when absent) to `now`; at most 400 days."""
+        if since is not None:
+            check_instant("since", since)
         start = now - DEFAULT_WINDOW if since is None else since
         if not timedelta(0) <= now - start <= MAX_WINDOW:
             raise InvalidInputError(f"since is in the past, at most {MAX_WINDOW.days} days", field="since")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from keyturn.cli import options, output
 from keyturn.cli.failures import MisuseError
 from keyturn.cli.opening import Work, opened
+from keyturn.crypto.key_pairs import public_pem
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.key import Key
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import KeyturnError
 from keyturn.key_generator import GeneratedKey, KeyType, SecureKeyGenerator
 from keyturn.views import issued_view, key_view
-
-MAKEABLE: Final = (KeyType.API_TOKEN, KeyType.PROVISIONING, KeyType.HMAC)
 
 
 class Clearable(Enum):
@@ -39,12 +38,15 @@ class UnshownSecretError(KeyturnError):
 def issue(
     *,
     key_type: Annotated[
-        KeyType, options.choice("--type", "TYPE", "What it is for", MAKEABLE)
+        KeyType, options.choice("--type", "TYPE", "What it is for", KeyType)
     ] = KeyType.API_TOKEN,
     scope: options.Scope = KeyScope.READ,
     length: Annotated[
-        int, options.text("--length", "BITS", "Its secret's size: 128, 256, 4096, 8192.")
-    ] = 256,
+        int | None, options.text("--length", "BITS", "Its size; 256 if absent, 3072 for RSA.")
+    ] = None,
+    algorithm: Annotated[
+        str | None, options.text("--algorithm", "NAME", "How it signs: PS256, ES256, EdDSA ...")
+    ] = None,
     name: options.Name = None,
     owner: Annotated[str | None, options.text("--owner", "ID", "Your own id for who holds it.")] = None,
     prefix: Annotated[
@@ -65,13 +67,14 @@ def issue(
 ) -> None:
     """Issue a key and print its secret, this once.
 
-    The secret is the last line, alone, so that it can be copied or piped on.
+    The secret is the last line, alone, so that it can be copied or piped on. Of a key pair it is the public key.
     """
     generated = SecureKeyGenerator().generate_api_key(
         key_type,
         scope,
         expires_in,
         length=length,
+        algorithm=algorithm,
         name=name,
         owner=owner,
         prefix=prefix,
@@ -94,6 +97,12 @@ def _hand_over(work: Work, key: Key, generated: GeneratedKey, *, as_json: bool) 
             output.write_json(issued_view(key, generated))
             return
         output.write_fields(output.key_fields(key, work.node.clock.now()))
+        if generated.public_key is not None:
+            output.note(
+                "The public key follows. The private key stays in the store: sign with 'keyturn sign'."
+            )
+            output.write(f"\n{public_pem(generated.public_key)}")
+            return
         output.note(
             "The last line is the secret. It is shown this once: keep it where only its holder can read it."
         )

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from keyturn.domain.instants import parse_rfc3339
-from keyturn.domain.key import Key, KeyLength, KeyType
+from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType
 from keyturn.domain.lifecycle import KeyState, RevocationReason
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
@@ -145,6 +145,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "type": KeyType,
     "scope": KeyScope,
     "length": KeyLength,
+    "algorithm": lambda algorithm: None if algorithm is None else Algorithm(algorithm),
     "state": KeyState,
     "reason": lambda reason: None if reason is None else RevocationReason(reason),
 }

@@ -32,6 +32,14 @@ class Principal:
                 fix=f"Use a provisioning key that holds {permission}.",
             )
 
+    def require_other_than(self, key_id: str) -> None:
+        """ForbiddenError where the caller is the key `key_id` itself: its bounds are not its own to move."""
+        if self.actor == f"key:{key_id}":
+            raise ForbiddenError(
+                "no key changes its own policy",
+                fix="Use another provisioning key that holds what this one does.",
+            )
+
     def require_grantable(self, permissions: tuple[str, ...], scope: KeyScope) -> None:
         """ForbiddenError when the caller would hand on more than it holds."""
         if not grants_within(self.permissions, permissions):

@@ -49,9 +49,14 @@ class Updater:
     def update(self, key_id: str, by: Principal, changes: Mapping[str, Any]) -> Key:
         """The key with these fields changed; names are those of UPDATABLE.
 
-        Two updates at once are both applied, one on top of the other. ForbiddenError when the result would hold more
-        than the caller may hand on, IllegalTransitionError for a key that has ended.
+        Two updates at once are both applied, one on top of the other. ForbiddenError when the key holds more than the
+        caller may hand on, before or after: who could not issue it may give it a name or tags, and loosen nothing;
+        nor may a key loosen itself. IllegalTransitionError for a key that has ended.
         """
+        if not changes:
+            raise InvalidInputError(
+                "there is nothing to change", fix=f"Name what shall change: {', '.join(sorted(UPDATABLE))}."
+            )
         unknown = sorted(set(changes) - UPDATABLE)
         if unknown:
             raise InvalidInputError(
@@ -71,6 +76,9 @@ class Updater:
     def _changed(self, key: Key, changes: Mapping[str, Any], by: Principal) -> Key:
         if key.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED):
             raise IllegalTransitionError(f"a key that is {key.state.value} cannot be changed")
+        if not changes.keys() <= _HARMLESS:
+            by.require_other_than(key.key_id)
+            by.require_grantable(key.permissions, key.scope)
         now = self._clock.now()
         if key.is_expired(now):
             # Whether housekeeping has been there yet must make no difference, and it would end the key for good.
@@ -107,6 +115,7 @@ class Updater:
         )
 
 
+_HARMLESS: Final = frozenset(("name", "tags"))
 _POLICY: Final = frozenset(("name", "permissions", "allowed_ips", "metadata", "tags"))
 _FIELD: Final = {"expires_in": "expires_at"}
 

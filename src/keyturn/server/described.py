@@ -25,7 +25,10 @@ class Question(BaseModel):
     )
     permissions: Annotated[
         str | None,
-        Field(description="Names joined by AND that the key must grant.", examples=["documents.read"]),
+        Field(
+            description="Permissions that the key must grant, with AND, OR, NOT and parentheses.",
+            examples=["documents.read AND NOT beta"],
+        ),
     ] = None
     ip: Annotated[
         str | None,

@@ -15,8 +15,9 @@ from starlette.routing import Match, Route
 
 import keyturn
 from keyturn.bootstrap import Node
-from keyturn.errors import MAX_SHOWN_CHARACTERS, IntegrityError, KeyturnError, StaleError
-from keyturn.server import keys
+from keyturn.errors import IntegrityError, KeyturnError, StaleError, may_be_shown
+from keyturn.key_generator import SecureKeyGenerator
+from keyturn.server import keys, signing
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
 from keyturn.server.described import PROBLEMS, document
@@ -31,6 +32,8 @@ from keyturn.server.problems import (
     status_of,
 )
 
+ROUTERS: Final = (keys.router, signing.router)
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _FIXES: Final = {
@@ -41,7 +44,9 @@ _FIXES: Final = {
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 400: "malformed_json"}
 
 
-def management_app(node: Node, decider: Decider, lifespan: Lifespan) -> FastAPI:
+def management_app(
+    node: Node, decider: Decider, generator: SecureKeyGenerator, lifespan: Lifespan
+) -> FastAPI:
     """The FastAPI application over a node."""
     app = FastAPIOffline(
         title="Keyturn",
@@ -55,7 +60,9 @@ def management_app(node: Node, decider: Decider, lifespan: Lifespan) -> FastAPI:
     )
     app.state.node = node
     app.state.decider = decider
-    app.include_router(keys.router)
+    app.state.generator = generator
+    for router in ROUTERS:
+        app.include_router(router)
     app.add_api_route("/readyz", readiness, tags=["health"])
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
@@ -98,7 +105,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
         return _answer(400, problem(400, "malformed_json", "the body is not JSON", _FIXES[400]))
     # A name that is no field's may be anything: what is long is not repeated either.
     path = [str(part) for part in first["loc"][1:]]
-    field = ".".join(part if len(part) <= MAX_SHOWN_CHARACTERS else "..." for part in path)
+    field = ".".join(part if may_be_shown(part) else "..." for part in path)
     fix = "Leave it out: it is not known." if first["type"] == "extra_forbidden" else "Look it up in /docs."
     detail = f"{field or 'the body'}: {first['msg']}"
     return _answer(422, problem(422, "invalid_request", detail, fix, field=field))
@@ -115,7 +122,8 @@ async def _by_framework(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     """The methods of all routes with the request's path; the framework names those of the first."""
-    routes = (route for route in [*request.app.routes, *keys.router.routes] if isinstance(route, Route))
+    ours = [route for router in ROUTERS for route in router.routes]
+    routes = (route for route in [*request.app.routes, *ours] if isinstance(route, Route))
     found = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
     return sorted({method for route in found for method in route.methods or ()})
 

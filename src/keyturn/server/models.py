@@ -25,18 +25,25 @@ def _refuse_instant() -> datetime:
 Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
 
 
-class _Closed(BaseModel):
+class Closed(BaseModel):
     """Unknown members are refused: a restriction that is misspelt must not be lost."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class NewKey(_Closed):
+class NewKey(Closed):
     """A key to be issued."""
 
     type: Annotated[KeyType, Field(strict=False, examples=["api_token"])] = KeyType.API_TOKEN
     scope: Annotated[KeyScope, Field(strict=False, examples=["read_write"])] = KeyScope.READ
-    length: Annotated[int, Field(description="Bits of the secret: 128, 256, 4096 or 8192.")] = 256
+    length: Annotated[
+        int | None,
+        Field(description="Bits: 256 when absent, and 3072 for RSA.", examples=[256]),
+    ] = None
+    algorithm: Annotated[
+        str | None,
+        Field(description="How a signing key signs; what suits it when absent.", examples=[None]),
+    ] = None
     name: str | None = None
     owner: Annotated[str | None, Field(description="Your own id for who holds the key.")] = None
     prefix: Annotated[str | None, Field(examples=["acme_live"])] = None
@@ -50,7 +57,7 @@ class NewKey(_Closed):
     recoverable: bool = False
 
 
-class KeyChanges(_Closed):
+class KeyChanges(Closed):
     """Changes to a key: what is absent stays, null clears."""
 
     name: str | None = None
@@ -64,10 +71,16 @@ class KeyChanges(_Closed):
     expires_in: int | None = None
 
 
-class Note(_Closed):
+class Note(Closed):
     """Why, for the log; it can be erased there later."""
 
     note: str | None = None
+
+
+class Explanation(Note):
+    """Why a key is suspended or resumed: a reason of RFC 5280, and a note."""
+
+    reason: Annotated[RevocationReason | None, Field(strict=False)] = None
 
 
 class Revocation(Note):
@@ -103,6 +116,7 @@ class KeyBody(BaseModel):
     type: str
     scope: str
     length: int
+    algorithm: str | None
     state: str
     state_changed_at: str
     reason: str | None
@@ -121,9 +135,10 @@ class KeyBody(BaseModel):
 
 
 class IssuedKeyBody(KeyBody):
-    """A new key, with its secret: the only time that it is shown."""
+    """A new key, with its secret: the only time that it is shown. Of a key pair there is the public key instead."""
 
-    key: str
+    key: str | None
+    public_key: Annotated[str | None, Field(description="PEM.")]
 
 
 class KeyListBody(BaseModel):

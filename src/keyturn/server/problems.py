@@ -17,6 +17,7 @@ from keyturn.errors import (
     InvalidInputError,
     KeyturnError,
     NotFoundError,
+    PoolEmptyError,
     StaleError,
     StorageError,
     ThrottledError,
@@ -33,6 +34,7 @@ _STATUSES: Final[tuple[tuple[type[KeyturnError], int], ...]] = (
     (ConflictError, 409),
     (IllegalTransitionError, 409),
     (ThrottledError, 429),
+    (PoolEmptyError, 503),
     (IntegrityError, 503),
     (StaleError, 503),
     (StorageError, 503),
@@ -50,7 +52,7 @@ def headers_of(error: KeyturnError) -> dict[str, str]:
     match error:
         case UnauthenticatedError():
             return {"WWW-Authenticate": 'Bearer realm="keyturn"'}
-        case ThrottledError():
+        case ThrottledError() | PoolEmptyError():
             return {"Retry-After": str(error.retry_after)}
         case StaleError() | StorageError():
             return {"Retry-After": "1"}

@@ -12,10 +12,12 @@ from fastapi import FastAPI
 
 from keyturn.bootstrap import Node
 from keyturn.errors import ConfigurationError
+from keyturn.key_generator import SecureKeyGenerator
 from keyturn.server.connection import uvicorn_config
 from keyturn.server.deciding import Decider
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
+from keyturn.server.rsa_pool import RsaPool
 from keyturn.server.verifying import VerifyEndpoint
 from keyturn.serving.background import Background
 
@@ -25,20 +27,23 @@ _BACKLOG: Final = 2_048
 def application(node: Node) -> Dispatcher:
     """The ASGI application over a node. Its lifespan starts and stops the background work; the node stays open."""
     decider = Decider(verifier=node.verifier, log=node.records.log)
-    background = Background(node)
+    background, pool = Background(node), RsaPool()
+    generator = SecureKeyGenerator(clock=node.clock, rsa_keys=pool.take)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         background.start()
+        pool.start()
         try:
             yield
         finally:
+            pool.stop()
             background.stop()
             decider.close()
 
     return Dispatcher(
         endpoint=VerifyEndpoint(verifier=node.verifier, decider=decider, log=node.records.log),
-        management=management_app(node, decider, lifespan),
+        management=management_app(node, decider, generator, lifespan),
     )
 
 

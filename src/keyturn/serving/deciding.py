@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
-from keyturn.errors import IntegrityError, StorageError
+from keyturn.errors import IntegrityError, KeyturnError
 from keyturn.records.log_reader import LogReader
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.verifier import Loaded, Miss, Verifier
@@ -88,7 +88,7 @@ class Decider:
                 await asyncio.shield(shared.read)
         except IntegrityError:
             return Code.INTEGRITY_FAILED
-        except (StorageError, TimeoutError):
+        except (KeyturnError, TimeoutError):
             return Code.STALE
         return None
 
@@ -109,7 +109,7 @@ class Decider:
             loaded = await asyncio.wait_for(asyncio.shield(load), LOAD_SECONDS)
         except IntegrityError:
             return self._verifier.refuse(Code.INTEGRITY_FAILED, demand, ip)
-        except (StorageError, TimeoutError):
+        except (KeyturnError, TimeoutError):
             return self._verifier.refuse(Code.STALE, demand, ip)
         return self._verifier.decide_loaded(token, loaded, demand, ip)
 

@@ -30,6 +30,14 @@ _log = logging.getLogger("keyturn.uses")
 Written = Callable[[list[UseCount]], None]
 
 
+class Named(NamedTuple):
+    """A version of a key, by name."""
+
+    tenant: str
+    key_id: str
+    version: int
+
+
 class _Kind(NamedTuple):
     """What is counted apart. No key can be held to an unknown credential, so its key_id is empty."""
 
@@ -75,7 +83,11 @@ class Uses:
     def count_refusal(self, tenant: str, entry: Entry | None, code: Code, now: int, ip: str | None) -> None:
         """One refusal, of a known credential or of an unknown one."""
         key_id, version = ("", 0) if entry is None else (entry.key_id, entry.version)
-        kind = _Kind(tenant, key_id, version, code.value, now // _NANOS_A_MINUTE)
+        self.count_by_name(Named(tenant, key_id, version), code, now, ip)
+
+    def count_by_name(self, key: Named, code: Code, now: int, ip: str | None) -> None:
+        """One use or refusal of what is not kept in memory."""
+        kind = _Kind(*key, code.value, now // _NANOS_A_MINUTE)
         with self._lock:
             self._add(kind, _counted(kind, 1, now, ip))
 

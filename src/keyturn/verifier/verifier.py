@@ -18,7 +18,7 @@ from keyturn.domain.bodies import KEY, OWNER, VERSION, key_from, owner_from, ver
 from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
-from keyturn.errors import ConfigurationError, IntegrityError, StorageError, shown
+from keyturn.errors import ConfigurationError, IntegrityError, KeyturnError, shown
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import CredentialRows, Row
 from keyturn.records.records import Records, Settling
@@ -41,7 +41,7 @@ _VALID: Final = Code.VALID  # as in `keyturn.verifier.decision`
 def check_staleness(seconds: float) -> float:
     """A bound on staleness; ConfigurationError for one that bounds nothing, or that would have every request read."""
     low, high = MAX_STALENESS_RANGE
-    if not low <= seconds <= high:  # nor is NaN
+    if type(seconds) not in (int, float) or not low <= seconds <= high:  # nor is NaN
         raise ConfigurationError(
             f"a bound of {shown(seconds)} on staleness",
             fix=f"Use seconds from {low} to {high:.0f}; the default is 1.",
@@ -191,7 +191,7 @@ class Verifier:
             self._log.catch_up()
         except IntegrityError:
             return self.refuse(Code.INTEGRITY_FAILED, demand, ip)
-        except StorageError:
+        except KeyturnError:  # the store does not answer, or not as it should
             return self.refuse(Code.STALE, demand, ip)
         return None
 
@@ -202,7 +202,7 @@ class Verifier:
                 loaded = self.load(parsed.credential_id)
             except IntegrityError:
                 return self.refuse(Code.INTEGRITY_FAILED, demand, ip)
-            except StorageError:
+            except KeyturnError:
                 return self.refuse(Code.STALE, demand, ip)
             outcome = self.decide_loaded(token, loaded, demand, ip)
             if isinstance(outcome, Verification):

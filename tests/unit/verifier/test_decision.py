@@ -220,9 +220,17 @@ def test_a_scope_is_met_by_a_key_that_holds_all_its_actions(held: KeyScope, aske
         (("*",), "anything.at.all", True),
         ((), "documents.read", False),
         (("Documents.read",), "documents.read", False),
+        ((), "NOT beta", True),
+        (("beta",), "NOT beta", False),
+        (("*",), "NOT beta", False),
+        (("documents.read",), "documents.read AND NOT beta", True),
+        (("documents.read", "beta"), "documents.read AND NOT beta", False),
+        (("beta",), "documents.read OR beta", True),
+        (("billing.*",), "documents.read OR billing.read", True),
+        (("documents.write",), "documents.read OR billing.read", False),
     ],
 )
-def test_permissions_are_met_when_every_name_is_granted(
+def test_permissions_are_met_when_the_grants_meet_the_query(
     grants: tuple[str, ...], asked: str, met: bool
 ) -> None:
     expected = Code.VALID if met else Code.INSUFFICIENT_PERMISSIONS
@@ -233,7 +241,7 @@ def test_who_asks_for_nothing_needs_no_permission() -> None:
     assert judge(entry_of(permissions=()), NO_DEMAND, None, NANOS) is Code.VALID
 
 
-@pytest.mark.parametrize("text", ["", " ", "AND", "documents.*", "documents.read OR billing.read"])
+@pytest.mark.parametrize("text", ["", " ", "AND", "documents.*", "documents.read OR"])
 def test_a_demand_that_says_nothing_or_is_not_understood_is_refused_before_anybody_is_let_in(
     text: str,
 ) -> None:
