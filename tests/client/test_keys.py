@@ -11,9 +11,10 @@ import pytest
 from keyturn import Client, KeyMetadata, KeyScope, KeyState, KeyType, RevocationReason, Secret
 from keyturn.client.answers import _READERS
 from keyturn.domain.instants import rfc3339
+from keyturn.domain.key import Algorithm
 from keyturn.domain.principal import LOCAL_ACTOR, Principal
 from keyturn.domain.spec import KeySpec
-from tests.http.served import METADATA, Served
+from tests.http.served import Served
 
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
 EVERYTHING: dict[str, Any] = {
@@ -50,8 +51,8 @@ def test_a_lifetime_is_in_seconds(client: Client) -> None:
     assert asked <= key.expires_at - timedelta(hours=1) <= datetime.now(UTC)
 
 
-def test_every_member_that_the_server_shows_of_a_key_is_read() -> None:
-    assert set(_READERS) == METADATA
+def test_every_member_that_the_server_shows_of_a_key_is_read(client: Client, served: Served) -> None:
+    assert set(_READERS) == served.show(client.issue_key().key_id).keys()
 
 
 def test_a_key_is_the_one_that_the_library_shows(client: Client, served: Served) -> None:
@@ -121,7 +122,8 @@ def test_a_key_is_suspended_resumed_revoked_and_destroyed(client: Client, served
     issued = client.issue_key()
     assert issued.secret is not None
     token = issued.secret
-    assert client.suspend_key(issued.key_id, note="a moment").state is KeyState.SUSPENDED
+    suspended = client.suspend_key(issued.key_id, "privilegeWithdrawn", note="a moment")
+    assert suspended.state is KeyState.SUSPENDED
     assert client.verify(token).code == "suspended"
     assert client.resume_key(issued.key_id).state is KeyState.ACTIVE
     assert client.verify(token)
@@ -132,6 +134,34 @@ def test_a_key_is_suspended_resumed_revoked_and_destroyed(client: Client, served
     with served.node() as node:
         noted = [event.details.get("note") for event in node.trail.events({"default"}, key_id=issued.key_id)]
     assert {"a moment", "found in a log"} <= set(noted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "algorithm"),
+    [
+        ({"type": KeyType.HMAC}, "HS256"),
+        ({"type": KeyType.ECDSA, "algorithm": "ES384", "length": 384}, "ES384"),
+    ],
+)
+def test_data_are_signed_and_signatures_verified(client: Client, wanted: Any, algorithm: str) -> None:
+    issued = client.issue_key(scope=KeyScope.READ_WRITE, **wanted)
+    assert issued.metadata.algorithm is Algorithm(algorithm)
+    assert (issued.secret is None) is (issued.public_key is not None) is (algorithm == "ES384")
+    signature = client.sign(issued.key_id, b"the bytes")
+    assert (signature.key_id, signature.version, signature.algorithm.value) == (issued.key_id, 1, algorithm)
+    assert client.verify_signature(issued.key_id, b"the bytes", signature.value)
+    other = client.verify_signature(issued.key_id, b"other bytes", signature.value, version=1)
+    assert (bool(other), other.code.value) == (False, "invalid_signature")
+
+
+def test_tokens_are_signed_and_verified(client: Client) -> None:
+    key_id = client.issue_key(type=KeyType.JWT, scope=KeyScope.READ_WRITE).key_id
+    signed = client.sign_jwt(key_id, {"sub": "user-1"}, expires_in=60)
+    check = client.verify_jwt(key_id, signed.token)
+    assert check
+    assert check.claims is not None
+    assert check.claims["sub"] == "user-1"
+    assert client.verify_jwt(key_id, signed.token[:-4]).code.value in ("malformed", "invalid_signature")
 
 
 def test_a_reason_may_be_given_as_its_name(client: Client) -> None:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from keyturn.domain.bytestext import from_base64url
 from keyturn.domain.instants import parse_rfc3339
 from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType
 from keyturn.domain.lifecycle import KeyState, RevocationReason
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
+from keyturn.domain.signature_check import SignatureCheck, SignatureCode
 from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import (
     ConfigurationError,
@@ -26,6 +28,7 @@ from keyturn.errors import (
     UnauthenticatedError,
 )
 from keyturn.issuing.reading import KeyPage
+from keyturn.signing.signer import Signature, SignedJwt
 
 MAX_REPEATED: Final = 500  # characters of what a server says is wrong
 _SUCCESS: Final = range(200, 300)
@@ -92,6 +95,21 @@ def verification_of(body: Any) -> Verification:
     return _reading(_verification, body)
 
 
+def signature_of(body: Any) -> Signature:
+    """A signature over data."""
+    return _reading(lambda said: Signature(from_base64url(said["signature"]), *_signed_by(said)), body)
+
+
+def signed_jwt_of(body: Any) -> SignedJwt:
+    """A signed token."""
+    return _reading(lambda said: SignedJwt(str(said["token"]), *_signed_by(said)), body)
+
+
+def signature_check_of(body: Any) -> SignatureCheck:
+    """Whether a signature holds. What does not read as an answer is an error, never a yes."""
+    return _reading(_signature_check, body)
+
+
 def items_of(body: Any, read_item: Callable[[Any], _Read], *, count: int | None = None) -> list[_Read]:
     """The items of a list, or of a batch that has so many, in order."""
     items = [read_item(item) for item in _reading(lambda listed: list(listed["items"]), body)]
@@ -135,6 +153,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _algorithm(name: str | None) -> Algorithm | None:
+    return None if name is None else Algorithm(name)
+
+
 # How each member of a key is read.
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(
@@ -145,7 +167,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "type": KeyType,
     "scope": KeyScope,
     "length": KeyLength,
-    "algorithm": lambda algorithm: None if algorithm is None else Algorithm(algorithm),
+    "algorithm": _algorithm,
     "state": KeyState,
     "reason": lambda reason: None if reason is None else RevocationReason(reason),
 }
@@ -169,6 +191,23 @@ def _verification(body: Any) -> Verification:
     if body["valid"] is not (code is Code.VALID):
         raise ValueError("an answer that contradicts itself")
     return Verification(code, body["as_of"], None if body["key_id"] is None else _answered(body))
+
+
+def _signed_by(body: Any) -> tuple[str, int, Algorithm]:
+    return body["key_id"], body["version"], Algorithm(body["algorithm"])
+
+
+def _signature_check(body: Any) -> SignatureCheck:
+    check = SignatureCheck(
+        code=SignatureCode(body["code"]),
+        key_id=body["key_id"],
+        version=body["version"],
+        algorithm=_algorithm(body["algorithm"]),
+        claims=body["claims"],
+    )
+    if body["valid"] is not bool(check):
+        raise ValueError("an answer that contradicts itself")
+    return check
 
 
 def _answered(body: Any) -> AnsweredKey:

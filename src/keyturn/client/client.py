@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Unpack
 from urllib.parse import quote
 
-from keyturn.client.answers import IssuedKey, issued_of, items_of, key_of, member, page_of, verification_of
+from keyturn.client.answers import (
+    IssuedKey,
+    issued_of,
+    items_of,
+    key_of,
+    member,
+    page_of,
+    signature_check_of,
+    signature_of,
+    signed_jwt_of,
+    verification_of,
+)
 from keyturn.client.asking import KeyChanges, NewKey, Question, Wanted, written
 from keyturn.client.sending import Call, Sender, is_visible, pool_settings
+from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.ids import KEY, is_id
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import RevocationReason
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
+from keyturn.domain.signature_check import SignatureCheck
 from keyturn.domain.verdict import Verification
 from keyturn.errors import InvalidInputError
 from keyturn.issuing.reading import DEFAULT_LIMIT, MAX_LIMIT, KeyPage
+from keyturn.signing.signer import Signature, SignedJwt
 
 DEFAULT_TIMEOUT: Final = 10.0  # seconds
 MAX_TOGETHER: Final = 1_000  # verifications in one request
@@ -107,15 +122,19 @@ class Client:
         note: str | None = None,
     ) -> Key:
         """Refuse a key for good: on the server when this returns, on every other within its bound."""
-        return self._act(key_id, "revoke", reason=written(reason), note=note)
+        return self._act(key_id, "revoke", reason=reason, note=note)
 
-    def suspend_key(self, key_id: str, *, note: str | None = None) -> Key:
+    def suspend_key(
+        self, key_id: str, reason: RevocationReason | str | None = None, *, note: str | None = None
+    ) -> Key:
         """Refuse a key until it is resumed."""
-        return self._act(key_id, "suspend", note=note)
+        return self._act(key_id, "suspend", reason=reason, note=note)
 
-    def resume_key(self, key_id: str, *, note: str | None = None) -> Key:
+    def resume_key(
+        self, key_id: str, reason: RevocationReason | str | None = None, *, note: str | None = None
+    ) -> Key:
         """Accept a suspended key again."""
-        return self._act(key_id, "resume", note=note)
+        return self._act(key_id, "resume", reason=reason, note=note)
 
     def destroy_key(self, key_id: str, *, note: str | None = None) -> Key:
         """Destroy a key's material; its metadata and its history stay."""
@@ -131,15 +150,30 @@ class Client:
         """Revoke every key that the owner has now, at once, in one commit; returns how many there were to follow."""
         # A dot would be taken for a step in the path.
         path = f"/v1/owners/{quote(owner, safe='').replace('.', '%2E')}/revoke"
-        return int(member(self._change(path, {"reason": written(reason), "note": note}), "revoked"))
+        return int(member(self._change(path, _named({"reason": reason, "note": note})), "revoked"))
 
     def list_versions(self, key_id: str) -> list[dict[str, Any]]:
-        """The versions of a key with their states, as the API shows them."""
-        return items_of(self._read(_path(key_id, "versions")), dict)
+        """The versions of a key with their states, newest first, as the API shows them."""
+        found: list[dict[str, Any]] = []
+        query = {"limit": str(MAX_LIMIT)}
+        while True:
+            body = self._read(_path(key_id, "versions"), query)
+            found += items_of(body, dict)
+            if not body.get("next_cursor"):
+                return found
+            query["cursor"] = body["next_cursor"]
 
-    def get_usage(self, key_id: str, **asked: str) -> dict[str, Any]:
-        """Counts of a key's uses and refusals and its last use, as the API shows them."""
-        return dict(self._read(_path(key_id, "usage"), asked))
+    def get_usage(
+        self,
+        key_id: str,
+        *,
+        period: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Uses and refusals of a key by `period` (``minute``, ``hour``, ``day``), as the API shows them."""
+        asked = {"period": period, "from": since, "to": until}
+        return dict(self._read(_path(key_id, "usage"), _named(asked)))
 
     def get_secret(self, key_id: str) -> Secret:
         """The material of a key whose material may come back; handing it out is an entry in the log."""
@@ -161,7 +195,7 @@ class Client:
         ``integrity_failed``; it raises for a call that makes no sense and where the server is not reached.
         """
         asked = {"key": token, "scope": scope, "permissions": permissions, "ip": ip}
-        return verification_of(self._ask("/v1/verify", {n: v for n, v in asked.items() if v is not None}))
+        return verification_of(self._ask("/v1/verify", _named(asked)))
 
     def verify_many(self, questions: Sequence[Question]) -> list[Verification]:
         """As `verify`, for any number, in requests of 1,000; answered in order.
@@ -175,6 +209,28 @@ class Client:
             answers += items_of(body, verification_of, count=len(some))
         return answers
 
+    # -- signatures
+
+    def sign(self, key_id: str, data: bytes) -> Signature:
+        """A signature over up to 512 KiB with an HMAC, RSA or ECDSA key whose scope has write."""
+        return signature_of(self._ask(_path(key_id, "sign"), {"data": to_base64url(data)}))
+
+    def verify_signature(
+        self, key_id: str, data: bytes, signature: bytes, *, version: int | None = None
+    ) -> SignatureCheck:
+        """Whether a signature over data is the key's: by its present version, or by the one that is named."""
+        asked = {"data": to_base64url(data), "signature": to_base64url(signature), "version": version}
+        return signature_check_of(self._ask(_path(key_id, "verify-signature"), _named(asked)))
+
+    def sign_jwt(self, key_id: str, claims: Mapping[str, Any], *, expires_in: int | None = None) -> SignedJwt:
+        """A JSON Web Token with these claims, signed by a JWT key; `expires_in` is in seconds."""
+        asked = {"claims": claims, "expires_in": expires_in}
+        return signed_jwt_of(self._ask(_path(key_id, "sign"), _named(asked)))
+
+    def verify_jwt(self, key_id: str, token: str) -> SignatureCheck:
+        """Whether a token was signed by this key, and is in its time. Whom it is for is for you to judge."""
+        return signature_check_of(self._ask(_path(key_id, "verify-signature"), {"token": token}))
+
     # -- sending
 
     def _read(self, path: str, query: Mapping[str, str] | None = None) -> Any:
@@ -187,8 +243,8 @@ class Client:
         headers = {} if idempotency_key is None else {"Idempotency-Key": _idempotency(idempotency_key)}
         return self._sender.send(Call(method="POST", path=path, body=body, headers=headers, is_safe=False))
 
-    def _act(self, key_id: str, act: str, **why: str | None) -> Key:
-        return key_of(self._change(_path(key_id, act), why))
+    def _act(self, key_id: str, act: str, **why: object) -> Key:
+        return key_of(self._change(_path(key_id, act), _named(why)))
 
 
 def _path(key_id: str, *more: str) -> str:
@@ -200,6 +256,11 @@ def _path(key_id: str, *more: str) -> str:
             fix="A key_id is 'key_' and 22 letters and digits, such as key.key_id.",
         )
     return "/".join(("/v1/keys", key_id, *more))
+
+
+def _named(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked for, as the API writes it; what is None is left out."""
+    return {name: written(value) for name, value in asked.items() if value is not None}
 
 
 def _idempotency(key: str) -> str:

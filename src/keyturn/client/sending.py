@@ -19,6 +19,7 @@ from keyturn.errors import (
     ConfigurationError,
     KeyturnError,
     OutcomeUnknownError,
+    PoolEmptyError,
     StorageError,
     ThrottledError,
 )
@@ -192,7 +193,7 @@ class Gathering:
 def _answered(status: int, content: bytes, after: float | None) -> Any:
     try:
         return read(status, content)
-    except ThrottledError as error:
+    except (ThrottledError, PoolEmptyError) as error:
         if after is not None:
             error.retry_after = int(after)
         raise
