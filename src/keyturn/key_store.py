@@ -134,13 +134,15 @@ class SecureKeyStore:
         self, url: str, encryption_key: bytes | str | Secret | None, tenant: str, max_staleness: float
     ) -> None:
         principal = Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant))
-        check_staleness(max_staleness)
-        ledger_module(url)  # refuses what is no store's URL before anything else is said
-        wrapper = _wrapper(encryption_key)
-        if url.startswith("sqlite:"):
-            # A file needs no one to set it up; a database has an owner, who does.
-            initialise(url, wrapper, with_first_key=False)
-        self._begin(open_node(url, wrapper, max_staleness=max_staleness), principal)
+        self._begin(node_at(url, encryption_key, max_staleness), principal)
+
+    @classmethod
+    def over(cls, node: Node, *, tenant: str = DEFAULT_TENANT) -> SecureKeyStore:
+        """A store on a node that somebody else has opened and will close: to close the store leaves it open."""
+        store = cls.__new__(cls)
+        store._begin(node, Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant)))  # noqa: SLF001 - as above
+        store._close.detach()  # noqa: SLF001
+        return store
 
     def _begin(self, node: Node, principal: Principal) -> None:
         self._node = node
@@ -370,6 +372,17 @@ class SecureKeyStore:
         """
         tenants = (self._principal.tenant, SYSTEM_TENANT)
         return self._node.trail.events(tenants, key_id=key_id, after=after, limit=limit)
+
+
+def node_at(url: str, encryption_key: bytes | str | Secret | None, max_staleness: float) -> Node:
+    """A node on the store at a URL, made first where that is a file; the errors are those of SecureKeyStore."""
+    check_staleness(max_staleness)
+    ledger_module(url)  # refuses what is no store's URL before anything else is said
+    wrapper = _wrapper(encryption_key)
+    if url.startswith("sqlite:"):
+        # A file needs no one to set it up; a database has an owner, who does.
+        initialise(url, wrapper, with_first_key=False)
+    return open_node(url, wrapper, max_staleness=max_staleness)
 
 
 def _presented(token: str | Secret) -> str:
