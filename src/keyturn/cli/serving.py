@@ -18,7 +18,8 @@ from typing import Annotated, Final, NoReturn
 import keyturn
 from keyturn.bootstrap import initialise, open_node
 from keyturn.cli import opening, options, output
-from keyturn.cli.preparing import first_key_lines, key_file_lines
+from keyturn.cli.interrupting import uninterrupted
+from keyturn.cli.preparing import first_key_lines, handing_over, key_file_lines
 from keyturn.config import MAX_PORT, Environment, Settings, settings_from
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ConfigurationError
@@ -60,10 +61,16 @@ def serve(
         # Before the store is made: its first key must not be lost because the port is taken.
         listener = resources.enter_context(server.bind(settings.host, settings.port))
         wrapper = opening.wrapper(settings)
-        first = _prepared(settings, wrapper)
+        with uninterrupted():
+            first = _prepared(settings, wrapper)
+            if first is not None:  # nothing that may still go wrong comes before it is shown
+                with handing_over(first):
+                    _greet(settings, first)
         node = open_node(settings.store, wrapper, max_staleness=settings.max_staleness)
         resources.callback(node.close)  # which writes what was counted
-        _greet(settings, listener, first)
+        if first is None:
+            _greet(settings, None)
+        _name_addresses(listener)
         server.serve(node, listener)
 
 
@@ -97,14 +104,17 @@ def _prepared(settings: Settings, wrapper: KeyWrapper) -> GeneratedKey | None:
     return initialise(settings.store, wrapper, with_first_key=False)
 
 
-def _greet(settings: Settings, listener: socket.socket, first: GeneratedKey | None) -> None:
-    host, port = listener.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _greet(settings: Settings, first: GeneratedKey | None) -> None:
     output.write(
         f"Keyturn {keyturn.__version__} ({settings.environment.value}), store: {opening.shown_store(settings)}\n"
         f"{key_file_lines(settings)}{first_key_lines(first)}"
-        f"API:            {address}\nDocumentation:  {address}/docs\n"
     )
+
+
+def _name_addresses(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    output.write(f"API:            {address}\nDocumentation:  {address}/docs\n")
 
 
 def _log_readably() -> None:

@@ -87,3 +87,6 @@ def encoded(members: Mapping[str, Any]) -> bytes:
 INTERNAL: Final = encoded(
     problem(500, "internal", "the server failed", "Look into its log; the request may be tried again.")
 )
+STOPPING: Final = encoded(
+    problem(503, "stopping", "the server is stopping", "Read the current state, and try again.")
+)
