@@ -64,11 +64,7 @@ def sqlite_url(path: Path) -> str:
 
 def settings_from(environ: Mapping[str, str]) -> Settings:
     """The settings that an environment says; ConfigurationError that names what is wrong and how to mend it."""
-    unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in KNOWN_SETTINGS)
-    if unknown:
-        raise ConfigurationError(
-            f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(KNOWN_SETTINGS))}."
-        )
+    _check_names(environ)
     home = Path(environ.get("HOME") or Path.home())
     data_dir = Path(
         environ.get("KEYTURN_DATA_DIR")
@@ -88,7 +84,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         data_dir=data_dir,
         config_dir=Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "keyturn",
         environment=environment,
-        max_staleness=_staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS)),
+        max_staleness=staleness_from(environ),
     )
     if _URL.match(settings.store) is None:
         raise ConfigurationError(
@@ -100,6 +96,20 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
             "development keeps to SQLite", fix="Set KEYTURN_ENV=production to use another store."
         )
     return settings
+
+
+def staleness_from(environ: Mapping[str, str]) -> float:
+    """The bound on staleness that an environment says, or the default, in seconds; ConfigurationError as above."""
+    _check_names(environ)
+    return _staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS))
+
+
+def _check_names(environ: Mapping[str, str]) -> None:
+    unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in KNOWN_SETTINGS)
+    if unknown:
+        raise ConfigurationError(
+            f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(KNOWN_SETTINGS))}."
+        )
 
 
 def _environment(text: str) -> Environment:
