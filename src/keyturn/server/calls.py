@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from keyturn.domain import token
+from keyturn.verifier.entries import Entry
 
 if TYPE_CHECKING:
     from keyturn.domain.verdict import Verification
@@ -55,7 +56,7 @@ def current() -> Call | None:
 def note_caller(verification: Verification) -> None:
     """Keep who makes the present call, for its line in the log, whether or not they may make it."""
     call, caller = _CURRENT.get(), verification.presented
-    if call is not None and caller is not None and verification:
+    if call is not None and isinstance(caller, Entry) and verification:
         call.actor, call.tenant = f"key:{caller.key_id}", caller.tenant
 
 

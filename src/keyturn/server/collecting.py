@@ -13,10 +13,11 @@ from keyturn.bootstrap import Node
 from keyturn.errors import KeyturnError
 from keyturn.measures import Family, Labels, counted, counter, gauge, spread
 from keyturn.ports.ledger import Position
-from keyturn.server.deciding import MAX_LOADS, Decider
+from keyturn.server.deciding import Decider
 from keyturn.server.logs import lines_dropped
 from keyturn.server.measured import Measured
 from keyturn.server.process import process_families
+from keyturn.serving.deciding import MAX_LOADS
 
 _LOADED: Final[Mapping[Labels, float]] = {("found",): 0, ("absent",): 0, ("failed",): 0}
 

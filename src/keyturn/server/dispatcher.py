@@ -5,10 +5,12 @@ The framework costs several times what a decision does, so verifications do not 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -34,7 +36,7 @@ from keyturn.server.exchange import (
 from keyturn.server.gateway_answers import Reply, send_reply
 from keyturn.server.measured import Measured
 from keyturn.server.observing import Observer, Tracing
-from keyturn.server.problems import INTERNAL, encoded, problem
+from keyturn.server.problems import INTERNAL, STOPPING, encoded, problem
 from keyturn.server.proxies import TrustedProxies
 from keyturn.server.verifying import VerifyEndpoint
 
@@ -87,7 +89,7 @@ class Dispatcher:
         if scope["type"] == "http":
             await self._guarded(self._answer, scope, receive, send)
         else:
-            await self._management(scope, receive, send)
+            await self._management(scope, _until_cancelled(receive), send)
 
     def plain_question(self, url: bytes, headers: list[Field], peer: str | None) -> Answer | None:
         """What answers a plain request without a body, if it is a gateway's."""
@@ -128,6 +130,11 @@ class Dispatcher:
             await answer(scope, receive, noting_send)
         except ClientGoneError:
             return
+        except asyncio.CancelledError:
+            # The server is stopping, and did not wait any longer. It stops whether or not this can still be sent.
+            if not started:
+                with suppress(asyncio.CancelledError):
+                    await send_problem(send, 503, encoded(STOPPING), {}, close=True)
         except Exception as error:  # noqa: BLE001 - the last resort: a client never sees a traceback
             await self._send_refusal(scope, send, error, started=started)
 
@@ -232,6 +239,18 @@ def _check_values(body: bytes) -> None:
         raise RefusedRequestError(
             400, "malformed_json", "a number in the body has too many digits", "Send it as a text."
         ) from None
+
+
+def _until_cancelled(receive: Receive) -> Receive:
+    """The lifespan's messages. A server that is told twice to stop cancels it: that ends it too, and in order."""
+
+    async def receive_or_end() -> Message:
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            return {"type": "lifespan.shutdown"}
+
+    return receive_or_end
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:

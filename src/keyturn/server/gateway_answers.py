@@ -113,7 +113,7 @@ def _status(code: Code) -> tuple[int, Mapping[str, str]]:
             return 403, _TOO_LITTLE
         case Code.IP_DENIED:
             return 403, {}
-        case Code.THROTTLED:
+        case Code.THROTTLED | Code.RATE_LIMITED | Code.CREDITS_EXHAUSTED:
             return 429, _AGAIN
         case Code.STALE:
             return 503, _AGAIN
@@ -139,6 +139,8 @@ _WHY: Final = {
         "too many keys from this address were refused",
         "Wait for the time in Retry-After, and stop sending keys that are refused.",
     ),
+    Code.RATE_LIMITED: ("the key is used too often", "Wait for the time in Retry-After."),
+    Code.CREDITS_EXHAUSTED: ("the key's credits are used up", "Ask whoever issued it for more."),
     Code.STALE: ("this node has not read the log recently enough to decide", "Try again shortly."),
     Code.INTEGRITY_FAILED: ("what is stored is not what was written", "Tell whoever runs this service."),
 }

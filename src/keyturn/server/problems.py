@@ -100,3 +100,4 @@ INTERNAL: Final = problem(
     "the server failed",
     "Look for the request_id in its log; the request may be tried again.",
 )
+STOPPING: Final = problem(503, "stopping", "the server is stopping", "Read the current state, and try again.")

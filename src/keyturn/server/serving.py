@@ -16,7 +16,6 @@ from keyturn.bootstrap import Node
 from keyturn.errors import ConfigurationError
 from keyturn.key_generator import SecureKeyGenerator
 from keyturn.server.authorizing import AuthorizeEndpoint
-from keyturn.server.background import Background
 from keyturn.server.bounded import MAX_CONNECTIONS
 from keyturn.server.collecting import Collector
 from keyturn.server.connection import uvicorn_config
@@ -31,6 +30,7 @@ from keyturn.server.telemetry import telemetry_from
 from keyturn.server.tls import Identity
 from keyturn.server.tls_server import TlsServer
 from keyturn.server.verifying import VerifyEndpoint
+from keyturn.serving.background import Background
 
 _BACKLOG: Final = 2_048
 

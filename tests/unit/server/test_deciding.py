@@ -28,17 +28,10 @@ from keyturn.errors import (
     ThrottledError,
     UnauthenticatedError,
 )
-from keyturn.server.deciding import (
-    CATCH_UP_SECONDS,
-    LOAD_SECONDS,
-    LOAD_THREADS,
-    MAX_LOADS,
-    Decider,
-    bearer_of,
-    principal_of,
-)
+from keyturn.server.deciding import Decider, bearer_of, principal_of
 from keyturn.server.measured import Measured
 from keyturn.server.verifying import MAX_BATCH, VerifyEndpoint, _demand, _questions
+from keyturn.serving.deciding import CATCH_UP_SECONDS, LOAD_SECONDS, LOAD_THREADS, MAX_LOADS
 from keyturn.verifier.decision import NO_DEMAND
 from keyturn.verifier.throttle import FAILURE_BURST
 from tests.contract.waiting import until

@@ -16,6 +16,7 @@ from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import Verification
 from keyturn.errors import ConfigurationError, IntegrityError, StorageError
 from keyturn.verifier.decision import Demand
+from keyturn.verifier.entries import Entry
 from keyturn.verifier.throttle import FAILURE_BURST, VAIN_BURST
 from tests.fakes import TICK, Process, Site, token_of
 
@@ -159,7 +160,7 @@ def test_who_asks_for_any_tenant_learns_whose_key_it_is(ours: Process) -> None:
     key = ours.issue(by=OTHERS)
     answer = ours.node.verifier.authenticate(token_of(key), Demand(tenant=None))
     assert answer
-    assert answer.presented is not None
+    assert isinstance(answer.presented, Entry)
     assert answer.presented.tenant == "other"
 
 
