@@ -17,7 +17,7 @@ from keyturn.crypto.randomness import random_base62
 from keyturn.domain import canonical
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.change import ChangeSet, Event, EventType
-from keyturn.domain.entry import chain_next, chain_start
+from keyturn.domain.entry import chain_start
 from keyturn.domain.ids import DEFAULT_TENANT, SYSTEM_TENANT
 from keyturn.domain.key import KeyType
 from keyturn.domain.principal import LOCAL_ACTOR, SYSTEM_ACTOR
@@ -32,13 +32,14 @@ from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
 from keyturn.key_file import wrapper_from_key_file
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
+from keyturn.ports.forking import survive_forks
 from keyturn.ports.key_wrapper import KeyWrapper
-from keyturn.ports.ledger import Commit, Ledger, SealedHead
+from keyturn.ports.ledger import Ledger
 from keyturn.records.entry_seals import Seen
 from keyturn.records.log_reader import LogReader
 from keyturn.records.records import Records
 from keyturn.records.rows import open_row, seal_changes
-from keyturn.records.sealed_state import head_seal
+from keyturn.records.sealed_state import head_after
 from keyturn.verifier.cache import DEFAULT_CAPACITY, Cache
 from keyturn.verifier.recorder import Recorder
 from keyturn.verifier.uses import Uses
@@ -52,7 +53,7 @@ LEDGERS: Final = {
 LOG_ID_CHARACTERS: Final = 16
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """One process's Keyturn: services over one ledger. Close it to write what it has counted."""
 
@@ -72,6 +73,20 @@ class Node:
         """Write what is left and let the ledger go. Calling it twice is harmless."""
         self.recorder.close()
         self.ledger.close()
+
+    def pause(self) -> None:
+        """Before a fork: wait until nobody is taking in what the log says, which a child could not finish."""
+        self.records.log.applying.acquire()
+
+    def resume(self) -> None:
+        """After a fork, in the parent."""
+        self.records.log.applying.release()
+
+    def start_afresh(self) -> None:
+        """After a fork, in the child: leave to the parent what it has counted and found."""
+        self.records.log.start_afresh()
+        self.verifier.start_afresh()
+        self.recorder.start_afresh()
 
 
 def ledger_module(url: str) -> ModuleType:
@@ -112,7 +127,7 @@ def _node_over(
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
     cache = Cache(cache_capacity)
-    return Node(
+    node = Node(
         ledger=ledger,
         records=records,
         issuer=Issuer(records=records, keys=keys, clock=clock),
@@ -125,6 +140,8 @@ def _node_over(
         recorder=Recorder(records=records, uses=uses, clock=clock),
         clock=clock,
     )
+    survive_forks(node)
+    return node
 
 
 def _open_log(ledger: Ledger, wrapper: KeyWrapper, clock: Clock) -> tuple[Keyring, LogReader]:
@@ -191,8 +208,9 @@ def _begin(ledger: Ledger, wrapper: KeyWrapper, clock: Clock, with_first_key: bo
             puts=(put, key_put(key), version_put(version)),
             events=(event, created_event(key, version, LOCAL_ACTOR, now)),
         )
-    commit = seal_changes(keyring, changes, Seen(0, chain_start(ledger.log_id)))
-    ledger.commit(replace(commit, sealed_head=_head_after(commit, keyring, ledger.log_id)))
+    seen = Seen(0, chain_start(ledger.log_id))
+    commit = seal_changes(keyring, changes, seen)
+    ledger.commit(replace(commit, sealed_head=head_after(keyring, ledger.log_id, seen, commit.entries)))
     return generated
 
 
@@ -201,14 +219,6 @@ def first_key(clock: Clock) -> GeneratedKey:
     spec = KeySpec(type=KeyType.PROVISIONING, scope=KeyScope.FULL, name="first", permissions=("*",))
     material = generate_material(spec.type, spec.length, spec.prefix)
     return GeneratedKey(key_id=new_key_id(), spec=spec, created_at=clock.now(), **material._asdict())
-
-
-def _head_after(commit: Commit, keyring: Keyring, log_id: str) -> SealedHead:
-    chain = chain_start(log_id)
-    for new in commit.entries:
-        chain = chain_next(chain, new.entry)
-    position = len(commit.entries)
-    return SealedHead(position, chain, head_seal(keyring, log_id, position, chain))
 
 
 def wrapper_for(settings: Settings) -> tuple[KeyWrapper, bool]:

@@ -19,7 +19,7 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NoReturn, cast
 
 from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
 from keyturn.audit.trail import KeyUsageEvent
@@ -42,6 +42,7 @@ from keyturn.errors import (
     IllegalTransitionError,
     InvalidInputError,
     NotFoundError,
+    StorageError,
     shown,
 )
 from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
@@ -148,7 +149,8 @@ class SecureKeyStore:
         self._close = weakref.finalize(self, node.close)
 
     def close(self) -> None:
-        """Write what has been counted and let the store go."""
+        """Write what has been counted and let the store go; every other call then raises StorageError."""
+        self._node = self._verifier = self._recorder = self._clock = cast("Any", _CLOSED)
         self._close()
 
     def __enter__(self) -> SecureKeyStore:
@@ -176,8 +178,12 @@ class SecureKeyStore:
             ip: the client's address, for keys that allow only some; such a key is refused without it.
 
         Returns:
-            A Verification: true when valid; `code` says why it is not. It raises only for a call that makes no sense
-            (InvalidInputError); what cannot be decided is refused, as ``stale`` or ``integrity_failed``.
+            A Verification: true when valid; `code` says why it is not. What cannot be decided is refused, as ``stale``
+            or ``integrity_failed``. It raises only for a call that makes no sense: InvalidInputError, or StorageError
+            once the store is closed.
+
+        About once a second it also writes what was counted, for which it waits a tenth of a second on a file, and a
+        quarter on a database, if others hold it; then it tries again two seconds later.
         """
         text = token if type(token) is str else _presented(token)
         if ip is not None:
@@ -191,7 +197,7 @@ class SecureKeyStore:
         if type(outcome) is not Verification:
             outcome = verifier.authenticate(text, demand, ip)
         if verifier.asked_at >= self._recorder.due_at:
-            self._recorder.tick()
+            self._recorder.tick_in_passing()
         return outcome
 
     def store_key(self, key: GeneratedKey) -> KeyMetadata:
@@ -346,6 +352,15 @@ def _presented(token: str | Secret) -> str:
         )
     return token
 
+
+class _Closed:
+    """In place of all that a store had before it was closed: what was in memory there must decide nothing any more."""
+
+    def __getattr__(self, _: str) -> NoReturn:
+        raise StorageError("the store is closed", fix="Open it again.")
+
+
+_CLOSED: Final = _Closed()
 
 _DEMANDS: Final = 4_096  # permission queries come from programs, not from clients; the bound is for mistakes
 

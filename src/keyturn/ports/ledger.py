@@ -192,7 +192,8 @@ class LastUse:
 class Ledger(Protocol):
     """Where rows and the log live. Safe to call from several threads and, on one store, several processes.
 
-    Every method ends within a bounded time and raises StorageError (or a subclass) when the store does not answer.
+    Every method ends within a bounded time and raises StorageError (or a subclass) when the store does not answer. A
+    write that is made in passing (`keyturn.ports.passing`) waits a small part of a second, and so does what it calls.
     """
 
     @property

@@ -7,7 +7,9 @@ records.commit(ChangeSet(...))                # durable, and known in this proce
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from keyturn.crypto.keyring import Keyring
@@ -16,6 +18,7 @@ from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.errors import (
     ConflictError,
     IntegrityError,
+    KeyturnError,
     OutcomeUnknownError,
     StorageBusyError,
     StorageError,
@@ -23,8 +26,10 @@ from keyturn.errors import (
 from keyturn.ports.ledger import CredentialRows, Ledger, Position, Row
 from keyturn.records.log_reader import LogReader
 from keyturn.records.rows import OpenedRow, open_row, seal_changes
+from keyturn.records.sealed_state import head_after
 
 _READS: Final = 20  # of one row, each overtaken by a change, before a reader gives up
+_log = logging.getLogger("keyturn.log")
 
 
 class Records:
@@ -39,6 +44,8 @@ class Records:
     def commit(self, changes: ChangeSet) -> Position:
         """Make `changes` durable and take them in here, so that they hold in this process when this returns.
 
+        The log is vouched for by then too, unless the store stops answering in between.
+
         ConflictError when a row moved meanwhile; StorageError as the ledger says; IntegrityError where the log was
         found altered, or does not hold what the store has acknowledged.
         """
@@ -47,9 +54,11 @@ class Records:
             # A store from which the row was deleted would take it, and the log would then contradict itself.
             if put.revision == 1 and not self.log.floor.admits_absence(put.id):
                 raise ConflictError(f"the log knows the row {put.id} already")
-        sealed = seal_changes(self.keyring, changes, self.log.seen, self.log.head_to_seal())
+        seen = self.log.seen
+        sealed = seal_changes(self.keyring, changes, seen)
+        head = head_after(self.keyring, self._ledger.log_id, seen, sealed.entries)
         try:
-            position = self._ledger.commit(sealed)
+            position = self._ledger.commit(replace(sealed, sealed_head=head))
         except OutcomeUnknownError:
             self.log.distrust()
             raise
@@ -64,7 +73,15 @@ class Records:
             raise self.refuse(
                 "log", SYSTEM_TENANT, "the store acknowledged a change that its log does not hold"
             )
+        self._vouch_for(position, head.position)
         return position
+
+    def _vouch_for(self, position: Position, foreseen: Position) -> None:
+        try:
+            self.log.vouch_for(position, foreseen=foreseen)
+        except KeyturnError as error:
+            # It is committed all the same, and the recorder vouches for it later.
+            _log.warning("the log's head could not be sealed yet: %s", error)
 
     def get(self, row_id: str) -> OpenedRow | None:
         """The row, checked to be current; None if there is none and the log knows of none."""

@@ -58,6 +58,10 @@ class Cache:
         self.young = self._young.by_digest
         self._owners: WeakValueDictionary[str, Standing] = WeakValueDictionary()
 
+    def start_afresh(self) -> None:
+        """Go on with a lock that nobody holds, in a forked child."""
+        self._lock = threading.Lock()
+
     def __len__(self) -> int:
         return len(self._young.by_id.keys() | self._old.by_id.keys())
 

@@ -50,6 +50,10 @@ class Throttle:
         self._budget = Allowance(VAIN_A_SECOND, VAIN_BURST)
         self._sources: dict[str, Allowance] = {}
 
+    def start_afresh(self) -> None:
+        """Go on with a lock that nobody holds, in a forked child."""
+        self._lock = threading.Lock()
+
     def wait(self, source: str | None, now: float) -> float:
         """Seconds until this source may cause a look-up; 0 when it may now."""
         with self._lock:

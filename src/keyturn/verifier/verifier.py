@@ -92,6 +92,11 @@ class Verifier:
         self.asked_at = clock.steady()
         self._log.listen(cache.drop)
 
+    def start_afresh(self) -> None:
+        """Go on in a forked child."""
+        self._cache.start_afresh()
+        self._throttle.start_afresh()
+
     @property
     def is_fresh(self) -> bool:
         """Whether this process has read the log recently enough to decide."""

@@ -9,13 +9,13 @@ from typing import Final
 
 from keyturn.adapters.ledger.sqlite.anchor import Anchor
 from keyturn.adapters.ledger.sqlite.committing import append, check_shape, store_sealed_head
-from keyturn.adapters.ledger.sqlite.forking import survive_forks
 from keyturn.adapters.ledger.sqlite.listing import ROW_COLUMNS, keys_statement
 from keyturn.adapters.ledger.sqlite.location import Settings, parse_url
 from keyturn.adapters.ledger.sqlite.news import News
 from keyturn.adapters.ledger.sqlite.reading import Readers
 from keyturn.adapters.ledger.sqlite.schema import checked_log_id
 from keyturn.adapters.ledger.sqlite.writing import Writer
+from keyturn.ports.forking import survive_forks
 from keyturn.ports.ledger import (
     MAX_COUNT,
     Commit,
@@ -224,7 +224,13 @@ class SqliteLedger:
         self._anchor.close()
 
     def pause(self) -> None:
-        """Before a fork: close every connection, once what is under way has ended."""
+        """Before a fork: close every connection, once what is under way has ended.
+
+        SQLite keeps its locks per process and knows them by the file, not by the connection. A child that opened a
+        connection of its own while the parent's were open would believe itself to hold locks that it does not, and when
+        the parent then closed its last connection, it would delete the write-ahead log that the child is writing to:
+        acknowledged commits would be gone.
+        """
         self._news.pause()
         self._readers.pause(self._settings.write)
         self._writer.pause(self._settings.write)
