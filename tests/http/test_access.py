@@ -46,7 +46,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
 # A body with which the route does its work; none where it needs none. A route that needs one and is new belongs here.
 BODIES: Final[Mapping[str, object]] = {
     "POST /v1/keys": {},
-    "PATCH /v1/keys/{key_id}": {},
+    "PATCH /v1/keys/{key_id}": {"name": "changed"},
     "POST /v1/verify": {"key": "a"},
     "POST /v1/verify/batch": {"items": [{"key": "a"}]},
 }
