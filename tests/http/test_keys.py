@@ -310,6 +310,7 @@ def test_an_act_leads_from_state_to_state_or_is_refused(
 def test_a_key_that_has_ended_cannot_be_changed(served: Served, act: str) -> None:
     key = served.issue()
     served.act(key["key_id"], act).ok()
+    changes: dict[str, Any]
     for changes in ({"name": "a"}, {"expires_in": 60}, {"tags": []}):
         answer = served.call("PATCH", f"/v1/keys/{key['key_id']}", changes)
         answer.problem(409, "illegal_transition")
