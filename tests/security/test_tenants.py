@@ -133,7 +133,7 @@ CALLS: Final[Mapping[str, Callable[[Caller, str], object]]] = {
     "destroy_key": lambda it, key_id: it.store.destroy_key(key_id),
     "update_key": lambda it, key_id: it.store.update_key(key_id, scope=KeyScope.FULL, name="mine"),
     "update_key, clearing": lambda it, key_id: it.store.update_key(key_id, allowed_ips=None, expires_at=None),
-    "update_key, nothing": lambda it, key_id: it.store.update_key(key_id),
+    "update_key, a tag": lambda it, key_id: it.store.update_key(key_id, tags=["mine"]),
     "update_key, nonsense": lambda it, key_id: it.store.update_key(key_id, permissions=("*.*.",)),
     "update_key, an unknown field": lambda it, key_id: it.store.update_key(key_id, owner="me"),
     "get_usage_statistics": lambda it, key_id: it.store.get_usage_statistics(key_id),
