@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.program import PROGRAM, Done, Program, in_development
+from tests.cli.program import PROGRAM, Program, in_development
 from tests.contract.postgres_server import PostgresDatabase
 from tests.running_server import KEK, prepared_postgres
 
@@ -331,16 +331,15 @@ def test_the_log_has_an_entry_for_each_act(program: Program) -> None:
 
 
 def test_no_key_is_left_in_the_file_that_the_old_key_encryption_key_opens(program: Program) -> None:
-    """What SQLite overwrote would otherwise stay in free pages and in the write-ahead log."""
+    """What SQLite overwrote would otherwise stay in the file, or in the write-ahead log, while servers are open."""
     path = store_file(program)
-    with closing(connect(path)) as connection:
-        (body,) = connection.execute("SELECT body FROM rows WHERE id = 'keyring'").fetchone()
-    wrapped = json.loads(body)["deks"][0]["wrapped"].encode()
-    assert wrapped in path.read_bytes()
-    done: Done = program.process("rekey", given=NEW)
-    assert done.status == 0
-    left = [file for file in path.parent.iterdir() if file.is_file() and wrapped in file.read_bytes()]
-    assert left == []
+    with closing(connect(path)) as server:
+        (body,) = server.execute("SELECT body FROM rows WHERE id = 'keyring'").fetchone()
+        wrapped = json.loads(body)["deks"][0]["wrapped"].encode()
+        assert wrapped in path.read_bytes()
+        assert program.process("rekey", given=NEW).status == 0
+        left = [file for file in path.parent.iterdir() if file.is_file() and wrapped in file.read_bytes()]
+        assert left == []
 
 
 def test_interrupted_it_can_go_on(program: Program) -> None:
