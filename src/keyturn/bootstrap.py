@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Final
 
 from keyturn.adapters.kms.local import LocalKeyWrapper
+from keyturn.adapters.ledger.watching import LedgerCalls, watched
 from keyturn.audit.trail import Trail
 from keyturn.audit.usage import Usage
 from keyturn.config import Environment, Settings
@@ -19,7 +20,7 @@ from keyturn.custody.changing import KeyringChanges
 from keyturn.custody.resealing import Resealer
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.change import ChangeSet, Event, EventType
-from keyturn.domain.entry import chain_next, chain_start
+from keyturn.domain.entry import chain_start
 from keyturn.domain.ids import DEFAULT_TENANT, SYSTEM_TENANT
 from keyturn.domain.key import KeyType
 from keyturn.domain.principal import LOCAL_ACTOR, SYSTEM_ACTOR
@@ -31,16 +32,18 @@ from keyturn.issuing.keys import Keys
 from keyturn.issuing.lifecycle import Lifecycle
 from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
-from keyturn.key_file import KeyFile
+from keyturn.key_file import KeyFile, require_apart
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
+from keyturn.ports.forking import survive_forks
 from keyturn.ports.key_wrapper import KeyWrapper
-from keyturn.ports.ledger import Commit, Ledger, SealedHead
+from keyturn.ports.ledger import Ledger
 from keyturn.records.entry_seals import Seen
 from keyturn.records.keyring_row import KeyringRow
 from keyturn.records.log_reader import LogReader
 from keyturn.records.records import Records
 from keyturn.records.rows import seal_changes
-from keyturn.records.sealed_state import head_seal
+from keyturn.records.sealed_state import head_after
+from keyturn.signing.signer import Signer
 from keyturn.verifier.cache import DEFAULT_CAPACITY, Cache
 from keyturn.verifier.recorder import Recorder
 from keyturn.verifier.uses import Uses
@@ -54,11 +57,12 @@ LEDGERS: Final = {
 LOG_ID_CHARACTERS: Final = 16
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """One process's Keyturn: services over one ledger. Close it to write what it has counted."""
 
     ledger: Ledger
+    ledger_calls: LedgerCalls
     records: Records
     issuer: Issuer
     lifecycle: Lifecycle
@@ -66,7 +70,10 @@ class Node:
     reader: Reader
     trail: Trail
     usage: Usage
+    signer: Signer
     verifier: Verifier
+    cache: Cache
+    uses: Uses
     recorder: Recorder
     keyring_changes: KeyringChanges
     resealer: Resealer
@@ -77,10 +84,24 @@ class Node:
         self.recorder.close()
         self.ledger.close()
 
+    def pause(self) -> None:
+        """Before a fork: wait until nobody is taking in what the log says, which a child could not finish."""
+        self.records.log.applying.acquire()
+
+    def resume(self) -> None:
+        """After a fork, in the parent."""
+        self.records.log.applying.release()
+
+    def start_afresh(self) -> None:
+        """After a fork, in the child: leave to the parent what it has counted and found."""
+        self.records.log.start_afresh()
+        self.verifier.start_afresh()
+        self.recorder.start_afresh()
+
 
 def ledger_module(url: str) -> ModuleType:
     """The adapter for a store's URL; ConfigurationError for a scheme that is not known."""
-    scheme = url.partition(":")[0]
+    scheme = url.partition(":")[0] if isinstance(url, str) else ""
     if scheme not in LEDGERS:
         raise ConfigurationError(
             f"unknown store {shown(scheme)}",
@@ -112,12 +133,15 @@ def open_node(
 def _node_over(
     ledger: Ledger, wrapper: KeyWrapper, clock: Clock, max_staleness: float, cache_capacity: int
 ) -> Node:
+    calls = LedgerCalls()
+    ledger = watched(ledger, calls)
     keyring, log = _open_log(ledger, wrapper, clock)
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
     cache = Cache(cache_capacity)
-    return Node(
+    node = Node(
         ledger=ledger,
+        ledger_calls=calls,
         records=records,
         issuer=Issuer(records=records, keys=keys, clock=clock),
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
@@ -125,12 +149,17 @@ def _node_over(
         reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
         trail=Trail(ledger=ledger, keyring=keyring, log=log),
         usage=Usage(ledger),
+        signer=Signer(records=records, keys=keys, uses=uses, clock=clock),
         verifier=Verifier(records=records, uses=uses, clock=clock, cache=cache, max_staleness=max_staleness),
+        cache=cache,
+        uses=uses,
         recorder=Recorder(records=records, uses=uses, clock=clock),
         keyring_changes=KeyringChanges(ledger=ledger, records=records, wrapper=wrapper, clock=clock),
         resealer=Resealer(ledger=ledger, records=records, clock=clock),
         clock=clock,
     )
+    survive_forks(node)
+    return node
 
 
 def _open_log(ledger: Ledger, wrapper: KeyWrapper, clock: Clock) -> tuple[Keyring, LogReader]:
@@ -195,30 +224,23 @@ def _begin(ledger: Ledger, wrapper: KeyWrapper, clock: Clock, with_first_key: bo
             puts=(put, key_put(key), version_put(version)),
             events=(event, created_event(key, version, LOCAL_ACTOR, now)),
         )
-    commit = seal_changes(keyring, changes, Seen(0, chain_start(ledger.log_id)))
-    ledger.commit(replace(commit, sealed_head=_head_after(commit, keyring, ledger.log_id)))
+    seen = Seen(0, chain_start(ledger.log_id))
+    commit = seal_changes(keyring, changes, seen)
+    ledger.commit(replace(commit, sealed_head=head_after(keyring, ledger.log_id, seen, commit.entries)))
     return generated
 
 
 def first_key(clock: Clock) -> GeneratedKey:
     """A provisioning key of the tenant `default` that may do everything."""
     spec = KeySpec(type=KeyType.PROVISIONING, scope=KeyScope.FULL, name="first", permissions=("*",))
-    material = generate_material(spec.type, spec.length, spec.prefix)
+    material = generate_material(spec)
     return GeneratedKey(key_id=new_key_id(), spec=spec, created_at=clock.now(), **material._asdict())
-
-
-def _head_after(commit: Commit, keyring: Keyring, log_id: str) -> SealedHead:
-    chain = chain_start(log_id)
-    for new in commit.entries:
-        chain = chain_next(chain, new.entry)
-    position = len(commit.entries)
-    return SealedHead(position, chain, head_seal(keyring, log_id, position, chain))
 
 
 def wrapper_for(settings: Settings) -> tuple[KeyWrapper, bool]:
     """The KEK that the settings name, and whether it is development's key file.
 
-    ConfigurationError when production has none.
+    ConfigurationError when production has none, or the key file does not do.
     """
     if settings.kms != "local":
         raise ConfigurationError(
@@ -231,4 +253,5 @@ def wrapper_for(settings: Settings) -> tuple[KeyWrapper, bool]:
             "there is no key-encryption key",
             fix="Set KEY_STORE_ENCRYPTION_KEY, for example to 'base64:' and the output of 'openssl rand -base64 32'.",
         )
+    require_apart(settings)
     return KeyFile(settings.kek_file).wrapper(), True

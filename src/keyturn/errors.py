@@ -8,6 +8,7 @@
     ├── ConflictError                         a row moved since it was read; read again and retry
     ├── IllegalTransitionError                the key's state does not allow the act
     ├── ThrottledError                        too many failures from one source
+    ├── PoolEmptyError                        RSA keys that were made ahead are used up
     ├── IntegrityError                        a seal, a chain or a floor does not hold
     ├── StaleError                            this node has not read the log recently enough to decide
     ├── StorageError                          the store could not be reached or did not answer in time
@@ -24,9 +25,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Final
 
-MAX_SHOWN_CHARACTERS: Final = 32  # the shortest token has 46
+MAX_SHOWN_CHARACTERS: Final = 32
+# The shortest secret is a passphrase of 12 characters; one of 128 random bits has 22.
+MAX_SHOWN_AS_IT_IS: Final = 11
+_NAME: Final = re.compile(
+    r"[a-z_.]+"
+)  # of a field, a permission, a scheme: no random text has small letters alone
 
 
 def shown(value: object) -> str:
@@ -35,7 +42,13 @@ def shown(value: object) -> str:
     Messages end up in logs, and what stands in the wrong place is often a key.
     """
     text = ascii(value)
-    return text if len(text) <= MAX_SHOWN_CHARACTERS + 2 else f"a text of {len(text) - 2} characters"
+    return text if may_be_shown(text[1:-1]) else f"a text of {len(text) - 2} characters"
+
+
+def may_be_shown(text: str) -> bool:
+    """Whether what a caller sent is too short to be a secret, or looks like the name of something."""
+    is_name = len(text) <= MAX_SHOWN_CHARACTERS and _NAME.fullmatch(text) is not None
+    return len(text) <= MAX_SHOWN_AS_IT_IS or is_name
 
 
 class KeyturnError(Exception):
@@ -62,7 +75,7 @@ class InvalidInputError(KeyturnError, ValueError):
 
     def __init__(self, message: str, *, field: str = "", fix: str | None = None) -> None:
         super().__init__(message, fix=fix)
-        self.field = field if len(field) <= MAX_SHOWN_CHARACTERS else ""
+        self.field = field if may_be_shown(field) else ""
 
 
 class UnauthenticatedError(KeyturnError):
@@ -105,6 +118,17 @@ class ThrottledError(KeyturnError):
 
     code = "throttled"
     default_fix = "Wait for the time in Retry-After, and stop sending keys that are refused."
+
+    def __init__(self, message: str, *, retry_after: int = 1, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
+
+
+class PoolEmptyError(KeyturnError):
+    """No RSA key of the size is ready; `retry_after` is in seconds."""
+
+    code = "pool_empty"
+    default_fix = "Ask again after the time in Retry-After: keys are made ahead, a few at a time."
 
     def __init__(self, message: str, *, retry_after: int = 1, fix: str | None = None) -> None:
         super().__init__(message, fix=fix)

@@ -12,20 +12,46 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shlex
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
+from keyturn.adapters.ledger.sqlite.location import parse_url
+from keyturn.config import Settings
 from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.secret import Secret
-from keyturn.errors import ConflictError, InvalidInputError, WrongKekError
+from keyturn.errors import ConfigurationError, ConflictError, InvalidInputError, WrongKekError
 from keyturn.ports.key_wrapper import KeyWrapper
 
 _log = logging.getLogger("keyturn.keyring")
+
+_MAX_BYTES: Final = 4_096
+_OTHERS: Final = 0o077
+_PUT_BACK: Final = (
+    "Put your copy of the file back. If no store was made with it, remove it: a new one will be made."
+)
+
+
+def require_apart(settings: Settings) -> None:
+    """A copy of the data directory, such as a backup, must not hold the key with the data."""
+    key, data, store = (
+        Path(os.path.realpath(path))
+        for path in (settings.kek_file, settings.data_dir, parse_url(settings.store))
+    )
+    is_inside = store.is_relative_to(data) and key.is_relative_to(data)
+    if is_inside or key.parent == store.parent:
+        raise ConfigurationError(
+            f"the key-encryption key in {settings.kek_file} would lie with the data that it protects",
+            fix=f"Choose a KEYTURN_DATA_DIR and a KEYTURN_STORE away from {settings.kek_file.parent},"
+            " or set KEY_STORE_ENCRYPTION_KEY.",
+        )
 
 
 class KeyFile:
@@ -50,8 +76,8 @@ class KeyFile:
             self.path.hardlink_to(file)
 
     def read(self) -> Secret:
-        """The setting in the file; FileNotFoundError where it is gone."""
-        return Secret(self.path.read_text().strip())
+        """The setting in the file; ConfigurationError where it is damaged or others may read it."""
+        return Secret(_text_of(self.path))
 
     def read_next(self) -> Secret | None:
         """The setting that was to replace it; None where no replacement was begun."""
@@ -135,7 +161,10 @@ class _FileWrapper:
     def __init__(self, file: KeyFile) -> None:
         self._file = file
         self._setting = file.read()
-        self._inner = LocalKeyWrapper.from_setting(self._setting)
+        try:
+            self._inner = LocalKeyWrapper.from_setting(self._setting)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{file.path} is damaged: {error}", fix=_PUT_BACK) from None
 
     @property
     def uri(self) -> str:
@@ -199,3 +228,24 @@ def _sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _text_of(path: Path) -> str:
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise ConfigurationError(f"{path} is no file", fix=_PUT_BACK)
+    if mode & _OTHERS:
+        raise ConfigurationError(
+            f"others than its owner may use the key-encryption key in {path}",
+            fix=f"Run: chmod 600 {shlex.quote(str(path))}",
+        )
+    with path.open("rb") as file:
+        raw = file.read(_MAX_BYTES + 1)
+    try:
+        text = raw.decode("utf-8-sig").strip()  # editors add a mark before it and a line's end after it
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is damaged: it is no text", fix=_PUT_BACK) from None
+    if not text or len(raw) > _MAX_BYTES:
+        problem = "too long for a key" if text else "empty"
+        raise ConfigurationError(f"{path} is damaged: it is {problem}", fix=_PUT_BACK)
+    return text

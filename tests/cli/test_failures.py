@@ -42,7 +42,7 @@ def test_a_malformed_id_is_refused(program: Program, key_id: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ("issue --type rsa", "type"),
+        ("issue --type rsa --length 2048", "length"),
         ("issue --length 77", "length"),
         ("issue --prefix A", "prefix"),
         ("issue --owner .", "owner"),

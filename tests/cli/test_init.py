@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -77,6 +79,99 @@ def test_in_development_the_key_file_is_private_and_away_from_the_data(tmp_path:
     assert file.read_text().strip() not in done.out
     assert [path.name for path in (tmp_path / "data").rglob("*key-encryption*")] == []
     assert program.run("list").status == 0
+
+
+def key_file(tmp_path: Path, contents: bytes) -> Path:
+    """Development's key file with these contents, for its owner alone."""
+    file = tmp_path / "config/keyturn/key-encryption-key"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(contents)
+    file.chmod(0o600)
+    return file
+
+
+DAMAGED = {
+    "empty": b"",
+    "only an end of line": b"\r\n",
+    "no text": b"\xff\xfe" + "base64:".encode("utf-16-le"),
+    "cut off": b"base64:AAAA",
+    "binary": bytes(32),
+    "something else": b"hello\n",
+    "two lines": b"passphrase:correct horse battery\r\nstaple\n",
+    "too long": b"passphrase:" + b"x" * 5_000,
+}
+
+
+@pytest.mark.parametrize("contents", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_key_file_is_named_and_kept(tmp_path: Path, contents: bytes) -> None:
+    file = key_file(tmp_path, contents)
+    for command in ("init", "serve"):
+        done = in_development(tmp_path).run(command)
+        assert (done.status, done.out) == (1, "")
+        assert f"{file} is damaged" in done.err
+        assert "fix:" in done.err
+        assert "battery" not in done.err
+    assert file.read_bytes() == contents
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_no_key_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    file = key_file(tmp_path, b"")
+    file.unlink()
+    make(file)
+    done = in_development(tmp_path).run("init")
+    assert (done.status, done.out) == (1, "")
+    assert f"{file} is no file" in done.err
+
+
+def test_a_key_file_that_an_editor_saved_is_read(tmp_path: Path) -> None:
+    key_file(tmp_path, b"\xef\xbb\xbfhex:" + b"ab" * 32 + b"\r\n")
+    program = in_development(tmp_path)
+    assert program.run("init").status == 0
+    program.environment["KEY_STORE_ENCRYPTION_KEY"] = "hex:" + "ab" * 32
+    assert program.run("list").status == 0
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+def test_a_key_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+    program = in_development(tmp_path)
+    assert program.run("init").status == 0
+    file = tmp_path / "config/keyturn/key-encryption-key"
+    file.chmod(mode)
+    for command in ("list", "serve", "init"):
+        done = program.run(command)
+        assert (done.status, done.out) == (1, "")
+        assert f"chmod 600 {file}" in done.err
+    file.chmod(0o400)
+    assert program.run("list").status == 0
+
+
+@pytest.mark.parametrize(
+    "setting", ["KEYTURN_DATA_DIR={}/keyturn", "KEYTURN_DATA_DIR={}", "KEYTURN_STORE=sqlite:///{}/keyturn/keys.db",
+                "KEYTURN_DATA_DIR={}/elsewhere/../keyturn", "XDG_DATA_HOME={}"],
+)  # fmt: skip
+def test_the_key_file_is_not_made_in_the_data_directory(tmp_path: Path, setting: str) -> None:
+    program = in_development(tmp_path)
+    name, _, value = setting.format(tmp_path / "config").partition("=")
+    program.environment[name] = value
+    for command in ("init", "serve"):
+        done = program.run(command)
+        assert (done.status, done.out) == (1, "")
+        assert "KEYTURN_DATA_DIR" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_of_another_key_is_not_said_to_have_lost_its_file(tmp_path: Path) -> None:
+    program = in_development(tmp_path)
+    program.environment["KEY_STORE_ENCRYPTION_KEY"] = "hex:" + "ab" * 32
+    assert program.run("init").status == 0
+    del program.environment["KEY_STORE_ENCRYPTION_KEY"]
+    done = program.run("list")
+    assert (done.status, done.out) == (1, "")
+    assert "KEY_STORE_ENCRYPTION_KEY is not set" in done.err
+    assert "gone" not in done.err
+    assert not (tmp_path / "config").exists()
 
 
 def test_a_key_file_that_is_gone_is_missed_and_not_replaced(tmp_path: Path) -> None:

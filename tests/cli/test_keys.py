@@ -11,9 +11,9 @@ import pytest
 from keyturn.domain.instants import parse_rfc3339, rfc3339
 from tests.cli.program import TOKEN, Program
 
-KEY = {"key_id", "version", "tenant", "type", "scope", "length", "state", "state_changed_at", "reason", "name",
-       "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
-       "updated_at", "not_before", "expires_at"}  # fmt: skip
+KEY = {"key_id", "version", "tenant", "type", "scope", "length", "algorithm", "state", "state_changed_at", "reason",
+       "name", "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
+       "updated_at", "not_before", "expires_at", "profile"}  # fmt: skip
 VERIFICATION = {"valid", "code", "key_id", "version", "owner", "scope", "permissions", "metadata", "expires_at",
                 "rate_limits", "credits", "as_of"}  # fmt: skip
 
@@ -29,14 +29,15 @@ def test_every_option_of_issue_reaches_the_key(program: Program) -> None:
         "--prefix", "acme_live", "--expires-at", until, "--not-before", "2026-01-31T13:00:00+01:00",
         "--permission", "keys.verify", "--permission", "documents.*", "--allow-ip", "203.0.113.0/24",
         "--allow-ip", "::1", "--metadata", '{"plan": "pro"}', "--tag", "one", "--tag", "two", "--recoverable",
+        "--require-scope", "read", "--require-permissions", "documents.read AND NOT beta",
     )  # fmt: skip
-    assert issued.keys() == KEY | {"key"}
+    assert issued.keys() == KEY | {"key", "public_key"}
     expected = {
         "type": "provisioning", "scope": "read_write", "length": 4096, "name": "gateway", "owner": "acme",
         "prefix": "acme_live", "expires_at": until, "not_before": "2026-01-31T12:00:00.000000Z",
         "permissions": ["keys.verify", "documents.*"], "allowed_ips": ["203.0.113.0/24", "::1"],
         "metadata": {"plan": "pro"}, "tags": ["one", "two"], "recoverable": True, "tenant": "default",
-        "state": "active",
+        "state": "active", "profile": {"scope": "read", "permissions": "documents.read AND NOT beta"},
     }  # fmt: skip
     assert expected.items() <= issued.items()
     assert issued["key"].startswith("acme_live_")
@@ -128,6 +129,18 @@ def test_update_clears_fields(program: Program) -> None:
         "update", issued["key_id"], *(part for field in fields for part in ("--clear", field))
     )
     assert [changed[field] for field in fields] == [None, [], [], None, {}, [], None]
+
+
+def test_what_a_gateways_key_requires_is_replaced_whole_and_cleared(program: Program) -> None:
+    key_id = program.issue("--type", "provisioning", "--require-scope", "write")["key_id"]
+    assert program.json("show", key_id)["profile"] == {"scope": "write", "permissions": None}
+    changed = program.json("update", key_id, "--require-permissions", "a.b OR c")
+    assert changed["profile"] == {"scope": None, "permissions": "a.b OR c"}
+    assert '{"scope": null, "permissions": "a.b OR c"}' in program.run("show", key_id).out
+    assert program.json("update", key_id, "--clear", "profile")["profile"] is None
+    done = program.run("issue", "--require-scope", "read")
+    assert done.status == 1
+    assert "profile" in done.err
 
 
 def test_a_key_lives_and_ends(program: Program) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -91,6 +92,14 @@ def test_what_the_command_line_issues_a_running_server_accepts(server: RunningSe
     assert server.verify(Program(url).issue()["key"])["valid"]
 
 
+def test_it_says_whose_word_counts_for_where_requests_come_from(url: str) -> None:
+    with RunningServer(url, KEYTURN_TRUSTED_PROXIES="10.0.0.0/8,127.0.0.1/32") as server:
+        assert "Trusted proxies: 10.0.0.0/8, 127.0.0.1\n" in server.stdout
+        server.stop()
+    with RunningServer(url) as server:
+        assert "proxies" not in server.stdout
+
+
 def test_a_taken_port_is_refused_before_the_store_is_made(fresh: Program, tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
@@ -99,6 +108,18 @@ def test_a_taken_port_is_refused_before_the_store_is_made(fresh: Program, tmp_pa
     assert f"cannot listen on 127.0.0.1 port {port}" in done.err
     assert "fix:" in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_logs_which_log_it_serves(server: RunningServer, url: str, tmp_path: Path) -> None:
+    """Another store under the same key-encryption key, put in this one's place, is served too: this tells."""
+    log_id = server.verify(server.first_key)["as_of"].partition(":")[0]
+    assert f"the store's log is {log_id}:" in server.stderr
+    assert Program(f"sqlite:///{tmp_path / 'other.db'}").run("init").status == 0
+    server.stop()
+    (tmp_path / "other.db").replace(tmp_path / "keys.db")
+    server.start()
+    last = [line for line in server.stderr.splitlines() if "the store's log is" in line][-1]
+    assert log_id not in last
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
@@ -141,6 +162,23 @@ def test_production_serves_a_store_that_was_made_and_makes_none(tmp_path: Path) 
     with RunningServer(url, first_key=first, KEYTURN_ENV="production") as server:
         assert TOKEN.findall(server.stdout) == []
         assert server.verify(first)["valid"]
+
+
+@pytest.mark.parametrize("wipe", ["DROP TABLE meta", "DELETE FROM meta", "DELETE FROM {table}", "VACUUM"])
+def test_production_makes_no_store_in_a_file_that_was_wiped(tmp_path: Path, wipe: str) -> None:
+    file = tmp_path / "keys.db"
+    program = Program(f"sqlite:///{file}", KEYTURN_ENV="production")
+    if wipe != "VACUUM":  # which makes a database without any table
+        assert program.run("init").status == 0
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for table in ("rows", "log", "sealed_head", "snapshot") if "{table}" in wipe else ("",):
+            connection.execute(wipe.format(table=table))
+        before = list(connection.iterdump())
+    done = program.run("serve")
+    assert (done.status, done.out) == (1, "")
+    assert "keyturn init" in done.err
+    with closing(sqlite3.connect(file)) as connection:
+        assert list(connection.iterdump()) == before
 
 
 def test_production_wants_a_key_encryption_key(tmp_path: Path) -> None:

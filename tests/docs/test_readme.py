@@ -114,7 +114,7 @@ def test_the_python_program_works_as_it_stands(tmp_path: Path) -> None:
 
 def test_the_settings_are_those_that_the_program_knows() -> None:
     named = set(re.findall(r"`(KEYTURN_[A-Z_]+)`", section("Settings")))
-    assert named == KNOWN_SETTINGS - {"KEYTURN_KMS"}
+    assert named == KNOWN_SETTINGS
 
 
 @pytest.mark.parametrize("target", ["serve", "test", "check", "bench"])

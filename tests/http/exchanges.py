@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from tests.http.raw import CHUNKED, KEEP_ALIVE, Answer, Raw, chunked, request
 from tests.http.served import UNKNOWN_ID, Served
@@ -37,10 +38,27 @@ def verification(
     return Exchange(data, lambda answer: bool(answer.ok()["owner"] == owner))
 
 
+def gateway(served: Served, token: str) -> list[tuple[str, str]]:
+    """The fields with which a gateway asks about a client's key."""
+    return [("Keyturn-Gateway-Key", served.key), ("X-API-Key", token)]
+
+
+def passes(answer: Answer, owner: str) -> bool:
+    """Whether the request may pass, as this owner's."""
+    return answer.status == 200 and answer.field("x-keyturn-owner") == quote(owner)
+
+
 Maker = Callable[[Served, str, str], Exchange]
 PLAIN: Final[dict[str, Maker]] = {
     "valid": verification,
     "denied": lambda served, owner, token: verification(served, owner, token, scope="admin"),
+    "authorized": lambda served, owner, token: Exchange(
+        request("GET", "/v1/authorize/a?b", fields=gateway(served, token)),
+        lambda answer: passes(answer, owner),
+    ),
+    "not authorized": lambda served, *_: Exchange(
+        request("GET", "/v1/authorize", fields=gateway(served, "hello")), lambda answer: answer.status == 401
+    ),
 }
 OTHERS: Final[dict[str, Maker]] = {
     "asgi": lambda served, owner, token: verification(served, owner, token, KEEP_ALIVE),
@@ -56,6 +74,10 @@ OTHERS: Final[dict[str, Maker]] = {
     "chunks": lambda served, owner, token: Exchange(
         request("POST", "/v1/verify", chunked(json.dumps({"key": token}).encode(), 20), key=served.key, fields=CHUNKED),
         lambda answer: bool(answer.ok()["owner"] == owner),
+    ),
+    "authorized with a body": lambda served, owner, token: Exchange(
+        request("POST", "/v1/authorize/a", chunked(b"a" * 50, 7), fields=[*gateway(served, token), *CHUNKED]),
+        lambda answer: passes(answer, owner),
     ),
     "a batch": lambda served, owner, token: Exchange(
         request("POST", "/v1/verify/batch", json.dumps({"items": [{"key": token}]}).encode(), key=served.key),

@@ -22,6 +22,7 @@ from tests.running_server import RunningServer, prepared_postgres
 CALLS: Final = {
     "/livez": {"get"},
     "/readyz": {"get"},
+    "/metrics": {"get"},
     "/v1/keys": {"get", "post"},
     "/v1/keys/{key_id}": {"get", "patch"},
     "/v1/keys/{key_id}/revoke": {"post"},

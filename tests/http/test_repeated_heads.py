@@ -1,4 +1,4 @@
-"""A connection remembers the head it was sent last: the same bytes mean the same request, and anything else does not."""
+"""A connection remembers the head it was sent last: the same bytes mean the same request, and nothing else does."""
 
 from __future__ import annotations
 

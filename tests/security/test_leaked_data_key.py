@@ -28,7 +28,7 @@ from keyturn.domain.secret import Secret
 from keyturn.errors import IntegrityError, WrongKekError
 from keyturn.ports.ledger import LogEntry, Row
 from keyturn.records.entry_seals import Seen, seal_entry
-from keyturn.records.sealed_state import head_seal, make_snapshot
+from keyturn.records.sealed_state import make_snapshot, sealed_head
 from tests.security.history import by
 from tests.security.scene import TAMPERED, WHEN, Scene, When
 from tests.security.test_resealing import reseal, retire
@@ -69,7 +69,7 @@ class Thief:
     def seals_head(self) -> None:
         """The log as it is now, vouched for."""
         last = self._scene.attacker.log()[-1]
-        seal = head_seal(self.ring, self._log_id, last.position, last.hash)
+        seal = sealed_head(self.ring, self._log_id, Seen(last.position, last.hash)).seal
         sealed = self._scene.attacker.sealed_head()
         assert sealed is not None
         self._scene.attacker.set_sealed_head(

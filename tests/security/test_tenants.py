@@ -171,7 +171,7 @@ def test_management_answers_for_another_tenants_id_as_for_an_unknown_one(
 def test_management_serves_an_id_of_the_callers_own(scene: Scene, caller: Caller, name: str) -> None:
     """A control: the test above does not pass because nothing is ever found."""
     own, unknown = scene.key_id("recoverable"), new_key_id()
-    if name in ("update_key, nonsense", "update_key, an unknown field"):
+    if name in ("update_key, nothing", "update_key, nonsense", "update_key, an unknown field"):
         with pytest.raises(InvalidInputError):
             CALLS[name](caller, own)
     else:

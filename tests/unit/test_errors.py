@@ -125,3 +125,17 @@ def test_nothing_but_invalid_input_is_a_value_error() -> None:
     """`except ValueError` around a parsing step must not swallow a broken seal."""
     value_errors = {error.__name__ for error in ALL if issubclass(error, ValueError)}
     assert value_errors == {"InvalidInputError"}
+
+
+@pytest.mark.parametrize(
+    "secret", ["pQ3vT9xLm2Rk7Zc8Yb1WdE", "correct horse", "CORRECTHORSE", "0123456789abcdef01234567"]
+)
+def test_the_shortest_secrets_are_not_repeated(secret: str) -> None:
+    """128 random bits have 22 characters, and a passphrase at least 12."""
+    assert secret not in shown(secret)
+    assert InvalidInputError("refused", field=secret).field == ""
+
+
+def test_a_misspelt_name_is_repeated() -> None:
+    assert shown("permissionss") == "'permissionss'"
+    assert shown("documents.readd") == "'documents.readd'"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from keyturn.domain.instants import from_micros, to_micros
+from keyturn.domain.instants import MAX_MICROS, from_micros, to_micros
+from keyturn.domain.spec import check_instant
 from keyturn.domain.verdict import Code
 from keyturn.errors import InvalidInputError
 from keyturn.ports.ledger import Ledger
@@ -49,6 +50,8 @@ class Usage:
 
     def of(self, key_id: str, now: datetime, since: datetime | None = None) -> UsageStatistics:
         """Statistics of one key from `since` (30 days ago when absent) to `now`; at most 400 days."""
+        if since is not None:
+            check_instant("since", since)
         start = now - DEFAULT_WINDOW if since is None else since
         if not timedelta(0) <= now - start <= MAX_WINDOW:
             raise InvalidInputError(f"since is in the past, at most {MAX_WINDOW.days} days", field="since")
@@ -60,7 +63,9 @@ class Usage:
                 by_minute[from_micros(count.minute * _MICROS_A_MINUTE)] += count.count
             else:
                 refused[count.code] += count.count
-        last = sorted(self._ledger.last_uses((key_id,)), key=lambda use: use.at)
+        # Uses are not sealed: what is no instant was written by somebody else, and is no use.
+        stored = (use for use in self._ledger.last_uses((key_id,)) if 0 <= use.at <= MAX_MICROS)
+        last = sorted(stored, key=lambda use: use.at)
         return UsageStatistics(
             key_id=key_id,
             since=start,

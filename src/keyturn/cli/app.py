@@ -9,10 +9,11 @@ from typing import Annotated, Any, Final
 import typer
 
 import keyturn
-from keyturn.cli import acting, issuing, output, preparing, reading, rekeying, serving, verifying
+from keyturn.cli import acting, issuing, output, preparing, reading, rekeying, serving, signing, verifying
 
 _SET_UP: Final = "Set up and run"
 _KEYS: Final = "Keys"
+_SIGNATURES: Final = "Signatures"
 _ENDING: Final = "Ending keys"
 
 app: Final = typer.Typer(
@@ -64,6 +65,7 @@ _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
         "update": issuing.update,
         "usage": reading.usage,
     },
+    _SIGNATURES: {"sign": signing.sign, "verify-signature": signing.verify_signature},
     _ENDING: {
         "revoke": acting.revoke,
         "suspend": acting.suspend,

@@ -31,8 +31,10 @@ def build(kind: str, characters: str) -> str:
     return text
 
 
-def is_id(kind: str, text: str) -> bool:
+def is_id(kind: str, text: object) -> bool:
     """Whether `text` has the shape of an id of this kind; it may still name nothing."""
+    if not isinstance(text, str):
+        return False
     head, _, characters = text.partition("_")
     return head == kind and len(characters) == ID_CHARACTERS and is_base62(characters)
 

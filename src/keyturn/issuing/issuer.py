@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from keyturn.crypto.key_pairs import private_der_of
 from keyturn.crypto.keyring import Keyring
 from keyturn.crypto.sealing import SEALED, associated_data, seal_material
 from keyturn.domain.bodies import key_put, version_put
@@ -45,6 +46,10 @@ class Issuer:
 
         ForbiddenError when one would hold more than the caller; ConflictError as for `issue`.
         """
+        if not isinstance(batch, Sequence) or not all(isinstance(each, GeneratedKey) for each in batch):
+            raise InvalidInputError(
+                "only generated keys are stored", fix="Make them with SecureKeyGenerator, and give a list."
+            )
         if not 1 <= len(batch) <= MAX_EVENTS:
             raise InvalidInputError(f"a batch has 1 to {MAX_EVENTS} keys, not {len(batch)}")
         if len({generated.key_id for generated in batch}) < len(batch):
@@ -96,6 +101,7 @@ def rows_of(
         type=spec.type,
         scope=spec.scope,
         length=spec.length,
+        algorithm=spec.algorithm,
         state_changed_at=at,
         name=spec.name,
         owner=spec.owner,
@@ -111,6 +117,7 @@ def rows_of(
         updated_at=at,
         not_before=spec.not_before,
         expires_at=spec.expires_at,
+        profile=spec.profile,
     )
     material = _sealed_material(generated, tenant, keyring)
     version = Version(
@@ -122,6 +129,8 @@ def rows_of(
         credential_id=generated.credential_id,
         digest=generated.digest,
         custody=None if material is None else SEALED,
+        algorithm=spec.algorithm,
+        public_key=generated.public_key,
         created_at=at,
         material=material,
     )
@@ -145,5 +154,8 @@ def _sealed_material(generated: GeneratedKey, tenant: str, keyring: Keyring) -> 
     spec, secret = generated.spec, generated.secret
     if spec.type.is_token and not spec.recoverable:
         return None
-    raw = secret if spec.type.is_token else Secret(from_base64url(secret.reveal()))
+    if generated.public_key is not None:
+        raw = Secret(private_der_of(secret))
+    else:
+        raw = secret if spec.type.is_token else Secret(from_base64url(secret.reveal()))
     return seal_material(keyring, raw, associated_data(tenant, generated.key_id, 1, spec.type))

@@ -6,14 +6,20 @@ from keyturn.domain.bodies import key_from, owner_from, version_from
 from keyturn.domain.ids import KEY, OWNER, build, is_id, version_row_id
 from keyturn.domain.key import Key, Owner, Version
 from keyturn.errors import IntegrityError, InvalidInputError, NotFoundError
+from keyturn.issuing.turns import Turns
 from keyturn.records.records import Records
 
 
 class Keys:
-    """Reads keys, versions and owners."""
+    """Reads keys, versions and owners.
+
+    Attributes:
+        turns: in which this process changes them.
+    """
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self.turns = Turns()
 
     def get(self, tenant: str, key_id: str) -> Key:
         """The key; NotFoundError for an unknown id and for another tenant's alike."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from keyturn.domain.change import MAX_EVENTS, MAX_PUTS, Require
 
 __all__ = [
+    "MAX_COUNT",
     "MAX_EVENTS",
     "MAX_PUTS",
     "Commit",
@@ -34,6 +35,10 @@ __all__ = [
 
 Position = int
 """Index in the log, from 1, dense, in commit order; 0 is before the first entry."""
+
+
+MAX_COUNT: Final = 2**40
+"""The most uses of one version, with one result, that a minute holds: no machine reaches it, and sums stay integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +202,8 @@ class LastUse:
 class Ledger(Protocol):
     """Where rows and the log live. Safe to call from several threads and, on one store, several processes.
 
-    Every method ends within a bounded time and raises StorageError (or a subclass) when the store does not answer.
+    Every method ends within a bounded time and raises StorageError (or a subclass) when the store does not answer. A
+    write that is made in passing (`keyturn.ports.passing`) waits a small part of a second, and so does what it calls.
     """
 
     @property
@@ -263,10 +269,13 @@ class Ledger(Protocol):
         """Keep `snapshot` in place of an older one, if the log has this hash at this position."""
 
     def record_uses(self, uses: Sequence[UseCount]) -> None:
-        """Add these counts, and move last uses forward, in one transaction; at most 10,000 at a time."""
+        """Add these counts, and move last uses forward, in one transaction; at most 10,000 at a time.
+
+        No stored count, whatever it says, is in the way of another: each ends at MAX_COUNT.
+        """
 
     def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
-        """Counts of a key in these minutes, both included, oldest first."""
+        """Counts of a key in these minutes, both included, oldest first, each stored one taken as 0 to MAX_COUNT."""
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:
         """The latest valid use of each version of these keys; nothing for those never used; at most 1,000 ids."""

@@ -17,12 +17,13 @@ from keyturn.domain.floor import Floor
 from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.errors import IntegrityError
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger, Position, SealedHead
+from keyturn.ports.ledger import Ledger, Position
+from keyturn.ports.passing import is_in_passing
 from keyturn.records.entry_seals import Seen
 from keyturn.records.incidents import Incidents
 from keyturn.records.keyring_row import KeyringRow, OlderKeyringError
 from keyturn.records.progress import replay, unchanging
-from keyturn.records.sealed_state import head_seal, make_snapshot
+from keyturn.records.sealed_state import make_snapshot, sealed_head
 
 BATCH: Final = 2_000  # entries a read
 SNAPSHOT_EVERY: Final = 50_000  # entries: replaying them costs well under a second
@@ -53,16 +54,20 @@ class LogReader:
         self._row = row
         self._follow = unchanging if row is None else row.follow
         self._clock = clock
-        self._reading = threading.Lock()
-        self._sealing = threading.Lock()
         self._listeners: list[Listener] = []
         self._broken: IntegrityError | None = None
-        self.applying = threading.Lock()
+        self.start_afresh()
         self.read_at = clock.steady()
         self._distrusted_at = NEVER
         self._at, self._sealed = replay(ledger, keyring, BATCH, follow=self._follow)
         self._snapshot = self._at.snapshot
         self.as_of = f"{ledger.log_id}:{self._at.position}"
+
+    def start_afresh(self) -> None:
+        """Begin with locks that nobody holds, in a forked child."""
+        self._reading = threading.Lock()
+        self._sealing = threading.Lock()
+        self.applying = threading.Lock()
 
     @property
     def position(self) -> Position:
@@ -126,26 +131,40 @@ class LogReader:
             if started > self._distrusted_at:
                 self.read_at = started
 
-    def head_to_seal(self) -> SealedHead | None:
-        """The head as this process read it, sealed; None before the first entry."""
-        position, chain = self._at.seen
-        if position == 0:
-            return None
-        return SealedHead(position, chain, head_seal(self._keyring, self._ledger.log_id, position, chain))
-
     def seal_head(self) -> None:
-        """Vouch for the log as far as it was read, and keep a snapshot of the floor on a long log.
+        """Vouch for the log as far as it was read.
 
         Reading goes on meanwhile: a writer that waits must not make this process stale.
         """
-        with self._sealing:
-            sealed = self.head_to_seal()
-            if self._broken is not None or sealed is None or sealed.position <= self._sealed:
+        if not self._sealing.acquire(blocking=not is_in_passing()):
+            return  # another thread is at it
+        try:
+            seen = self._at.seen
+            if self._broken is not None or seen.position <= self._sealed:
                 return
-            self._ledger.seal_head(sealed)
-            self._sealed = sealed.position
-            if sealed.position - self._snapshot >= SNAPSHOT_EVERY:
-                self.save_snapshot()
+            self._ledger.seal_head(sealed_head(self._keyring, self._ledger.log_id, seen))
+            self._sealed = max(self._sealed, seen.position)
+        finally:
+            self._sealing.release()
+
+    def vouch_for(self, position: Position, *, foreseen: Position) -> None:
+        """Vouch for a commit that was read back at `position`, and that brought the sealed head of `foreseen`.
+
+        If others wrote first, the store has not kept that one; one more write then vouches for all that was read.
+        """
+        if position == foreseen:
+            self._sealed = max(self._sealed, position)
+        elif position > self._sealed:
+            self.seal_head()
+
+    def keep_snapshot(self) -> None:
+        """Keep a snapshot of the floor, where the log has grown long since the last one; for one thread at a time.
+
+        Not in passing: it may be tens of megabytes.
+        """
+        grown = self._at.position - self._snapshot
+        if grown >= SNAPSHOT_EVERY and not is_in_passing() and self._broken is None:
+            self.save_snapshot()
 
     def save_snapshot(self) -> None:
         """Keep a snapshot of the floor as it is now, unless it tells of two stories."""

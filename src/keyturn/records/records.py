@@ -7,6 +7,7 @@ records.commit(ChangeSet(...))                # durable, and known in this proce
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -17,6 +18,7 @@ from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.errors import (
     ConflictError,
     IntegrityError,
+    KeyturnError,
     OutcomeUnknownError,
     StorageBusyError,
     StorageError,
@@ -24,9 +26,11 @@ from keyturn.errors import (
 from keyturn.ports.ledger import Commit, CredentialRows, Ledger, Position, Row
 from keyturn.records.log_reader import LogReader
 from keyturn.records.rows import OpenedRow, open_row, seal_changes
+from keyturn.records.sealed_state import head_after
 
 _READS: Final = 20  # of one row, each overtaken by a change, before a reader gives up
 _SEALINGS: Final = 3  # of one change, each overtaken by a change of the keyring, before a writer gives up
+_log = logging.getLogger("keyturn.log")
 
 
 class Records:
@@ -40,6 +44,8 @@ class Records:
 
     def commit(self, changes: ChangeSet) -> Position:
         """Make `changes` durable and take them in here, so that they hold in this process when this returns.
+
+        The log is vouched for by then too, unless the store stops answering in between.
 
         ConflictError when a row moved meanwhile; StorageError as the ledger says; IntegrityError where the log was
         found altered, or does not hold what the store has acknowledged.
@@ -61,6 +67,7 @@ class Records:
             raise self.refuse(
                 "log", SYSTEM_TENANT, "the store acknowledged a change that its log does not hold"
             )
+        self._vouch_for(position, sealed)
         return position
 
     def _commit_sealed(self, changes: ChangeSet) -> tuple[Position, Commit]:
@@ -68,7 +75,7 @@ class Records:
         changes_keyring = any(put.id == KEYRING_ROW for put in changes.puts)
         for left in reversed(range(_SEALINGS)):
             revision = self.keyring.revision  # of before anything is sealed, or older
-            sealed = seal_changes(self.keyring, changes, self.log.seen, self.log.head_to_seal())
+            sealed = self._sealed(changes)
             if not changes_keyring:
                 sealed = replace(sealed, requires=(*sealed.requires, Require(KEYRING_ROW, revision)))
             try:
@@ -79,12 +86,26 @@ class Records:
             except ConflictError:
                 if changes_keyring or not left:
                     raise
-                self.get(
-                    KEYRING_ROW
-                )  # which reads the log on, and refuses a row that was put back or deleted
+                # Which reads the log on, and refuses a row that was put back or deleted.
+                self.get(KEYRING_ROW)
                 if self.keyring.revision == revision:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _sealed(self, changes: ChangeSet) -> Commit:
+        """The commit of `changes`, with the sealed head that the log has once it is there and nobody was first."""
+        seen = self.log.seen
+        sealed = seal_changes(self.keyring, changes, seen)
+        head = head_after(self.keyring, self._ledger.log_id, seen, sealed.entries)
+        return replace(sealed, sealed_head=head)
+
+    def _vouch_for(self, position: Position, sealed: Commit) -> None:
+        assert sealed.sealed_head is not None
+        try:
+            self.log.vouch_for(position, foreseen=sealed.sealed_head.position)
+        except KeyturnError as error:
+            # It is committed all the same, and the recorder vouches for it later.
+            _log.warning("the log's head could not be sealed yet: %s", error)
 
     def get(self, row_id: str) -> OpenedRow | None:
         """The row, checked to be current; None if there is none and the log knows of none."""

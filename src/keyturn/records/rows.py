@@ -14,7 +14,7 @@ from keyturn.domain.change import ChangeSet, Event, Put
 from keyturn.domain.entry import RowMark, encode_details, encode_entry
 from keyturn.domain.stored import read_as
 from keyturn.errors import IntegrityError, InvalidInputError
-from keyturn.ports.ledger import Commit, NewEntry, NewRow, Row, SealedHead
+from keyturn.ports.ledger import Commit, NewEntry, NewRow, Row
 from keyturn.records.entry_seals import Seen, seal_entry
 
 MAX_BODY_BYTES = 65_536
@@ -28,9 +28,7 @@ class OpenedRow(NamedTuple):
     digest: bytes
 
 
-def seal_changes(
-    keyring: Keyring, changes: ChangeSet, seen: Seen, sealed_head: SealedHead | None = None
-) -> Commit:
+def seal_changes(keyring: Keyring, changes: ChangeSet, seen: Seen) -> Commit:
     """The commit that says `changes`, by one who has read the log up to `seen`.
 
     InvalidInputError where a body or an entry would be too long to store.
@@ -44,7 +42,6 @@ def seal_changes(
         requires=changes.requires,
         rows=tuple(rows),
         entries=tuple(_seal_entry(keyring, event, marks, seen) for event in changes.events),
-        sealed_head=sealed_head,
     )
 
 

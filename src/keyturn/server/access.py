@@ -10,6 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from keyturn.bootstrap import Node
 from keyturn.domain.principal import Principal
+from keyturn.key_generator import SecureKeyGenerator
 from keyturn.server.deciding import Decider
 from keyturn.server.exchange import authorization_of, client_of
 
@@ -35,9 +36,17 @@ async def the_node(request: Request) -> Node:
     return node
 
 
+async def the_generator(request: Request) -> SecureKeyGenerator:
+    """What makes keys for the application: RSA keys come from those made ahead."""
+    generator: SecureKeyGenerator = request.app.state.generator
+    return generator
+
+
+TheGenerator = Annotated[SecureKeyGenerator, Depends(the_generator)]
 TheNode = Annotated[Node, Depends(the_node)]
 MayCreate = Annotated[Principal, Depends(may("keys.create"))]
 MayRead = Annotated[Principal, Depends(may("keys.read"))]
 MayUpdate = Annotated[Principal, Depends(may("keys.update"))]
 MayRevoke = Annotated[Principal, Depends(may("keys.revoke"))]
+MaySign = Annotated[Principal, Depends(may("keys.sign"))]
 MayDestroy = Annotated[Principal, Depends(may("keys.destroy"))]

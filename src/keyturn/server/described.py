@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from keyturn.domain.verdict import Code
 from keyturn.server.access import BEARER
+from keyturn.server.described_gateway import described_gateway, name_callers
 from keyturn.server.models import ProblemBody
 from keyturn.server.problems import CONTENT_TYPE
 
@@ -25,7 +26,10 @@ class Question(BaseModel):
     )
     permissions: Annotated[
         str | None,
-        Field(description="Names joined by AND that the key must grant.", examples=["documents.read"]),
+        Field(
+            description="Permissions that the key must grant, with AND, OR, NOT and parentheses.",
+            examples=["documents.read AND NOT beta"],
+        ),
     ] = None
     ip: Annotated[
         str | None,
@@ -97,10 +101,11 @@ def liveness() -> Live:  # type: ignore[empty-body]
 def document(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document of an application and of the calls above; made once."""
     if app.openapi_schema is None:
-        routes = [*app.routes, *described.routes]
+        routes = [*app.routes, *described.routes, *described_gateway.routes]
         app.openapi_schema = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=routes
         )
+        name_callers(app.openapi_schema["paths"])
         for methods in app.openapi_schema["paths"].values():
             for operation in methods.values():
                 _name_problems(operation["responses"])

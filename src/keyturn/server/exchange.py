@@ -13,6 +13,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Field = tuple[bytes, bytes]
+"""A header field: its name in lower case, and its value."""
 
 BODY_SECONDS: Final = 30.0
 MAX_DISCARDED_BYTES: Final = (
@@ -26,7 +28,8 @@ class RefusedRequestError(Exception):
     def __init__(self, status: int, code: str, detail: str, fix: str) -> None:
         super().__init__(detail)
         self.status = status
-        self.body = encoded(problem(status, code, detail, fix))
+        self.code = code
+        self.members = problem(status, code, detail, fix)
 
 
 class ClientGoneError(Exception):

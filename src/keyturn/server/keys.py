@@ -6,11 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from keyturn.domain.key import KeyLength
-from keyturn.domain.spec import KeySpec, expiry
-from keyturn.errors import InvalidInputError, shown
+from keyturn.domain.algorithms import parse_algorithm, parse_length
+from keyturn.domain.requirement import check_profile
+from keyturn.domain.spec import UNSAID, KeySpec, expiry
 from keyturn.issuing.reading import KeyFilter
-from keyturn.key_generator import SecureKeyGenerator
 from keyturn.ports.clock import Clock
 from keyturn.server.access import (
     MayCreate,
@@ -18,9 +17,11 @@ from keyturn.server.access import (
     MayRead,
     MayRevoke,
     MayUpdate,
+    TheGenerator,
     TheNode,
 )
 from keyturn.server.models import (
+    Explanation,
     IssuedKeyBody,
     KeyBody,
     KeyChanges,
@@ -37,9 +38,9 @@ router = APIRouter(prefix="/v1", tags=["keys"])
 
 
 @router.post("/keys", status_code=201, response_model=IssuedKeyBody)
-def issue_key(wanted: NewKey, node: TheNode, by: MayCreate) -> View:
+def issue_key(wanted: NewKey, node: TheNode, generator: TheGenerator, by: MayCreate) -> View:
     """Issue a key. The answer shows its secret, this once."""
-    generated = SecureKeyGenerator(clock=node.clock).generate(_spec(wanted, node.clock))
+    generated = generator.generate(_spec(wanted, node.clock))
     return issued_view(node.issuer.issue(generated, by), generated)
 
 
@@ -61,6 +62,8 @@ def show_key(key_id: str, node: TheNode, by: MayRead) -> View:
 def update_key(key_id: str, changes: KeyChanges, node: TheNode, by: MayUpdate) -> View:
     """Change a key's policy: what is absent stays, null clears."""
     named = {name: getattr(changes, name) for name in changes.model_fields_set}
+    if changes.profile is not None:
+        named["profile"] = changes.profile.model_dump()
     return key_view(node.updater.update(key_id, by, named))
 
 
@@ -72,15 +75,17 @@ def revoke_key(key_id: str, node: TheNode, by: MayRevoke, why: Revocation | None
 
 
 @router.post("/keys/{key_id}/suspend", response_model=KeyBody)
-def suspend_key(key_id: str, node: TheNode, by: MayRevoke, why: Note | None = None) -> View:
+def suspend_key(key_id: str, node: TheNode, by: MayRevoke, why: Explanation | None = None) -> View:
     """Refuse a key until it is resumed."""
-    return key_view(node.lifecycle.suspend(key_id, by, note=why.note if why else None))
+    why = why or Explanation()
+    return key_view(node.lifecycle.suspend(key_id, by, reason=why.reason, note=why.note))
 
 
 @router.post("/keys/{key_id}/resume", response_model=KeyBody)
-def resume_key(key_id: str, node: TheNode, by: MayRevoke, why: Note | None = None) -> View:
+def resume_key(key_id: str, node: TheNode, by: MayRevoke, why: Explanation | None = None) -> View:
     """Accept a suspended key again."""
-    return key_view(node.lifecycle.resume(key_id, by, note=why.note if why else None))
+    why = why or Explanation()
+    return key_view(node.lifecycle.resume(key_id, by, reason=why.reason, note=why.note))
 
 
 @router.post("/keys/{key_id}/destroy", response_model=KeyBody)
@@ -102,7 +107,8 @@ def _spec(wanted: NewKey, clock: Clock) -> KeySpec:
     return KeySpec(
         type=wanted.type,
         scope=wanted.scope,
-        length=_length(wanted.length),
+        length=UNSAID if wanted.length is None else parse_length(wanted.length),
+        algorithm=None if wanted.algorithm is None else parse_algorithm(wanted.algorithm),
         name=wanted.name,
         owner=wanted.owner,
         prefix=wanted.prefix,
@@ -113,13 +119,5 @@ def _spec(wanted: NewKey, clock: Clock) -> KeySpec:
         recoverable=wanted.recoverable,
         not_before=wanted.not_before,
         expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
+        profile=None if wanted.profile is None else check_profile(wanted.profile.model_dump()),
     )
-
-
-def _length(bits: int) -> KeyLength:
-    try:
-        return KeyLength(bits)
-    except ValueError:
-        raise InvalidInputError(
-            f"there is no key length of {shown(bits)} bits", field="length", fix="Use 128, 256, 4096 or 8192."
-        ) from None

@@ -25,18 +25,41 @@ def _refuse_instant() -> datetime:
 Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
 
 
-class _Closed(BaseModel):
+def _instant_in_query(value: object) -> object:
+    if isinstance(value, str) and " " in value:  # which is what a + becomes in a query
+        raise ValueError("not an RFC 3339 time with an offset: write + as %2B in a query, or use Z")
+    return _instant(value)
+
+
+InstantInQuery = Annotated[AwareDatetime, BeforeValidator(_instant_in_query)]
+
+
+class Closed(BaseModel):
     """Unknown members are refused: a restriction that is misspelt must not be lost."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class NewKey(_Closed):
+class ProfileBody(Closed):
+    """What a gateway always requires of the keys that it asks about: a scope, a permission query, or both."""
+
+    scope: Annotated[KeyScope | None, Field(strict=False, examples=["read"])] = None
+    permissions: Annotated[str | None, Field(examples=["documents.read AND NOT beta"])] = None
+
+
+class NewKey(Closed):
     """A key to be issued."""
 
     type: Annotated[KeyType, Field(strict=False, examples=["api_token"])] = KeyType.API_TOKEN
     scope: Annotated[KeyScope, Field(strict=False, examples=["read_write"])] = KeyScope.READ
-    length: Annotated[int, Field(description="Bits of the secret: 128, 256, 4096 or 8192.")] = 256
+    length: Annotated[
+        int | None,
+        Field(description="Bits: 256 when absent, and 3072 for RSA.", examples=[256]),
+    ] = None
+    algorithm: Annotated[
+        str | None,
+        Field(description="How a signing key signs; what suits it when absent.", examples=[None]),
+    ] = None
     name: str | None = None
     owner: Annotated[str | None, Field(description="Your own id for who holds the key.")] = None
     prefix: Annotated[str | None, Field(examples=["acme_live"])] = None
@@ -48,9 +71,10 @@ class NewKey(_Closed):
     metadata: dict[str, Any] = {}
     tags: list[str] = []
     recoverable: bool = False
+    profile: Annotated[ProfileBody | None, Field(description="For the provisioning key of a gateway.")] = None
 
 
-class KeyChanges(_Closed):
+class KeyChanges(Closed):
     """Changes to a key: what is absent stays, null clears."""
 
     name: str | None = None
@@ -62,12 +86,19 @@ class KeyChanges(_Closed):
     not_before: Instant | None = None
     expires_at: Instant | None = None
     expires_in: int | None = None
+    profile: ProfileBody | None = None
 
 
-class Note(_Closed):
+class Note(Closed):
     """Why, for the log; it can be erased there later."""
 
     note: str | None = None
+
+
+class Explanation(Note):
+    """Why a key is suspended or resumed: a reason of RFC 5280, and a note."""
+
+    reason: Annotated[RevocationReason | None, Field(strict=False)] = None
 
 
 class Revocation(Note):
@@ -89,8 +120,8 @@ class ListedKeys(BaseModel):
     state: KeyState | None = None
     tag: str | None = None
     prefix: str | None = None
-    expires_before: Instant | None = None
-    unused_since: Instant | None = None
+    expires_before: InstantInQuery | None = None
+    unused_since: InstantInQuery | None = None
     q: str | None = None
 
 
@@ -103,6 +134,7 @@ class KeyBody(BaseModel):
     type: str
     scope: str
     length: int
+    algorithm: str | None
     state: str
     state_changed_at: str
     reason: str | None
@@ -118,12 +150,14 @@ class KeyBody(BaseModel):
     updated_at: str
     not_before: str | None
     expires_at: str | None
+    profile: ProfileBody | None
 
 
 class IssuedKeyBody(KeyBody):
-    """A new key, with its secret: the only time that it is shown."""
+    """A new key, with its secret: the only time that it is shown. Of a key pair there is the public key instead."""
 
-    key: str
+    key: str | None
+    public_key: Annotated[str | None, Field(description="PEM.")]
 
 
 class KeyListBody(BaseModel):
@@ -149,4 +183,5 @@ class ProblemBody(BaseModel):
     detail: str
     code: Annotated[str, Field(examples=["not_found"])]
     fix: str
+    request_id: Annotated[str, Field(description="As in X-Request-Id, and in the server's log.")]
     field: str | None = None

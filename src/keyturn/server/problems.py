@@ -17,11 +17,13 @@ from keyturn.errors import (
     InvalidInputError,
     KeyturnError,
     NotFoundError,
+    PoolEmptyError,
     StaleError,
     StorageError,
     ThrottledError,
     UnauthenticatedError,
 )
+from keyturn.server.calls import current
 
 CONTENT_TYPE: Final = "application/problem+json"
 
@@ -33,6 +35,7 @@ _STATUSES: Final[tuple[tuple[type[KeyturnError], int], ...]] = (
     (ConflictError, 409),
     (IllegalTransitionError, 409),
     (ThrottledError, 429),
+    (PoolEmptyError, 503),
     (IntegrityError, 503),
     (StaleError, 503),
     (StorageError, 503),
@@ -50,7 +53,7 @@ def headers_of(error: KeyturnError) -> dict[str, str]:
     match error:
         case UnauthenticatedError():
             return {"WWW-Authenticate": 'Bearer realm="keyturn"'}
-        case ThrottledError():
+        case ThrottledError() | PoolEmptyError():
             return {"Retry-After": str(error.retry_after)}
         case StaleError() | StorageError():
             return {"Retry-After": "1"}
@@ -78,10 +81,16 @@ def problem_of(error: KeyturnError) -> dict[str, Any]:
 
 
 def encoded(members: Mapping[str, Any]) -> bytes:
-    """A problem's bytes."""
+    """A problem's bytes, with the id of the call that it answers, unless that is among the members already."""
+    call = current()
+    if call is not None and "request_id" not in members:
+        members = {**members, "request_id": call.request_id}
     return orjson.dumps(members)
 
 
-INTERNAL: Final = encoded(
-    problem(500, "internal", "the server failed", "Look into its log; the request may be tried again.")
+INTERNAL: Final = problem(
+    500,
+    "internal",
+    "the server failed",
+    "Look for the request_id in its log; the request may be tried again.",
 )

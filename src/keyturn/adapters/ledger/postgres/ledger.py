@@ -28,6 +28,7 @@ from keyturn.adapters.ledger.postgres.pool import Pool
 from keyturn.adapters.ledger.postgres.reading import Parameters, Reader, Record
 from keyturn.adapters.ledger.postgres.schema import checked_log_id
 from keyturn.adapters.ledger.postgres.writing import Writer
+from keyturn.errors import KeyturnError
 from keyturn.ports.ledger import (
     Commit,
     CredentialRows,
@@ -42,6 +43,7 @@ from keyturn.ports.ledger import (
     UsageCount,
     UseCount,
 )
+from keyturn.ports.passing import is_in_passing
 
 __all__ = ["PostgresLedger", "open_ledger"]
 
@@ -76,7 +78,7 @@ class PostgresLedger:
         self._settings = settings
         self._pool = Pool(self._connect, settings.pool)
         self._reader = Reader(self._pool)
-        self._writer = Writer(self._pool)
+        self._writer = Writer(self._pool, settings.passing)
         self._commits = Coalescer(self._writer.commit)
         self._listener = Listener(self._connect)
         self._log_id = ""
@@ -93,7 +95,14 @@ class PostgresLedger:
 
     def commit(self, commit: Commit) -> Position:
         """Apply all of `commit` or nothing, together with what else waits."""
-        return self._commits.submit(encode_commit(commit), monotonic() + self._settings.write)
+        encoded, deadline = encode_commit(commit), self._write_deadline()
+        if not is_in_passing():
+            return self._commits.submit(encoded, deadline)
+        # Not together: those who wait have more time than this one.
+        (outcome,) = self._writer.commit([encoded], deadline)
+        if isinstance(outcome, KeyturnError):
+            raise outcome
+        return outcome
 
     def read(self, ids: Sequence[str]) -> list[Row | None]:
         """The rows of these ids, in order."""
@@ -220,7 +229,10 @@ class PostgresLedger:
         return self._reader.fetch(query, parameters, self._settings.query if timeout is None else timeout)
 
     def _call(self, statement: LiteralString, arguments: Sequence[object]) -> object:
-        return self._writer.call(statement, arguments, monotonic() + self._settings.write)
+        return self._writer.call(statement, arguments, self._write_deadline())
+
+    def _write_deadline(self) -> float:
+        return monotonic() + (self._settings.passing if is_in_passing() else self._settings.write)
 
 
 def _limit(count: int, most: int, what: str) -> None:

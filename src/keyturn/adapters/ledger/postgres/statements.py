@@ -38,8 +38,9 @@ READ_LOG: Final[LiteralString] = """
 READ_HEAD: Final[LiteralString] = "SELECT coalesce(max(position), 0) FROM keyturn.entries"
 READ_SEALED_HEAD: Final[LiteralString] = "SELECT position, hash, seal FROM keyturn.sealed_heads"
 READ_SNAPSHOT: Final[LiteralString] = "SELECT position, hash, body, seal FROM keyturn.snapshots"
+# The bounds are 0 and MAX_COUNT: whoever may write to the table may have written anything.
 READ_USES: Final[LiteralString] = """
-    SELECT version, code, minute, sum(count)::bigint FROM keyturn.uses
+    SELECT version, code, minute, sum(least(greatest(count, 0), 1099511627776))::bigint FROM keyturn.uses
     WHERE key_id = %s AND minute BETWEEN %s AND %s
     GROUP BY minute, version, code ORDER BY minute, version, code"""
 READ_LAST_USES: Final[LiteralString] = """

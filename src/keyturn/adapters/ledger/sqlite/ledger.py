@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from keyturn.adapters.ledger.sqlite.anchor import Anchor
 from keyturn.adapters.ledger.sqlite.committing import append, check_shape, reseal, store_sealed_head
-from keyturn.adapters.ledger.sqlite.forking import survive_forks
 from keyturn.adapters.ledger.sqlite.listing import ROW_COLUMNS, keys_statement
 from keyturn.adapters.ledger.sqlite.location import Settings, parse_url
 from keyturn.adapters.ledger.sqlite.news import News
 from keyturn.adapters.ledger.sqlite.reading import Readers
 from keyturn.adapters.ledger.sqlite.schema import checked_log_id
 from keyturn.adapters.ledger.sqlite.writing import Writer
+from keyturn.ports.forking import survive_forks
 from keyturn.ports.ledger import (
+    MAX_COUNT,
     Commit,
     CredentialRows,
     LastUse,
@@ -61,14 +63,16 @@ _SNAPSHOT: Final = (
 )
 _USE: Final = (
     "INSERT INTO usage AS u (key_id, minute, version, code, tenant, count) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (key_id, minute, version, code, tenant) DO UPDATE SET count = u.count + excluded.count"
+    " ON CONFLICT (key_id, minute, version, code, tenant) DO UPDATE"
+    f" SET count = min(min(max(u.count, 0), {MAX_COUNT}) + excluded.count, {MAX_COUNT})"
 )
 _LAST_USE: Final = (
     "INSERT INTO last_use AS l (key_id, version, at, ip) VALUES (?, ?, ?, ?) ON CONFLICT (key_id, version)"
     " DO UPDATE SET at = excluded.at, ip = excluded.ip WHERE excluded.at > l.at"
 )
 _USES: Final = (
-    "SELECT version, code, minute, sum(count) FROM usage WHERE key_id = ? AND minute BETWEEN ? AND ?"
+    f"SELECT version, code, minute, sum(min(max(count, 0), {MAX_COUNT})) FROM usage"
+    " WHERE key_id = ? AND minute BETWEEN ? AND ?"
     " GROUP BY minute, version, code ORDER BY minute, version, code"
 )
 _VALID: Final = "valid"  # the code of a use that counts as such
@@ -97,8 +101,9 @@ class SqliteLedger:
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self._settings = settings
-        self._readers = Readers(path, settings)
-        self._writer = Writer(path, settings)
+        self._anchor = Anchor(path, settings.read)
+        self._readers = Readers(path, settings, self._anchor)
+        self._writer = Writer(path, settings, self._anchor)
         self._news = News(path)
         self._log_id = ""
         survive_forks(self)
@@ -237,21 +242,31 @@ class SqliteLedger:
         self._news.close()
         self._readers.close()
         self._writer.close()
+        self._anchor.close()
 
     def pause(self) -> None:
-        """Before a fork: close every connection, once what is under way has ended."""
+        """Before a fork: close every connection, once what is under way has ended.
+
+        SQLite keeps its locks per process and knows them by the file, not by the connection. A child that opened a
+        connection of its own while the parent's were open would believe itself to hold locks that it does not, and when
+        the parent then closed its last connection, it would delete the write-ahead log that the child is writing to:
+        acknowledged commits would be gone.
+        """
         self._news.pause()
         self._readers.pause(self._settings.write)
         self._writer.pause(self._settings.write)
+        self._anchor.pause()
 
     def resume(self) -> None:
         """After a fork, in the parent: connections are opened again when they are needed."""
+        self._anchor.resume()
         self._writer.resume()
         self._readers.resume()
         self._news.resume()
 
     def start_afresh(self) -> None:
         """After a fork, in the child: leave to the parent whatever it could not close."""
+        self._anchor.start_afresh()
         self._writer.start_afresh()
         self._readers.start_afresh()
         self._news.start_afresh()

@@ -1,4 +1,4 @@
-"""What a server does beside answering, each in a thread: follow the log, write down what it counted, keep house."""
+"""What a process does beside answering, each in a thread: follow the log, write down what it counted, keep house."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger("keyturn.background")
 
 
 class Background:
-    """The threads of a server; `stop` ends them."""
+    """The threads of one process; `stop` ends them."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
