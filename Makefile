@@ -13,6 +13,12 @@ BENCH_PACKAGES := wrk nginx-light
 TEST_PROGRAMS := nginx promtool
 TEST_PACKAGES := nginx-light prometheus
 
+# The programs in a virtual environment name the directory that it was made in: in a clone that was moved they do not run.
+ifeq ($(shell test -e $(BIN)/keyturn && ! grep -qF '$(CURDIR)/$(VENV)/bin/' $(BIN)/keyturn && echo moved),moved)
+$(info This directory was moved: making $(VENV) anew)
+$(shell rm -rf $(VENV))
+endif
+
 # Each is newer than what it was installed from, so that nothing is installed twice.
 CAN_SERVE := $(VENV)/.can-serve
 CAN_TEST := $(VENV)/.can-test

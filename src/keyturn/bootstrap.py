@@ -27,11 +27,13 @@ from keyturn.domain.principal import LOCAL_ACTOR, SYSTEM_ACTOR
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey, KeySpec
 from keyturn.errors import ConfigurationError, ConflictError, IntegrityError, shown
+from keyturn.issuing.answers import Answers
 from keyturn.issuing.issuer import Issuer, OwnerAtIssue, created_event, rows_of
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.lifecycle import Lifecycle
 from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
+from keyturn.issuing.versions import Versions
 from keyturn.key_file import KeyFile, require_apart
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 from keyturn.ports.forking import survive_forks
@@ -68,6 +70,8 @@ class Node:
     lifecycle: Lifecycle
     updater: Updater
     reader: Reader
+    versions: Versions
+    answers: Answers
     trail: Trail
     usage: Usage
     signer: Signer
@@ -147,6 +151,8 @@ def _node_over(
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
         updater=Updater(records=records, keys=keys, clock=clock),
         reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
+        versions=Versions(ledger=ledger, records=records, keys=keys),
+        answers=Answers(ledger=ledger, records=records, clock=clock),
         trail=Trail(ledger=ledger, keyring=keyring, log=log),
         usage=Usage(ledger),
         signer=Signer(records=records, keys=keys, uses=uses, clock=clock),

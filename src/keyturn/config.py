@@ -79,11 +79,7 @@ def sqlite_url(path: Path) -> str:
 
 def settings_from(environ: Mapping[str, str]) -> Settings:
     """The settings that an environment says; ConfigurationError that names what is wrong and how to mend it."""
-    unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in KNOWN_SETTINGS)
-    if unknown:
-        raise ConfigurationError(
-            f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(KNOWN_SETTINGS))}."
-        )
+    _check_names(environ)
     _check_characters(environ)
     home = Path(environ.get("HOME") or Path.home())
     data_dir = Path(
@@ -104,7 +100,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         data_dir=data_dir,
         config_dir=Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "keyturn",
         environment=environment,
-        max_staleness=_staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS)),
+        max_staleness=staleness_from(environ),
         tls_cert=_path(environ.get("KEYTURN_TLS_CERT")),
         tls_key=_path(environ.get("KEYTURN_TLS_KEY")),
         allow_plain_http=_switch("KEYTURN_ALLOW_PLAIN_HTTP", environ),
@@ -127,6 +123,20 @@ def _check_characters(environ: Mapping[str, str]) -> None:
         value = require_plain(name, environ[name])
         if value != value.strip() and name != _KEK:  # a passphrase may end as it likes
             raise ConfigurationError(f"{name} begins or ends with white space", fix="Set it without.")
+
+
+def staleness_from(environ: Mapping[str, str]) -> float:
+    """The bound on staleness that an environment says, or the default, in seconds; ConfigurationError as above."""
+    _check_names(environ)
+    return _staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS))
+
+
+def _check_names(environ: Mapping[str, str]) -> None:
+    unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in KNOWN_SETTINGS)
+    if unknown:
+        raise ConfigurationError(
+            f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(KNOWN_SETTINGS))}."
+        )
 
 
 def _environment(text: str) -> Environment:

@@ -25,7 +25,7 @@ from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
 from keyturn.audit.trail import KeyUsageEvent
 from keyturn.audit.usage import UsageStatistics
 from keyturn.bootstrap import Node, initialise, ledger_module, open_node
-from keyturn.config import settings_from, sqlite_url
+from keyturn.config import settings_from, sqlite_url, staleness_from
 from keyturn.domain.fields import check_tenant
 from keyturn.domain.ids import DEFAULT_TENANT, KEY, SYSTEM_TENANT, is_id
 from keyturn.domain.key import Key as KeyMetadata
@@ -46,11 +46,12 @@ from keyturn.errors import (
     StorageError,
     shown,
 )
-from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
+from keyturn.issuing.cursors import DEFAULT_LIMIT
+from keyturn.issuing.reading import KeyFilter, KeyPage
 from keyturn.signing.signer import Signature, SignedJwt
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
-from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, check_staleness
+from keyturn.verifier.verifier import check_staleness
 
 __all__ = [
     "KeyCheck",
@@ -86,7 +87,8 @@ class SecureKeyStore:
             from the data: without it the store cannot be opened.
         path: the file; when absent, ``keyturn.db`` in the data directory.
         tenant: the namespace that this object works in.
-        max_staleness: seconds within which a revocation made by another process holds in this one.
+        max_staleness: seconds within which a revocation made by another process holds in this one;
+            KEYTURN_MAX_STALENESS, or 1, where it is absent.
 
     Raises:
         WrongKekError: the store was made with another key.
@@ -101,7 +103,7 @@ class SecureKeyStore:
         *,
         path: str | Path | None = None,
         tenant: str = DEFAULT_TENANT,
-        max_staleness: float = DEFAULT_MAX_STALENESS,
+        max_staleness: float | None = None,
     ) -> None:
         if storage_backend != "local":
             raise ConfigurationError(
@@ -123,7 +125,7 @@ class SecureKeyStore:
         encryption_key: bytes | str | Secret | None = None,
         *,
         tenant: str = DEFAULT_TENANT,
-        max_staleness: float = DEFAULT_MAX_STALENESS,
+        max_staleness: float | None = None,
     ) -> SecureKeyStore:
         """A store by URL, such as ``postgresql://…``, which ``keyturn init`` has prepared; SchemaError otherwise."""
         store = cls.__new__(cls)
@@ -131,7 +133,7 @@ class SecureKeyStore:
         return store
 
     def _open(
-        self, url: str, encryption_key: bytes | str | Secret | None, tenant: str, max_staleness: float
+        self, url: str, encryption_key: bytes | str | Secret | None, tenant: str, max_staleness: float | None
     ) -> None:
         principal = Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant))
         self._begin(node_at(url, encryption_key, max_staleness), principal)
@@ -221,7 +223,7 @@ class SecureKeyStore:
         if metadata.type.is_token and not metadata.recoverable:
             return RetrievedKey(metadata=metadata, secret=None)
         try:
-            secret = self._node.reader.material(key_id, self._principal)
+            secret = self._node.reader.material(key_id, self._principal).secret
         except IllegalTransitionError:
             return RetrievedKey(metadata=metadata, secret=None)
         return RetrievedKey(metadata=metadata, secret=secret)
@@ -374,15 +376,17 @@ class SecureKeyStore:
         return self._node.trail.events(tenants, key_id=key_id, after=after, limit=limit)
 
 
-def node_at(url: str, encryption_key: bytes | str | Secret | None, max_staleness: float) -> Node:
+def node_at(
+    url: str, encryption_key: bytes | str | Secret | None, max_staleness: float | None = None
+) -> Node:
     """A node on the store at a URL, made first where that is a file; the errors are those of SecureKeyStore."""
-    check_staleness(max_staleness)
+    bound = staleness_from(os.environ) if max_staleness is None else check_staleness(max_staleness)
     ledger_module(url)  # refuses what is no store's URL before anything else is said
     wrapper = _wrapper(encryption_key)
     if url.startswith("sqlite:"):
         # A file needs no one to set it up; a database has an owner, who does.
         initialise(url, wrapper, with_first_key=False)
-    return open_node(url, wrapper, max_staleness=max_staleness)
+    return open_node(url, wrapper, max_staleness=bound)
 
 
 def _presented(token: str | Secret) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -265,3 +266,23 @@ def test_an_expired_key_is_shown_as_such_to_people(program: Program) -> None:
     assert program.run("list").out.splitlines()[1].split()[:2] == [key_id, "expired"]
     assert "active (expired)" in program.run("show", key_id).out
     assert program.json("show", key_id)["state"] == "active"
+
+
+def test_an_owner_without_keys_is_revoked_with_a_warning(program: Program) -> None:
+    """Whoever mistypes an owner in an emergency must not believe that it is over."""
+    program.issue("--owner", "acme")
+    done = program.run("revoke", "--owner", "acne")
+    assert done.status == 0
+    assert "WARNING: the owner acne has no keys in the tenant default: is the id right?" in done.err
+    for _ in range(2):  # one whose keys have ended is known
+        assert "WARNING" not in program.run("revoke", "--owner", "acme").err
+    as_json = program.run("revoke", "--owner", "acne", "--json")
+    assert (as_json.status, as_json.error["level"]) == (0, "warning")
+
+
+def test_fields_at_a_terminal_are_not_filled_up_with_spaces(program: Program) -> None:
+    key_id = program.issue("--name", "a" * 60)["key_id"]
+    shown = program.at_terminal("show", key_id).out
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert len(lines) > 10
+    assert [line for line in lines if line != line.rstrip()] == []

@@ -14,7 +14,7 @@ from sqlite3 import Connection, connect
 import pytest
 
 from keyturn.adapters.ledger.sqlite import initialise, open_ledger
-from keyturn.adapters.ledger.sqlite.ledger import _CREDENTIAL, _EXPIRED, _OWNED
+from keyturn.adapters.ledger.sqlite.ledger import _CREDENTIAL, _EXPIRED, _FORGET, _OWNED
 from keyturn.adapters.ledger.sqlite.listing import keys_statement
 from keyturn.adapters.ledger.sqlite.looking import refuse_foreign
 from keyturn.errors import ConfigurationError, IntegrityError, SchemaError, StorageError
@@ -227,7 +227,7 @@ def test_a_list_by_tag_walks_along_the_tag(direct: Connection) -> None:
     assert "TEMP B-TREE" not in steps
 
 
-@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED])
+@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED, _FORGET])
 def test_no_other_statement_scans_the_rows(direct: Connection, statement: str) -> None:
     steps = plan(direct, statement, ["1"] * statement.count("?"))
     assert "SEARCH" in steps

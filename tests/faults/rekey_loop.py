@@ -139,7 +139,7 @@ class Rekeyed:
                 answer = node.verifier.authenticate(key.secret.reveal(), NO_DEMAND)
                 assert answer.code == ("revoked" if key is self._keys[-1] else "valid")
                 if key.spec.recoverable and key is not self._keys[-1]:
-                    assert node.reader.material(key.key_id, BY).reveal() == key.secret.reveal()
+                    assert node.reader.material(key.key_id, BY).secret.reveal() == key.secret.reveal()
             assert node.records.incidents.drain() == []
             return set(list(tallied(node.ledger))[-1].by_version)
 

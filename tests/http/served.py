@@ -33,9 +33,9 @@ FOREIGN: Final = "elsewhere"  # a tenant beside the default one
 
 # In every answer about a key.
 METADATA: Final = frozenset({
-    "key_id", "version", "tenant", "type", "scope", "length", "state", "state_changed_at", "reason", "name", "owner",
-    "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at", "updated_at", "not_before",
-    "expires_at", "profile",
+    "key_id", "version", "tenant", "type", "scope", "length", "algorithm", "state", "state_changed_at", "reason",
+    "name", "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
+    "updated_at", "not_before", "expires_at", "profile",
 })  # fmt: skip
 
 _THE_FIRST: Final = "the first key"

@@ -122,6 +122,10 @@ TEXT_FIELDS: Final[Mapping[str, list[dict[str, Any]]]] = {
         {"metadata": {"a": "@"}}, {"metadata": {"@": 1}}, {"@": 1}, {"metadata": {"a": [{"@": {}}]}}, {"length": "@"},
         {"recoverable": "@"}, {"expires_in": "@"},
     ],
+    "issue many": [
+        {"items": [{}, {"name": "@"}]}, {"items": [{"metadata": {"@": 1}}]}, {"items": [{"@": 1}]}, {"items": "@"},
+        {"@": []}, {"items": [{"tags": ["@"]}]}, {"items": ["@"]},
+    ],
     "update": [
         {"name": "@"}, {"scope": "@"}, {"expires_at": "@"}, {"not_before": "@"}, {"permissions": ["@"]},
         {"allowed_ips": ["@"]},

@@ -139,7 +139,7 @@ CALLS: Final[Mapping[str, Callable[[Caller, str], object]]] = {
     "get_usage_statistics": lambda it, key_id: it.store.get_usage_statistics(key_id),
     "get_audit_log": lambda it, key_id: it.store.get_audit_log(key_id=key_id),
     "list_keys": lambda it, key_id: it.store.list_keys(q=key_id),
-    "versions": lambda it, key_id: it.node.reader.versions(key_id, by(MINE)),
+    "versions": lambda it, key_id: it.node.versions.list(key_id, by(MINE)),
     "material": lambda it, key_id: it.node.reader.material(key_id, by(MINE)),
     "parts": lambda it, key_id: it.node.reader.parts(key_id, by(MINE)),
 }

@@ -59,7 +59,7 @@ def under(process: Process, row_id: str) -> int:
 
 
 def secret_of(process: Process, key: GeneratedKey) -> str:
-    return process.node.reader.material(key.key_id, BY).reveal()
+    return process.node.reader.material(key.key_id, BY).secret.reveal()
 
 
 # Another key-encryption key

@@ -57,7 +57,7 @@ def begin(
         ),
     ] = False,
 ) -> None:
-    """Issue, verify, rotate and audit API keys.
+    """Issue, verify, revoke and audit API keys.
 
     Commands work on the store itself, with the key-encryption key, safely beside a running server.
     """

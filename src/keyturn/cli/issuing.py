@@ -6,13 +6,13 @@ from enum import Enum
 from typing import Annotated, Any
 
 from keyturn.cli import options, output
-from keyturn.cli.failures import MisuseError
+from keyturn.cli.failures import MisuseError, UnshownSecretError
+from keyturn.cli.naming import program
 from keyturn.cli.opening import Work, opened
 from keyturn.crypto.key_pairs import public_pem
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.key import Key
 from keyturn.domain.scope import KeyScope
-from keyturn.errors import KeyturnError
 from keyturn.key_generator import GeneratedKey, KeyType, SecureKeyGenerator
 from keyturn.views import issued_view, key_view
 
@@ -28,12 +28,6 @@ class Clearable(Enum):
     NOT_BEFORE = "not_before"
     EXPIRES_AT = "expires_at"
     PROFILE = "profile"
-
-
-class UnshownSecretError(KeyturnError):
-    """A key was issued, and its secret could not be written out."""
-
-    code = "secret_not_shown"
 
 
 def issue(
@@ -103,7 +97,7 @@ def _hand_over(work: Work, key: Key, generated: GeneratedKey, *, as_json: bool) 
         output.write_fields(output.key_fields(key, work.node.clock.now()))
         if generated.public_key is not None:
             output.note(
-                "The public key follows. The private key stays in the store: sign with 'keyturn sign'."
+                f"The public key follows. The private key stays in the store: sign with '{program()} sign'."
             )
             output.write(f"\n{public_pem(generated.public_key)}")
             return

@@ -16,7 +16,8 @@ from typing import Annotated, NoReturn
 import keyturn
 from keyturn.bootstrap import initialise, open_node
 from keyturn.cli import listening, opening, options, output
-from keyturn.cli.preparing import first_key_lines, key_file_lines
+from keyturn.cli.interrupting import uninterrupted
+from keyturn.cli.preparing import first_key_lines, handing_over, key_file_lines
 from keyturn.config import MAX_PORT, Environment, Settings, settings_from
 from keyturn.domain.spec import GeneratedKey
 from keyturn.ports.key_wrapper import KeyWrapper
@@ -77,13 +78,18 @@ def serve(
         identity = listening.identity(settings)
         listener = resources.enter_context(server.bind(settings.host, settings.port))
         wrapper = opening.wrapper(settings)
-        first = _prepared(settings, wrapper)
+        with uninterrupted():
+            first = _prepared(settings, wrapper)
+            if first is not None:  # nothing that may still go wrong comes before it is shown
+                with handing_over(first):
+                    _greet(settings, first)
         node = open_node(settings.store, wrapper, max_staleness=settings.max_staleness)
         resources.callback(node.close)  # which writes what was counted
-        _log.info(
-            "the store's log is %s", node.records.log.as_of
-        )  # another store under the same KEK has another
-        _greet(settings, listener, first)
+        # Another store under the same KEK has another log.
+        _log.info("the store's log is %s", node.records.log.as_of)
+        if first is None:
+            _greet(settings, None)
+        _name_addresses(settings, listener)
         server.serve(node, listener, identity, trusted_proxies=settings.trusted_proxies)
 
 
@@ -101,15 +107,18 @@ def _prepared(settings: Settings, wrapper: KeyWrapper) -> GeneratedKey | None:
     return None
 
 
-def _greet(settings: Settings, listener: socket.socket, first: GeneratedKey | None) -> None:
-    host, port = listener.getsockname()[:2]
-    scheme = "http" if settings.tls_cert is None else "https"
-    address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+def _greet(settings: Settings, first: GeneratedKey | None) -> None:
     output.write(
         f"Keyturn {keyturn.__version__} ({settings.environment.value}), store: {opening.shown_store(settings)}\n"
         f"{key_file_lines(settings)}{first_key_lines(first)}"
-        f"API:            {address}\nDocumentation:  {address}/docs\n{_proxy_lines(settings)}"
     )
+
+
+def _name_addresses(settings: Settings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    scheme = "http" if settings.tls_cert is None else "https"
+    address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    output.write(f"API:            {address}\nDocumentation:  {address}/docs\n{_proxy_lines(settings)}")
 
 
 def _proxy_lines(settings: Settings) -> str:

@@ -9,7 +9,8 @@ encrypts once and a ciphertext opens under one key only. The associated data bin
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -25,6 +26,7 @@ from keyturn.errors import IntegrityError
 SEALED: Final = "sealed"  # custody: encrypted, in the version's row
 FORMAT: Final = 1
 SALT_BYTES: Final = 16
+DERIVED_BYTES: Final = 32 + 12 + 32
 _INFO: Final = b"keyturn-material-v1"
 _HEADER: Final = 1 + 4 + SALT_BYTES + 32
 
@@ -43,10 +45,7 @@ def place_of(body: Mapping[str, Any]) -> bytes | None:
 
 def seal_material(keyring: Keyring, material: Secret, aad: bytes) -> bytes:
     """`material` sealed for the place that `aad` names."""
-    version, salt = keyring.primary, random_bytes(SALT_BYTES)
-    key, nonce, commitment = _derived(keyring, version, salt)
-    sealed = AESGCM(key).encrypt(nonce, material.reveal_bytes(), aad)
-    return bytes([FORMAT]) + version.to_bytes(4, "big") + salt + commitment + sealed
+    return seal_with(_derived, keyring, material, aad)
 
 
 def open_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool = False) -> Secret:
@@ -54,17 +53,7 @@ def open_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool =
 
     What this process sealed itself and has not stored yet (`is_own`) may be under a key that was retired since.
     """
-    try:
-        if len(sealed) < _HEADER + 16 or sealed[0] != FORMAT:
-            raise IntegrityError("sealed material refused")
-        version, salt = int.from_bytes(sealed[1:5], "big"), sealed[5 : 5 + SALT_BYTES]
-        key, nonce, commitment = _derived(keyring, version, salt, even_retired=is_own)
-        if not hmac.compare_digest(commitment, sealed[5 + SALT_BYTES : _HEADER]):
-            raise IntegrityError("sealed material refused")
-        return Secret(AESGCM(key).decrypt(nonce, sealed[_HEADER:], aad))
-    except (InvalidTag, IntegrityError):
-        # Wrong key, wrong place and tampering must look alike to the caller.
-        raise IntegrityError("sealed material refused") from None
+    return open_with(partial(_derived, even_retired=is_own), keyring, sealed, aad)
 
 
 def reseal_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool = False) -> bytes:
@@ -74,8 +63,36 @@ def reseal_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool
     return seal_material(keyring, open_material(keyring, sealed, aad, is_own=is_own), aad)
 
 
-def _derived(
-    keyring: Keyring, version: int, salt: bytes, *, even_retired: bool = False
-) -> tuple[bytes, bytes, bytes]:
-    raw = keyring.derive(version, salt=salt, info=_INFO, length=32 + 12 + 32, even_retired=even_retired)
-    return raw[:32], raw[32:44], raw[44:]
+Derive = Callable[[Keyring, int, bytes], bytes]
+"""From a DEK's version and a salt the DERIVED_BYTES of one record: its key, its nonce and its commitment."""
+
+
+def seal_with(derive: Derive, keyring: Keyring, secret: Secret, aad: bytes) -> bytes:
+    """`secret` sealed as above, under what `derive` gives for the primary DEK and a fresh salt."""
+    version, salt = keyring.primary, random_bytes(SALT_BYTES)
+    key, nonce, commitment = _parts(derive(keyring, version, salt))
+    sealed = AESGCM(key).encrypt(nonce, secret.reveal_bytes(), aad)
+    return bytes([FORMAT]) + version.to_bytes(4, "big") + salt + commitment + sealed
+
+
+def open_with(derive: Derive, keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
+    """What `seal_with` was given with the same `derive`; one IntegrityError for every cause."""
+    try:
+        if len(sealed) < _HEADER + 16 or sealed[0] != FORMAT:
+            raise IntegrityError("sealed material refused")
+        version, salt = int.from_bytes(sealed[1:5], "big"), sealed[5 : 5 + SALT_BYTES]
+        key, nonce, commitment = _parts(derive(keyring, version, salt))
+        if not hmac.compare_digest(commitment, sealed[5 + SALT_BYTES : _HEADER]):
+            raise IntegrityError("sealed material refused")
+        return Secret(AESGCM(key).decrypt(nonce, sealed[_HEADER:], aad))
+    except (InvalidTag, IntegrityError):
+        # Wrong key, wrong place and tampering must look alike to the caller.
+        raise IntegrityError("sealed material refused") from None
+
+
+def _derived(keyring: Keyring, version: int, salt: bytes, *, even_retired: bool = False) -> bytes:
+    return keyring.derive(version, salt=salt, info=_INFO, length=DERIVED_BYTES, even_retired=even_retired)
+
+
+def _parts(derived: bytes) -> tuple[bytes, bytes, bytes]:
+    return derived[:32], derived[32:44], derived[44:]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final, ParamSpec, TypeVar
 
+from keyturn.domain.answer import KeptAnswer
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import Put
 from keyturn.domain.instants import from_micros, to_micros
@@ -23,6 +24,7 @@ BODY_VERSION: Final = 1
 KEY: Final = "key"
 VERSION: Final = "version"
 OWNER: Final = "owner"
+ANSWER: Final = "answer"
 _DIGEST_BYTES: Final = 32  # SHA-256
 
 Body = dict[str, object]
@@ -120,6 +122,21 @@ def owner_put(owner: Owner) -> Put:
         "reason": owner.reason.value,
     }
     return Put(id=owner.row_id, kind=OWNER, tenant=owner.tenant, revision=owner.revision, body=body)
+
+
+def answer_put(kept: KeptAnswer) -> Put:
+    """The row of a kept answer, with the sealed answer. There is one revision of it."""
+    body: Body = {
+        "v": BODY_VERSION,
+        "kind": ANSWER,
+        "id": kept.row_id,
+        "tenant": kept.tenant,
+        "revision": 1,
+        "subjects": list(kept.subjects),
+        "created_at": to_micros(kept.created_at),
+        "expires_at": to_micros(kept.expires_at),
+    }
+    return Put(id=kept.row_id, kind=ANSWER, tenant=kept.tenant, revision=1, body=body, material=kept.material)
 
 
 class _Members:
@@ -285,3 +302,21 @@ def owner_from(body: Mapping[str, object]) -> Owner:
     )
     m.finish()
     return owner
+
+
+@_guarded
+def answer_from(body: Mapping[str, object], material: bytes | None) -> KeptAnswer:
+    """The kept answer that a body says, with the sealed answer beside it; IntegrityError as for a key."""
+    m = _Members(body, ANSWER)
+    kept = KeptAnswer(
+        row_id=m.take("id", str),
+        tenant=m.take("tenant", str),
+        subjects=m.texts("subjects"),
+        created_at=m.time("created_at"),
+        expires_at=m.time("expires_at"),
+        material=material,
+    )
+    if m.take("revision", int) != 1:
+        raise ValueError("an answer is never changed")
+    m.finish()
+    return kept

@@ -18,6 +18,7 @@ from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import check_may_have_profile, check_window, checked_policy, expiry
 from keyturn.errors import IllegalTransitionError, InvalidInputError, shown
+from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
@@ -49,12 +50,15 @@ class Updater:
         self._clock = clock
         self._retrying = Retrying(turns=keys.turns, clock=clock)
 
-    def update(self, key_id: str, by: Principal, changes: Mapping[str, Any]) -> Key:
+    def update(
+        self, key_id: str, by: Principal, changes: Mapping[str, Any], *, only_if: Condition = always
+    ) -> Key:
         """The key with these fields changed; names are those of UPDATABLE.
 
-        Two updates at once are both applied, one on top of the other. ForbiddenError when the key holds more than the
-        caller may hand on, before or after: who could not issue it may give it a name or tags, and loosen nothing;
-        nor may a key loosen itself. IllegalTransitionError for a key that has ended.
+        Two updates at once are both applied, one on top of the other, unless `only_if` refuses the second.
+        ForbiddenError when the key holds more than the caller may hand on, before or after: who could not issue it may
+        give it a name or tags, and loosen nothing; nor may a key loosen itself. IllegalTransitionError for a key that
+        has ended.
         """
         if not changes:
             raise InvalidInputError(
@@ -69,7 +73,9 @@ class Updater:
             )
 
         def attempt() -> Key:
-            changed = self._changed(self._keys.get(by.tenant, key_id), changes, by)
+            key = self._keys.get(by.tenant, key_id)
+            changed = self._changed(key, changes, by)
+            only_if(key)
             event = self._event(changed, by, changes)
             self._records.commit(ChangeSet(puts=(key_put(changed),), events=(event,)))
             return changed

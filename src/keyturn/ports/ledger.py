@@ -181,7 +181,7 @@ class UseCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageCount:
-    """A stored count, as `read_uses` gives it back."""
+    """A stored count, or the sum of some, as `read_uses` gives it back; `minute` is the first of them."""
 
     version: int
     code: str
@@ -237,6 +237,12 @@ class Ledger(Protocol):
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         """Active key rows of every tenant whose expiry is at or before that time, in the order of their ids."""
 
+    def forget_answers(self, before: int, limit: int) -> int:
+        """Delete the answer rows whose `expires_at` is at or before that time, at most `limit`; how many there were.
+
+        Only at revision 1, where no reader's floor keeps them: their absence is what a reader then expects.
+        """
+
     def list_rows(self, after: str, limit: int) -> list[Row]:
         """Rows of every kind and tenant in the order of their ids, beginning after the id `after`."""
 
@@ -274,8 +280,14 @@ class Ledger(Protocol):
         No stored count, whatever it says, is in the way of another: each ends at MAX_COUNT.
         """
 
-    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
-        """Counts of a key in these minutes, both included, oldest first, each stored one taken as 0 to MAX_COUNT."""
+    def read_uses(
+        self, key_id: str, first_minute: int, last_minute: int, *, period: int = 1
+    ) -> list[UsageCount]:
+        """Counts of a key in these minutes, both included, oldest first, each stored one taken as 0 to MAX_COUNT.
+
+        They are added up over `period` minutes: each count is of the period that begins with its `minute`, a multiple
+        of `period`.
+        """
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:
         """The latest valid use of each version of these keys; nothing for those never used; at most 1,000 ids."""

@@ -101,11 +101,11 @@ described_gateway: Final = APIRouter(tags=["gateways"], dependencies=[_GATEWAY, 
 def authorize(
     require: Require = None, scope: Scope = None, permissions: Permissions = None, cost: Cost = None
 ) -> None:
-    """Whether a request may pass a gateway: 200, or why not. What header and query require adds up."""
+    """Say whether a request may pass a gateway: 200, or why not. What header and query require adds up."""
 
 
 def authorize_path(rest: Rest, require: Require = None) -> None:
-    """The same, with the client's path behind it; the query is the client's as well, and is not looked at."""
+    """Say whether a request may pass. The client's path stands behind; its query is the client's, and not looked at."""
 
 
 _CALLS: Final[dict[str, Callable[..., None]]] = {

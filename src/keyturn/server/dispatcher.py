@@ -5,10 +5,12 @@ The framework costs several times what a decision does, so verifications do not 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -34,7 +36,7 @@ from keyturn.server.exchange import (
 from keyturn.server.gateway_answers import Reply, send_reply
 from keyturn.server.measured import Measured
 from keyturn.server.observing import Observer, Tracing
-from keyturn.server.problems import INTERNAL, encoded, problem
+from keyturn.server.problems import INTERNAL, STOPPING, encoded, problem
 from keyturn.server.proxies import TrustedProxies
 from keyturn.server.verifying import VerifyEndpoint
 
@@ -87,7 +89,7 @@ class Dispatcher:
         if scope["type"] == "http":
             await self._guarded(self._answer, scope, receive, send)
         else:
-            await self._management(scope, receive, send)
+            await self._management(scope, _until_cancelled(receive), send)
 
     def plain_question(self, url: bytes, headers: list[Field], peer: str | None) -> Answer | None:
         """What answers a plain request without a body, if it is a gateway's."""
@@ -128,6 +130,11 @@ class Dispatcher:
             await answer(scope, receive, noting_send)
         except ClientGoneError:
             return
+        except asyncio.CancelledError:
+            # The server is stopping, and did not wait any longer. It stops whether or not this can still be sent.
+            if not started:
+                with suppress(asyncio.CancelledError):
+                    await send_problem(send, 503, encoded(STOPPING), {}, close=True)
         except Exception as error:  # noqa: BLE001 - the last resort: a client never sees a traceback
             await self._send_refusal(scope, send, error, started=started)
 
@@ -159,7 +166,10 @@ class Dispatcher:
         elif path == AUTHORIZE or path.startswith(_AUTHORIZE_PREFIX):
             await self._gateways.authorize(scope, receive, send)
         elif path == "/livez":
-            await send_json(send, _LIVE)
+            if scope["method"] in ("GET", "HEAD"):
+                await send_json(send, _LIVE)
+            else:
+                await self._send_405(scope, send, "GET, HEAD")
         else:
             await self._observed(scope, receive, send)
 
@@ -171,6 +181,9 @@ class Dispatcher:
 
     async def _refuse_method(self, scope: Scope, receive: Receive, send: Send, allowed: str) -> None:
         await read_body(scope, receive, MAX_MANAGEMENT_BYTES)
+        await self._send_405(scope, send, allowed)
+
+    async def _send_405(self, scope: Scope, send: Send, allowed: str) -> None:
         members = problem(405, "method_not_allowed", "this path does not take this method", f"Use {allowed}.")
         self.measured.refused.add("method_not_allowed")
         with answering(scope) as call:
@@ -226,6 +239,18 @@ def _check_values(body: bytes) -> None:
         raise RefusedRequestError(
             400, "malformed_json", "a number in the body has too many digits", "Send it as a text."
         ) from None
+
+
+def _until_cancelled(receive: Receive) -> Receive:
+    """The lifespan's messages. A server that is told twice to stop cancels it: that ends it too, and in order."""
+
+    async def receive_or_end() -> Message:
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            return {"type": "lifespan.shutdown"}
+
+    return receive_or_end
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:

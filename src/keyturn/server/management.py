@@ -17,11 +17,13 @@ import keyturn
 from keyturn.bootstrap import Node
 from keyturn.errors import IntegrityError, KeyturnError, StaleError, may_be_shown
 from keyturn.key_generator import SecureKeyGenerator
-from keyturn.server import keys, metrics, signing
+from keyturn.server import batches, key_material, key_usage, keys, metrics, signing
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
-from keyturn.server.described import PROBLEMS, document
+from keyturn.server.described import Ready, described
+from keyturn.server.described_gateway import described_gateway
 from keyturn.server.exchange import RefusedRequestError
+from keyturn.server.openapi import document
 from keyturn.server.problems import (
     CONTENT_TYPE,
     INTERNAL,
@@ -32,9 +34,16 @@ from keyturn.server.problems import (
     status_of,
 )
 
-ROUTERS: Final = (keys.router, signing.router, metrics.router)
-
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+ROUTERS: Final = (
+    keys.router,
+    batches.router,
+    key_material.router,
+    key_usage.router,
+    signing.router,
+    metrics.router,
+)
 
 _FIXES: Final = {
     404: "Look the path up in /docs.",
@@ -53,7 +62,8 @@ def management_app(
         version=keyturn.__version__,
         summary=keyturn.__doc__.partition("\n")[0] if keyturn.__doc__ else None,
         lifespan=lifespan,
-        responses=PROBLEMS,
+        # What a generated client calls its functions.
+        generate_unique_id_function=lambda route: route.name,
         redoc_url=None,
         # A redirect would name the client's own Host and scheme, and take its key there.
         redirect_slashes=False,
@@ -65,15 +75,15 @@ def management_app(
     app.state.generator = generator
     for router in ROUTERS:
         app.include_router(router)
-    app.add_api_route("/readyz", readiness, tags=["health"])
+    app.add_api_route("/readyz", get_readiness, tags=["health"], response_model=Ready, responses={503: {}})
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    app.openapi = partial(document, app)  # type: ignore[method-assign]
+    app.openapi = partial(document, app, [*described.routes, *described_gateway.routes])  # type: ignore[method-assign]
     return app
 
 
-async def readiness(node: TheNode) -> dict[str, str]:
-    """Whether this node can decide: it has read the log within its bound, and the log holds."""
+async def get_readiness(node: TheNode) -> dict[str, str]:
+    """Say whether this node can decide: it has read the log within its bound, and the log holds."""
     if node.records.log.is_broken:
         raise IntegrityError("the log does not hold; this node decides nothing")
     if not node.verifier.is_fresh:

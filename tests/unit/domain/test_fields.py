@@ -216,7 +216,7 @@ def test_metadata_are_an_object(value: object) -> None:
     assert refused(fields.check_metadata, value).field == "metadata"
 
 
-@pytest.mark.parametrize("value", [1.0, float("nan"), 2**53, b"a", {1}, object(), {1: "a"}], ids=repr)
+@pytest.mark.parametrize("value", [1.0, float("nan"), 2**53, b"a", {1}, object(), {1: "a"}])
 def test_metadata_hold_only_what_has_a_canonical_text(value: object) -> None:
     for metadata in ({"a": value}, {"a": [{"b": value}]}):
         assert refused(fields.check_metadata, metadata).field == "metadata"

@@ -199,6 +199,17 @@ class MemoryLedger:
         with self._store.lock:
             return [row for row in self._store.rows.values() if row.kind == kind]
 
+    def forget_answers(self, before: int, limit: int) -> int:
+        with self._store.lock:
+            ended = [
+                row.id
+                for row in self._rows("answer")
+                if _member(row, "expires_at") <= before and row.revision == 1
+            ][:limit]
+            for row_id in ended:
+                del self._store.rows[row_id]
+        return len(ended)
+
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         with self._store.lock:
             return self._store.log[start - 1 : start - 1 + limit]
@@ -235,11 +246,13 @@ class MemoryLedger:
                         key_id=use.key_id, version=use.version, at=use.last_at, ip=use.last_ip
                     )
 
-    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
+    def read_uses(
+        self, key_id: str, first_minute: int, last_minute: int, *, period: int = 1
+    ) -> list[UsageCount]:
         found: Counter[tuple[int, int, str]] = Counter()
         for (_, key, version, code, minute), count in self._store.uses.items():
             if key == key_id and first_minute <= minute <= last_minute:
-                found[minute, version, code] += count
+                found[minute // period * period, version, code] += count
         return [UsageCount(version=v, code=c, minute=m, count=n) for (m, v, c), n in sorted(found.items())]
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:

@@ -12,6 +12,7 @@ import pytest
 
 from keyturn.ports.ledger import Ledger
 from tests.contract import (
+    test_ledger_answers,
     test_ledger_commit,
     test_ledger_listing,
     test_ledger_reading,
@@ -29,7 +30,8 @@ _LEFT_OUT: Final = {
     "test_a_search_disregards_ascii_case_and_no_other",
 }
 _SUITES: Final[tuple[ModuleType, ...]] = (
-    test_ledger_commit, test_ledger_listing, test_ledger_reading, test_ledger_reseal, test_ledger_uses,
+    test_ledger_answers, test_ledger_commit, test_ledger_listing, test_ledger_reading, test_ledger_reseal,
+    test_ledger_uses,
 )  # fmt: skip
 
 

@@ -131,6 +131,12 @@ class PostgresLedger:
         """Active key rows of every tenant whose expiry has come, in the order of their ids."""
         return self._rows(statements.LIST_EXPIRED, (before, after, limit))
 
+    def forget_answers(self, before: int, limit: int) -> int:
+        """Delete the answer rows whose time is over."""
+        count = self._call(statements.FORGET_ANSWERS, (before, limit))
+        assert isinstance(count, int)
+        return count
+
     def list_rows(self, after: str, limit: int) -> list[Row]:
         """Rows of every kind in the order of their ids."""
         return self._rows(statements.LIST_ROWS, (after, limit))
@@ -183,9 +189,12 @@ class PostgresLedger:
         if uses:
             self._call(statements.RECORD_USES, (encode_uses(uses),))
 
-    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
+    def read_uses(
+        self, key_id: str, first_minute: int, last_minute: int, *, period: int = 1
+    ) -> list[UsageCount]:
         """Counts of a key in these minutes, oldest first."""
-        records = self._fetch(statements.READ_USES, (key_id, first_minute, last_minute))
+        asked = {"key_id": key_id, "first": first_minute, "last": last_minute, "period": period}
+        records = self._fetch(statements.READ_USES, asked)
         return [
             UsageCount(version=version, code=code, minute=minute, count=count)
             for version, code, minute, count in records
