@@ -184,6 +184,7 @@ def test_a_crash_leaves_a_key_file_that_opens_the_store(tmp_path: Path, moment: 
     file = key_file(tmp_path)
     if moment == "before the commit":
         file.with_name(f"{file.name}.new").write_text(NEW)
+        file.with_name(f"{file.name}.new").chmod(0o600)
         assert program.run("list").status == 0
         assert files(tmp_path)["key-encryption-key"] != NEW
     else:
@@ -192,6 +193,7 @@ def test_a_crash_leaves_a_key_file_that_opens_the_store(tmp_path: Path, moment: 
         file.rename(file.with_name(f"{file.name}.new"))
         file.with_name(f"{file.name}.old-1").unlink()
         file.write_text(old)
+        file.chmod(0o600)
         done = program.process("list")
         assert done.status == 0, done.err
         assert "was finished" in done.err

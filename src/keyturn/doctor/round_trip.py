@@ -66,7 +66,7 @@ def _is_accepted(node: Node, key: GeneratedKey) -> bool:
 
 
 def _comes_back(node: Node, key: GeneratedKey) -> bool:
-    return node.reader.material(key.key_id, _BY) == key.secret
+    return node.reader.material(key.key_id, _BY).secret == key.secret
 
 
 def _signs(node: Node, key: GeneratedKey) -> bool:
