@@ -139,7 +139,7 @@ def _node_over(
 ) -> Node:
     calls = LedgerCalls()
     ledger = watched(ledger, calls)
-    keyring, log = _open_log(ledger, wrapper, clock)
+    keyring, log = open_log(ledger, wrapper, clock)
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
     cache = Cache(cache_capacity)
@@ -168,7 +168,8 @@ def _node_over(
     return node
 
 
-def _open_log(ledger: Ledger, wrapper: KeyWrapper, clock: Clock) -> tuple[Keyring, LogReader]:
+def open_log(ledger: Ledger, wrapper: KeyWrapper, clock: Clock) -> tuple[Keyring, LogReader]:
+    """The keyring of an open ledger, and its log, read to the end; the errors are those of `open_node`."""
     try:
         return _opened_log(ledger, wrapper, clock)
     except UnknownDataKeyError:

@@ -17,6 +17,7 @@ COMMANDS = {
     "serve": ["--host", "--port", "--tls-cert", "--tls-key", "--allow-plain-http"],
     "init": ["--grant-to", "--json"],
     "rekey": ["--new-kek-from-env", "--data-key", "--reseal", "--retire", "--status", "--rate", "--json"],
+    "doctor": ["--json"],
     "issue": ["--type", "--length", "--algorithm", "--owner", "--prefix", "--recoverable", "--tenant", "--json",
               *ISSUED],
     "verify": ["--scope", "--permissions", "--ip", "--tenant", "--json"],

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.program import PROGRAM, Done, Program, in_development
+from tests.cli.program import PROGRAM, Program, in_development
 from tests.contract.postgres_server import PostgresDatabase
 from tests.running_server import KEK, prepared_postgres
 
@@ -184,6 +184,7 @@ def test_a_crash_leaves_a_key_file_that_opens_the_store(tmp_path: Path, moment: 
     file = key_file(tmp_path)
     if moment == "before the commit":
         file.with_name(f"{file.name}.new").write_text(NEW)
+        file.with_name(f"{file.name}.new").chmod(0o600)
         assert program.run("list").status == 0
         assert files(tmp_path)["key-encryption-key"] != NEW
     else:
@@ -192,6 +193,7 @@ def test_a_crash_leaves_a_key_file_that_opens_the_store(tmp_path: Path, moment: 
         file.rename(file.with_name(f"{file.name}.new"))
         file.with_name(f"{file.name}.old-1").unlink()
         file.write_text(old)
+        file.chmod(0o600)
         done = program.process("list")
         assert done.status == 0, done.err
         assert "was finished" in done.err
@@ -331,16 +333,15 @@ def test_the_log_has_an_entry_for_each_act(program: Program) -> None:
 
 
 def test_no_key_is_left_in_the_file_that_the_old_key_encryption_key_opens(program: Program) -> None:
-    """What SQLite overwrote would otherwise stay in free pages and in the write-ahead log."""
+    """What SQLite overwrote would otherwise stay in the file, or in the write-ahead log, while servers are open."""
     path = store_file(program)
-    with closing(connect(path)) as connection:
-        (body,) = connection.execute("SELECT body FROM rows WHERE id = 'keyring'").fetchone()
-    wrapped = json.loads(body)["deks"][0]["wrapped"].encode()
-    assert wrapped in path.read_bytes()
-    done: Done = program.process("rekey", given=NEW)
-    assert done.status == 0
-    left = [file for file in path.parent.iterdir() if file.is_file() and wrapped in file.read_bytes()]
-    assert left == []
+    with closing(connect(path)) as server:
+        (body,) = server.execute("SELECT body FROM rows WHERE id = 'keyring'").fetchone()
+        wrapped = json.loads(body)["deks"][0]["wrapped"].encode()
+        assert wrapped in path.read_bytes()
+        assert program.process("rekey", given=NEW).status == 0
+        left = [file for file in path.parent.iterdir() if file.is_file() and wrapped in file.read_bytes()]
+        assert left == []
 
 
 def test_interrupted_it_can_go_on(program: Program) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from keyturn.adapters.kms.local import LocalKeyWrapper
-from keyturn.bootstrap import Node, _open_log
+from keyturn.bootstrap import Node, open_log
 from keyturn.crypto.keyring import KEYRING_ROW
 from keyturn.custody.changing import KeyringChanges
 from keyturn.domain.secret import Secret
@@ -192,7 +192,7 @@ def test_a_node_starts_in_the_middle_of_changes(scene: Scene) -> None:
     node = scene.open()
     for _ in range(3):
         ledger = _Changing(node)
-        keyring, log = _open_log(cast(Ledger, ledger), LocalKeyWrapper(Secret(scene.kek)), scene.clock)
+        keyring, log = open_log(cast(Ledger, ledger), LocalKeyWrapper(Secret(scene.kek)), scene.clock)
         assert ledger.has_changed
         assert keyring.primary == node.records.keyring.primary
         assert log.position == node.ledger.head()

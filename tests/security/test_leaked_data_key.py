@@ -66,9 +66,9 @@ class Thief:
         chain = chain_next(last.hash, entry)
         self._scene.attacker.put_entries(LogEntry(last.position + 1, entry, seal, chain, None))
 
-    def seals_head(self) -> None:
-        """The log as it is now, vouched for."""
-        last = self._scene.attacker.log()[-1]
+    def seals_head(self, position: int = -1) -> None:
+        """The log as it is now, vouched for up to this position, or to its end."""
+        last = self._scene.attacker.log()[position if position < 0 else position - 1]
         seal = sealed_head(self.ring, self._log_id, Seen(last.position, last.hash)).seal
         sealed = self._scene.attacker.sealed_head()
         assert sealed is not None
@@ -180,7 +180,7 @@ def test_entries_are_forged_until_the_data_key_is_retired(
 
 
 def test_nor_is_an_entry_of_before_exchanged(scene: Scene, thief: Thief) -> None:
-    remedied(scene)
+    since = remedied(scene).records.keyring.minimum_since
     log = list(scene.attacker.log())
     victim = len(scene.chronicle.end.log) // 2
     event = Event(
@@ -197,9 +197,18 @@ def test_nor_is_an_entry_of_before_exchanged(scene: Scene, thief: Thief) -> None
     scene.attacker.put_log(log)
     with pytest.raises(IntegrityError):
         scene.open()
-    thief.seals_head()
-    with pytest.raises(IntegrityError):
-        scene.open()
+    # Nor with a head, neither at the end nor where heads under this data key may stand.
+    for position in (len(log), victim + 1, len(scene.chronicle.end.log), since):
+        thief.seals_head(position)
+        with pytest.raises(IntegrityError):
+            scene.open()
+
+
+def test_a_head_of_before_is_as_good_as_ever(scene: Scene, thief: Thief) -> None:
+    """Should the process that retired the data key be killed before anybody vouched for the log again."""
+    node = remedied(scene)
+    thief.seals_head(node.records.keyring.minimum_since)
+    assert scene.ask(scene.open()) == scene.honest
 
 
 def test_a_head_under_a_retired_data_key_vouches_for_nothing(scene: Scene, thief: Thief) -> None:

@@ -9,7 +9,18 @@ from typing import Annotated, Any, Final
 import typer
 
 import keyturn
-from keyturn.cli import acting, issuing, output, preparing, reading, rekeying, serving, signing, verifying
+from keyturn.cli import (
+    acting,
+    doctoring,
+    issuing,
+    output,
+    preparing,
+    reading,
+    rekeying,
+    serving,
+    signing,
+    verifying,
+)
 
 _SET_UP: Final = "Set up and run"
 _KEYS: Final = "Keys"
@@ -56,7 +67,12 @@ def begin(
 
 
 _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
-    _SET_UP: {"serve": serving.serve, "init": preparing.init, "rekey": rekeying.rekey},
+    _SET_UP: {
+        "serve": serving.serve,
+        "init": preparing.init,
+        "rekey": rekeying.rekey,
+        "doctor": doctoring.doctor,
+    },
     _KEYS: {
         "issue": issuing.issue,
         "verify": verifying.verify,

@@ -46,6 +46,11 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_text(text: Text) -> None:
+    """A line or more with styles, which a terminal shows and nobody else sees."""
+    write(_rendered(text, _UNBOUNDED))
+
+
 def note(text: str) -> None:
     """Say something beside the answer, on standard error. An answer does not fail because nobody reads its notes."""
     with suppress(OSError):

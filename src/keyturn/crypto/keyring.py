@@ -36,6 +36,9 @@ class Purpose(Enum):
     CURSOR = b"keyturn-cursor-seal-v1"
 
 
+_OF_THE_LOG: Final = (Purpose.ENTRY, Purpose.HEAD)
+
+
 class UnknownDataKeyError(IntegrityError):
     """Something names a data key that no keyring of which this process knows has: it was forged, or is newer."""
 
@@ -147,15 +150,15 @@ class Keyring:
         KeysUnavailableError for one that it lists and this process could not unwrap.
         """
         keys, version = self._keys, sealed_under(seal) if len(seal) == SEAL_BYTES else None
-        # Old entries stand as they are, so their data keys go on vouching for them (`accepts_entry`).
-        if version is not None and (purpose is Purpose.ENTRY or version >= keys.minimum):
+        # What stands in the log, stands as it is: there a data key vouches on for what is old enough (`accepts_at`).
+        if version is not None and (purpose in _OF_THE_LOG or version >= keys.minimum):
             expected = hmac.digest(self._seal_key(purpose, keys, version), message, "sha256")
             if hmac.compare_digest(expected, seal[5:]):
                 return
         raise IntegrityError(_refusal(purpose))
 
-    def accepts_entry(self, seal: bytes, position: int) -> bool:
-        """Whether an entry may stand at `position` under the data key that its seal names."""
+    def accepts_at(self, seal: bytes, position: int) -> bool:
+        """Whether an entry or a head may stand at `position` under the data key that its seal names."""
         keys, version = self._keys, sealed_under(seal)
         return version is not None and (version >= keys.minimum or position <= keys.minimum_since)
 

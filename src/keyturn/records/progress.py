@@ -90,7 +90,7 @@ class Progress:
     def _check_seal(self, keyring: Keyring, stored: LogEntry) -> None:
         after = seen_by(stored.seal, stored.position)
         check_entry(keyring, stored.entry, stored.seal, Seen(after, self.chain_at(after)))
-        if not keyring.accepts_entry(stored.seal[:SEAL_BYTES], stored.position):
+        if not keyring.accepts_at(stored.seal[:SEAL_BYTES], stored.position):
             raise IntegrityError(
                 f"entry {stored.position} is sealed under a data key that was retired before"
             )

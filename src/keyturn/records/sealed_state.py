@@ -47,6 +47,8 @@ def check_head(keyring: Keyring, log_id: str, sealed: SealedHead) -> None:
     """IntegrityError unless the head's seal holds."""
     with read_as("the sealed head"):
         keyring.check(Purpose.HEAD, framed(log_id, str(sealed.position)) + sealed.hash, sealed.seal)
+        if not keyring.accepts_at(sealed.seal, sealed.position):
+            raise IntegrityError("the sealed head is under a data key that was retired before")
 
 
 def make_snapshot(keyring: Keyring, log_id: str, position: Position, chain: bytes, floor: Floor) -> Snapshot:
