@@ -1,4 +1,4 @@
-"""Issue, verify, rotate and audit API keys and signing keys.
+"""Issue, verify, revoke and audit API keys and signing keys.
 
 from keyturn import KeyScope, KeyType, SecureKeyGenerator, SecureKeyStore
 

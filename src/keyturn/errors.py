@@ -6,7 +6,10 @@
     ├── ForbiddenError                        the caller lacks a permission
     ├── NotFoundError                         unknown id, or another tenant's: the two look alike
     ├── ConflictError                         a row moved since it was read; read again and retry
+    ├── PreconditionFailedError               the thing is not the one that the caller has seen
+    ├── IdempotencyMismatchError              an Idempotency-Key was sent before, with another request
     ├── IllegalTransitionError                the key's state does not allow the act
+    ├── NotRecoverableError                   the secret was never kept, so it cannot come back
     ├── ThrottledError                        too many failures from one source
     ├── PoolEmptyError                        RSA keys that were made ahead are used up
     ├── IntegrityError                        a seal, a chain or a floor does not hold
@@ -14,7 +17,8 @@
     ├── StorageError                          the store could not be reached or did not answer in time
     │   ├── StorageFullError                  nothing was written: the disk or quota is full
     │   ├── StorageBusyError                  nothing was written: another writer holds the store
-    │   └── OutcomeUnknownError               the answer to a commit was lost; it may have happened
+    │   ├── OutcomeUnknownError               the answer to a commit was lost; it may have happened
+    │   └── KeysUnavailableError              the store uses a data key that this process could not unwrap
     └── ConfigurationError                    settings, schema or key-encryption key do not fit
         ├── SchemaError
         └── WrongKekError
@@ -105,11 +109,32 @@ class ConflictError(KeyturnError):
     default_fix = "Read the current state and try again."
 
 
+class PreconditionFailedError(KeyturnError):
+    """The caller asked for a change of the state that it has seen, and there is another one by now."""
+
+    code = "precondition_failed"
+    default_fix = "Read the current state, decide again, and send its ETag."
+
+
+class IdempotencyMismatchError(KeyturnError):
+    """The same Idempotency-Key came with another request; nothing was done."""
+
+    code = "idempotency_mismatch"
+    default_fix = "Send a fresh Idempotency-Key with each new request; the same one is for the same request."
+
+
 class IllegalTransitionError(KeyturnError):
     """The key's state does not allow the act."""
 
     code = "illegal_transition"
     default_fix = "Look at the key's state; an ended key stays ended: issue a new one."
+
+
+class NotRecoverableError(KeyturnError):
+    """The key's secret was not kept when it was issued: only its digest was."""
+
+    code = "not_recoverable"
+    default_fix = "Issue a new key; to be able to read a token again, issue it as recoverable."
 
 
 class ThrottledError(KeyturnError):
@@ -176,6 +201,15 @@ class OutcomeUnknownError(StorageError):
     default_fix = "Read the current state before trying again."
 
 
+class KeysUnavailableError(StorageError):
+    """The store is sealed under a data key that this process could not unwrap; nothing can be decided from it here."""
+
+    code = "keys_unavailable"
+    default_fix = (
+        "Restart this process with the store's present key-encryption key, and check that its KMS answers."
+    )
+
+
 class ConfigurationError(KeyturnError):
     """Settings that cannot work together, or that name nothing known."""
 
@@ -193,4 +227,7 @@ class WrongKekError(ConfigurationError):
     """The key-encryption key is not the one that wrapped this store's data keys."""
 
     code = "wrong_kek"
-    default_fix = "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with."
+    default_fix = (
+        "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with, or to the one that 'keyturn rekey' gave"
+        " it since."
+    )

@@ -31,6 +31,7 @@ from keyturn.crypto.key_pairs import make_rsa_key
 from keyturn.domain import token
 from keyturn.domain.algorithms import parse_algorithm, parse_length
 from keyturn.domain.key import Algorithm, KeyLength, KeyType
+from keyturn.domain.requirement import check_profile
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import UNSAID, GeneratedKey, KeySpec, expiry
@@ -76,6 +77,7 @@ class SecureKeyGenerator:
         recoverable: bool = False,
         not_before: datetime | None = None,
         expires_at: datetime | None = None,
+        profile: Mapping[str, object] | None = None,
     ) -> GeneratedKey:
         """A fresh key.
 
@@ -91,6 +93,8 @@ class SecureKeyGenerator:
             allowed_ips: addresses and networks that may present it; empty for any.
             metadata: what every verification of it shall return; JSON without floats, 16 KiB at most.
             recoverable: whether a token can be read back later; it is then stored encrypted.
+            profile: for the provisioning key of a gateway: the `scope`, the `permissions` query, or both that it
+                requires of every key it asks about.
 
         Raises:
             InvalidInputError: a value is out of bounds; `field` names it and `fix` says what is possible.
@@ -111,6 +115,7 @@ class SecureKeyGenerator:
             recoverable=recoverable,
             not_before=not_before,
             expires_at=expiry(now, expires_in, expires_at),
+            profile=None if profile is None else check_profile(profile),
         )
         return self.generate(spec)
 

@@ -19,13 +19,13 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NoReturn, cast
 
 from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
 from keyturn.audit.trail import KeyUsageEvent
 from keyturn.audit.usage import UsageStatistics
 from keyturn.bootstrap import Node, initialise, ledger_module, open_node
-from keyturn.config import settings_from, sqlite_url
+from keyturn.config import settings_from, sqlite_url, staleness_from
 from keyturn.domain.fields import check_tenant
 from keyturn.domain.ids import DEFAULT_TENANT, KEY, SYSTEM_TENANT, is_id
 from keyturn.domain.key import Key as KeyMetadata
@@ -43,13 +43,15 @@ from keyturn.errors import (
     IllegalTransitionError,
     InvalidInputError,
     NotFoundError,
+    StorageError,
     shown,
 )
-from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
+from keyturn.issuing.cursors import DEFAULT_LIMIT
+from keyturn.issuing.reading import KeyFilter, KeyPage
 from keyturn.signing.signer import Signature, SignedJwt
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
-from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, check_staleness
+from keyturn.verifier.verifier import check_staleness
 
 __all__ = [
     "KeyCheck",
@@ -85,7 +87,8 @@ class SecureKeyStore:
             from the data: without it the store cannot be opened.
         path: the file; when absent, ``keyturn.db`` in the data directory.
         tenant: the namespace that this object works in.
-        max_staleness: seconds within which a revocation made by another process holds in this one.
+        max_staleness: seconds within which a revocation made by another process holds in this one;
+            KEYTURN_MAX_STALENESS, or 1, where it is absent.
 
     Raises:
         WrongKekError: the store was made with another key.
@@ -100,7 +103,7 @@ class SecureKeyStore:
         *,
         path: str | Path | None = None,
         tenant: str = DEFAULT_TENANT,
-        max_staleness: float = DEFAULT_MAX_STALENESS,
+        max_staleness: float | None = None,
     ) -> None:
         if storage_backend != "local":
             raise ConfigurationError(
@@ -122,7 +125,7 @@ class SecureKeyStore:
         encryption_key: bytes | str | Secret | None = None,
         *,
         tenant: str = DEFAULT_TENANT,
-        max_staleness: float = DEFAULT_MAX_STALENESS,
+        max_staleness: float | None = None,
     ) -> SecureKeyStore:
         """A store by URL, such as ``postgresql://…``, which ``keyturn init`` has prepared; SchemaError otherwise."""
         store = cls.__new__(cls)
@@ -130,7 +133,7 @@ class SecureKeyStore:
         return store
 
     def _open(
-        self, url: str, encryption_key: bytes | str | Secret | None, tenant: str, max_staleness: float
+        self, url: str, encryption_key: bytes | str | Secret | None, tenant: str, max_staleness: float | None
     ) -> None:
         principal = Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant))
         self._begin(node_at(url, encryption_key, max_staleness), principal)
@@ -152,7 +155,8 @@ class SecureKeyStore:
         self._close = weakref.finalize(self, node.close)
 
     def close(self) -> None:
-        """Write what has been counted and let the store go."""
+        """Write what has been counted and let the store go; every other call then raises StorageError."""
+        self._node = self._verifier = self._recorder = self._clock = cast("Any", _CLOSED)
         self._close()
 
     def __enter__(self) -> SecureKeyStore:
@@ -180,8 +184,12 @@ class SecureKeyStore:
             ip: the client's address, for keys that allow only some; such a key is refused without it.
 
         Returns:
-            A Verification: true when valid; `code` says why it is not. It raises only for a call that makes no sense
-            (InvalidInputError); what cannot be decided is refused, as ``stale`` or ``integrity_failed``.
+            A Verification: true when valid; `code` says why it is not. What cannot be decided is refused, as ``stale``
+            or ``integrity_failed``. It raises only for a call that makes no sense: InvalidInputError, or StorageError
+            once the store is closed.
+
+        About once a second it also writes what was counted, for which it waits a tenth of a second on a file, and a
+        quarter on a database, if others hold it; then it tries again two seconds later.
         """
         text = token if type(token) is str else _presented(token)
         if ip is not None:
@@ -195,7 +203,7 @@ class SecureKeyStore:
         if type(outcome) is not Verification:
             outcome = verifier.authenticate(text, demand, ip)
         if verifier.asked_at >= self._recorder.due_at:
-            self._recorder.tick()
+            self._recorder.tick_in_passing()
         return outcome
 
     def store_key(self, key: GeneratedKey) -> KeyMetadata:
@@ -215,7 +223,7 @@ class SecureKeyStore:
         if metadata.type.is_token and not metadata.recoverable:
             return RetrievedKey(metadata=metadata, secret=None)
         try:
-            secret = self._node.reader.material(key_id, self._principal)
+            secret = self._node.reader.material(key_id, self._principal).secret
         except IllegalTransitionError:
             return RetrievedKey(metadata=metadata, secret=None)
         return RetrievedKey(metadata=metadata, secret=secret)
@@ -307,7 +315,7 @@ class SecureKeyStore:
     def update_key(self, key_id: str, **changes: Any) -> KeyMetadata:
         """Change a key's policy.
 
-        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `not_before`, and `expires_at` or
+        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `profile`, `not_before`, and `expires_at` or
         `expires_in`. What is not named stays; None clears.
 
         >>> store.update_key(key_id, permissions=["documents.read"], name=None)        # doctest: +SKIP
@@ -368,15 +376,17 @@ class SecureKeyStore:
         return self._node.trail.events(tenants, key_id=key_id, after=after, limit=limit)
 
 
-def node_at(url: str, encryption_key: bytes | str | Secret | None, max_staleness: float) -> Node:
+def node_at(
+    url: str, encryption_key: bytes | str | Secret | None, max_staleness: float | None = None
+) -> Node:
     """A node on the store at a URL, made first where that is a file; the errors are those of SecureKeyStore."""
-    check_staleness(max_staleness)
+    bound = staleness_from(os.environ) if max_staleness is None else check_staleness(max_staleness)
     ledger_module(url)  # refuses what is no store's URL before anything else is said
     wrapper = _wrapper(encryption_key)
     if url.startswith("sqlite:"):
         # A file needs no one to set it up; a database has an owner, who does.
         initialise(url, wrapper, with_first_key=False)
-    return open_node(url, wrapper, max_staleness=max_staleness)
+    return open_node(url, wrapper, max_staleness=bound)
 
 
 def _presented(token: str | Secret) -> str:
@@ -388,6 +398,15 @@ def _presented(token: str | Secret) -> str:
         )
     return token
 
+
+class _Closed:
+    """In place of all that a store had before it was closed: what was in memory there must decide nothing any more."""
+
+    def __getattr__(self, _: str) -> NoReturn:
+        raise StorageError("the store is closed", fix="Open it again.")
+
+
+_CLOSED: Final = _Closed()
 
 _DEMANDS: Final = 4_096  # permission queries come from programs, not from clients; the bound is for mistakes
 

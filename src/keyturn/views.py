@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from keyturn.audit.usage import UsageStatistics
+from keyturn.audit.usage import UsageSeries, UsageStatistics
 from keyturn.crypto.key_pairs import public_pem
 from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.instants import rfc3339
@@ -14,6 +15,8 @@ from keyturn.domain.key import Key
 from keyturn.domain.signature_check import SignatureCheck
 from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import Verification
+from keyturn.issuing.reading import HandedOut
+from keyturn.issuing.versions import ListedVersion
 from keyturn.signing.signer import Signature, SignedJwt
 
 View = dict[str, Any]
@@ -44,6 +47,9 @@ def key_view(key: Key) -> View:
         "updated_at": rfc3339(key.updated_at),
         "not_before": _time(key.not_before),
         "expires_at": _time(key.expires_at),
+        "profile": None
+        if key.profile is None
+        else {"scope": None, "permissions": None, **key.profile.members},
     }
 
 
@@ -55,6 +61,54 @@ def issued_view(key: Key, generated: GeneratedKey) -> View:
     if generated.public_key is None:
         return {**key_view(key), "key": generated.secret.reveal(), "public_key": None}
     return {**key_view(key), "key": None, "public_key": public_pem(generated.public_key)}
+
+
+def secret_view(handed_out: HandedOut) -> View:
+    """A key's secret, read back: the member is called as where the key was issued."""
+    key = handed_out.key
+    return {
+        "key_id": key.key_id,
+        "version": key.version,
+        "type": key.type.value,
+        "key": handed_out.secret.reveal(),
+    }
+
+
+def version_view(listed: ListedVersion) -> View:
+    """One version of a key, without any secret."""
+    version = listed.version
+    return {
+        "version": version.number,
+        "state": listed.state.value,
+        "state_changed_at": rfc3339(listed.state_changed_at),
+        "is_current": listed.is_current,
+        "credential_id": version.credential_id,
+        "created_at": rfc3339(version.created_at),
+        "expires_at": _time(version.expires_at),
+        "last_used_at": _time(listed.last_used_at),
+    }
+
+
+def series_view(series: UsageSeries) -> View:
+    """Uses and refusals of one key by periods."""
+    refused: Counter[str] = Counter()
+    for point in series.points:
+        refused.update(point.refused)
+    return {
+        "key_id": series.key_id,
+        "period": series.period.value,
+        "from": rfc3339(series.since),
+        "to": rfc3339(series.until),
+        "total": sum(point.count for point in series.points),
+        "refused": dict(sorted(refused.items())),
+        "points": [
+            {"at": rfc3339(point.at), "count": point.count, "refused": dict(point.refused)}
+            for point in series.points
+        ],
+        "last_used_at": _time(series.last_used_at),
+        "last_ip": series.last_ip,
+        "last_used_by_version": _times(series.last_used_by_version),
+    }
 
 
 def verification_view(verification: Verification) -> View:

@@ -12,10 +12,11 @@ import keyturn
 from tests.cli.program import Program
 
 ISSUED = ["--name", "--scope", "--expires-in", "--expires-at", "--not-before", "--permission", "--allow-ip",
-          "--metadata", "--tag"]  # fmt: skip
+          "--metadata", "--tag", "--require-scope", "--require-permissions"]  # fmt: skip
 COMMANDS = {
-    "serve": ["--host", "--port"],
+    "serve": ["--host", "--port", "--tls-cert", "--tls-key", "--allow-plain-http"],
     "init": ["--grant-to", "--json"],
+    "rekey": ["--new-kek-from-env", "--data-key", "--reseal", "--retire", "--status", "--rate", "--json"],
     "issue": ["--type", "--length", "--algorithm", "--owner", "--prefix", "--recoverable", "--tenant", "--json",
               *ISSUED],
     "verify": ["--scope", "--permissions", "--ip", "--tenant", "--json"],
@@ -66,7 +67,7 @@ def test_without_a_command_help_is_shown_and_nothing_worked(fresh: Program) -> N
 
 def test_completion_offers_commands(fresh: Program) -> None:
     done = fresh.shell("COMP_WORDS='keyturn re' COMP_CWORD=1 _KEYTURN_COMPLETE=complete_bash keyturn")
-    assert done.out.split() == ["revoke", "resume"]
+    assert done.out.split() == ["rekey", "revoke", "resume"]
 
 
 def test_help_needs_no_store_and_loads_no_server(fresh: Program, tmp_path: Path) -> None:

@@ -255,7 +255,11 @@ def test_what_is_no_servers_url_is_refused_at_once(url: str) -> None:
     assert "https://" in refused.value.fix
 
 
-@pytest.mark.parametrize("key", ["", " ", f"{KEY}\n", f"{KEY} ", f"{KEY}\r\nX: y", "schlüssel", "\0"])
+@pytest.mark.parametrize(
+    "key",
+    ["", " ", f"{KEY}\n", f"{KEY} ", f"{KEY}\r\nX: y", "schlüssel", "\0"],
+    ids=["empty", "space", "line break", "space behind", "a field behind", "not ASCII", "NUL"],
+)
 def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(key: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         Client("http://127.0.0.1:1", key)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from keyturn.domain.change import MAX_EVENTS, MAX_PUTS, Require
+from keyturn.domain.entry import chain_next
 from keyturn.errors import ConflictError
 from keyturn.ports.ledger import Commit, Ledger, NewRow, SealedHead, Snapshot
 from tests.contract.ledger_samples import (
@@ -225,6 +226,23 @@ def test_a_sealed_head_travels_with_a_commit_and_only_moves_forward(ledger: Ledg
     sixth = head_at(ledger, 6, b"s")
     ledger.commit(change_of(plain_row("c"), sealed=sixth))
     assert ledger.sealed_head() == sixth
+
+
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_a_head_that_a_commit_makes_is_kept_with_it_unless_somebody_else_was_first(
+    ledger: Ledger, others: int
+) -> None:
+    ledger.commit(entries_only(3))
+    rest = entries_only(2)
+    chain = head_at(ledger, 3).hash
+    for new in rest.entries:
+        chain = chain_next(chain, new.entry)
+    foreseen = SealedHead(5, chain, SEAL)
+    if others:
+        ledger.commit(entries_only(others))
+    assert ledger.commit(replace(rest, sealed_head=foreseen)) == 5 + others
+    assert ledger.sealed_head() == (None if others else foreseen)
+    assert len(checked_entries(ledger)) == 5 + others
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialise, open_ledger
 from keyturn.errors import OutcomeUnknownError, StorageError
 from keyturn.ports.ledger import RowFilter, SealedHead, Snapshot, UseCount
+from keyturn.ports.passing import in_passing
 from tests.contract.ledger_samples import SEAL, change_of, checked_entries, plain_row
 from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, PostgresServer
@@ -37,6 +38,7 @@ CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "commit": (SETTINGS.write, lambda ledger: ledger.commit(change_of(plain_row("frozen", 1)))),
     "seal_head": (SETTINGS.write, lambda ledger: ledger.seal_head(SealedHead(1, bytes(32), SEAL))),
     "save_snapshot": (SETTINGS.write, lambda ledger: ledger.save_snapshot(Snapshot(1, bytes(32), b"", SEAL))),
+    "forget_answers": (SETTINGS.write, lambda ledger: ledger.forget_answers(1, 10)),
     "record_uses": (SETTINGS.write, lambda ledger: ledger.record_uses([USE])),
 }
 
@@ -78,6 +80,15 @@ def test_every_call_ends_in_time_on_an_open_connection_and_on_a_new_one(
     server.freeze()
     assert seconds_until_error(lambda: call(ledger)) < limit + GRACE  # closes the connection that was open
     assert seconds_until_error(lambda: call(ledger)) < limit + GRACE
+
+
+@pytest.mark.parametrize("name", ["commit", "seal_head", "save_snapshot", "record_uses"])
+def test_a_write_in_passing_ends_sooner(server: PostgresServer, ledger: PostgresLedger, name: str) -> None:
+    _, call = CALLS[name]
+    server.freeze()
+    with in_passing():
+        for _ in range(2):
+            assert seconds_until_error(lambda: call(ledger)) < SETTINGS.passing + GRACE < SETTINGS.write
 
 
 def test_the_calls_are_all_that_the_port_offers() -> None:

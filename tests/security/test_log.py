@@ -224,7 +224,7 @@ def test_a_revocation_cannot_be_taken_out_of_the_log_whatever_sealed_head_there_
 
 
 def test_an_entry_can_be_cut_out_only_while_nobody_who_has_read_it_has_written(scene: Scene) -> None:
-    """What two nodes write at once neither vouches for: the threat model's last second before a crash, and no more."""
+    """What two nodes write at once neither entry's seal vouches for. It also takes a sealed head from before both."""
     first, second = scene.open(), scene.open()
     revoking, issuing = Narrator(first, scene.clock), Narrator(second, scene.clock)
     revoking.keys = dict(scene.chronicle.keys)
@@ -243,6 +243,9 @@ def test_an_entry_can_be_cut_out_only_while_nobody_who_has_read_it_has_written(s
     whole = scene.attacker.image()
     cut_out_revocation()
     assert scene.ask_one(scene.open(), "plain").valid
+    scene.attacker.set_sealed_head(whole.sealed_head)
+    with pytest.raises(IntegrityError):
+        scene.open()
     scene.attacker.put_image(whole)
     assert scene.attacker.rows() == rows
     issuing.issue("acme-third")  # by a node that has, for it reads what it has written

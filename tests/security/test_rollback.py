@@ -93,19 +93,25 @@ def test_a_rollback_while_no_node_runs_escapes_as_the_threat_model_says_and_a_no
     assert int(earlier) < int(position)
 
 
-def test_only_what_follows_the_last_sealed_head_of_a_crashed_node_escapes_as_the_threat_model_says(
-    scene: Scene,
-) -> None:
-    crashed = scene.chronicle.moments["revoked"]  # as the store was when the revocation had returned
+@each_earlier_moment
+def test_nothing_that_was_acknowledged_before_a_crash_can_be_cut_off(scene: Scene, moment: str) -> None:
+    """Each moment is the store as it was when a call had returned, and nothing has been closed since."""
+    crashed = scene.chronicle.moments[moment]
     assert crashed.sealed_head is not None
-    assert crashed.sealed_head.position == len(crashed.log) - 1
+    assert crashed.sealed_head.position == len(crashed.log)
     scene.attacker.put_image(replace(crashed, log=crashed.log[:-1]))
     scene.attacker.put_rows(scene.held["revoked", 1])
-    assert scene.ask_one(scene.open(), "revoked").valid
-    scene.close()
-    scene.attacker.put_image(replace(crashed, log=crashed.log[:-2]))
     with pytest.raises(IntegrityError, match="before its sealed head"):
         scene.open()
+
+
+def test_with_a_sealed_head_that_was_kept_from_before_the_end_can_be_cut_off_as_the_threat_model_says(
+    scene: Scene,
+) -> None:
+    crashed, earlier = scene.chronicle.moments["revoked"], scene.chronicle.moments["another resumed"]
+    scene.attacker.put_image(replace(crashed, log=earlier.log, sealed_head=earlier.sealed_head))
+    scene.attacker.put_rows(scene.held["revoked", 1])
+    assert scene.ask_one(scene.open(), "revoked").valid
 
 
 @pytest.mark.parametrize("when", WHEN)

@@ -28,9 +28,8 @@ OLDER_FLOOR: Final = "suspended again"  # the moment of the older snapshot: befo
 
 def snapshot_of(node: Node) -> Snapshot:
     """What the node would save on a long log."""
-    log, sealed = node.records.log, node.records.log.head_to_seal()
-    assert sealed is not None
-    return make_snapshot(node.records.keyring, node.ledger.log_id, sealed.position, sealed.hash, log.floor)
+    log = node.records.log
+    return make_snapshot(node.records.keyring, node.ledger.log_id, *log.seen, log.floor)
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_a_token_that_was_altered_or_made_by_somebody_else_is_refused(
 def test_a_public_key_is_never_taken_for_a_secret(shop: SecureKeyStore, ours: Process) -> None:
     """The classic confusion: a token whose HMAC was made with the public key, which everybody has."""
     key = issued(shop, ours, KeyType.JWT, algorithm="PS256")
-    version = ours.node.reader.versions(key.key_id, BY)[0]
+    version = ours.node.versions.list(key.key_id, BY).items[0].version
     assert version.public_key is not None
     signed = f"{encoded({'alg': 'HS256', 'kid': version.row_id})}.{encoded({'sub': 'eve'})}"
     forged = encoded(hmac.digest(version.public_key, signed.encode(), "sha256"))

@@ -11,6 +11,7 @@ from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import ForbiddenError, IllegalTransitionError, InvalidInputError
 from keyturn.key_store import SecureKeyStore
@@ -91,6 +92,22 @@ def test_an_update_holds_here_when_the_call_returns(ours: Process, shop: SecureK
     assert shop.authenticate(key.secret, permissions="billing.read").code == "ip_denied"
     shop.update_key(key.key_id, not_before=LATER)
     assert shop.authenticate(key.secret).code == "not_yet_valid"
+
+
+def test_a_profile_is_changed_whole_and_the_log_says_to_what(ours: Process, shop: SecureKeyStore) -> None:
+    key = ours.issue(key_type=KeyType.PROVISIONING, profile={"scope": "read", "permissions": "a.b"})
+    after = shop.update_key(key.key_id, profile={"scope": KeyScope.WRITE})
+    assert after.profile == ours.get(key).profile == Requirement(scope=KeyScope.WRITE)
+    assert events(ours)[-1].details == {"changed": {"profile": {"scope": "write"}}}
+    assert shop.update_key(key.key_id, profile=None).profile is None
+    assert events(ours)[-1].details == {"changed": {"profile": None}}
+
+
+def test_only_a_gateways_key_gets_a_profile(ours: Process, shop: SecureKeyStore) -> None:
+    for kind in (KeyType.API_TOKEN, KeyType.HMAC):
+        with pytest.raises(InvalidInputError) as caught:
+            shop.update_key(ours.issue(key_type=kind).key_id, profile={"scope": "read"})
+        assert caught.value.field == "profile"
 
 
 def test_a_lifetime_counts_from_the_update(site: Site, ours: Process, shop: SecureKeyStore) -> None:
@@ -205,6 +222,20 @@ def test_nobody_hands_on_what_they_lack(ours: Process, changes: dict[str, Any]) 
     with pytest.raises(ForbiddenError):
         ours.node.updater.update(key.key_id, LIMITED, changes)
     assert head(ours) == position
+
+
+def test_whoever_could_not_issue_a_gateways_key_does_not_change_what_it_requires(ours: Process) -> None:
+    """A gateway that requires less lets others in."""
+    for mightier in ({"permissions": ("keys.verify", "billing.read")}, {"key_scope": KeyScope.FULL}):
+        key = ours.issue(key_type=KeyType.PROVISIONING, profile={"scope": "admin"}, **mightier)
+        for profile in (None, {"scope": "read"}):
+            with pytest.raises(ForbiddenError):
+                ours.node.updater.update(key.key_id, LIMITED, {"profile": profile})
+        assert ours.get(key).profile == Requirement(scope=KeyScope.ADMIN)
+    equal = ours.issue(
+        key_type=KeyType.PROVISIONING, permissions=("keys.verify",), profile={"scope": "admin"}
+    )
+    assert ours.node.updater.update(equal.key_id, LIMITED, {"profile": None}).profile is None
 
 
 def test_what_one_holds_may_be_handed_on_and_the_log_says_by_whom(ours: Process) -> None:

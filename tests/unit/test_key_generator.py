@@ -391,7 +391,11 @@ def test_a_well_formed_token_that_is_another_one_is_noticed() -> None:
     assert "whose digest was kept" in message_of(replace(KEY, secret=Secret(reforged)))
 
 
-@pytest.mark.parametrize("digest", [None, b"", bytes(32), OTHER.digest, KEY.digest and KEY.digest[:-1]])
+@pytest.mark.parametrize(
+    "digest",
+    [None, b"", bytes(32), OTHER.digest, KEY.digest and KEY.digest[:-1]],
+    ids=["none", "empty", "zeros", "another", "short"],
+)
 def test_a_digest_that_was_lost_or_damaged_is_noticed(digest: bytes | None) -> None:
     assert "whose digest was kept" in message_of(replace(KEY, digest=digest))
 

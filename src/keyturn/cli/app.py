@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 import keyturn
-from keyturn.cli import acting, issuing, output, preparing, reading, serving, signing, verifying
+from keyturn.cli import acting, issuing, output, preparing, reading, rekeying, serving, signing, verifying
 
 _SET_UP: Final = "Set up and run"
 _KEYS: Final = "Keys"
@@ -46,7 +46,7 @@ def begin(
         ),
     ] = False,
 ) -> None:
-    """Issue, verify, rotate and audit API keys.
+    """Issue, verify, revoke and audit API keys.
 
     Commands work on the store itself, with the key-encryption key, safely beside a running server.
     """
@@ -56,7 +56,7 @@ def begin(
 
 
 _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
-    _SET_UP: {"serve": serving.serve, "init": preparing.init},
+    _SET_UP: {"serve": serving.serve, "init": preparing.init, "rekey": rekeying.rekey},
     _KEYS: {
         "issue": issuing.issue,
         "verify": verifying.verify,
@@ -75,6 +75,6 @@ _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
 }
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
-        # What follows `verify` is taken for a key and refused there, without being repeated.
-        extra = {"allow_extra_args": _command is verifying.verify}
+        # What follows these is taken for a secret and refused there, without being repeated.
+        extra = {"allow_extra_args": _command in (verifying.verify, rekeying.rekey)}
         app.command(_name, rich_help_panel=_panel, context_settings=extra)(_command)

@@ -65,7 +65,7 @@ def _presented() -> str:
     elif sys.stdin.isatty():
         line = getpass("Key: ")
     else:
-        line = sys.stdin.buffer.readline(MAX_TOKEN_CHARACTERS * 2).decode("utf-8", "surrogateescape")
+        line = sys.stdin.buffer.readline(MAX_TOKEN_CHARACTERS * 2).decode("utf-8-sig", "surrogateescape")
     if not line.strip():
         raise MisuseError(
             "there is no key on standard input", fix="Let it come from there: keyturn verify < key.txt"

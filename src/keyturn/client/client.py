@@ -31,7 +31,8 @@ from keyturn.domain.secret import Secret
 from keyturn.domain.signature_check import SignatureCheck
 from keyturn.domain.verdict import Verification
 from keyturn.errors import InvalidInputError
-from keyturn.issuing.reading import DEFAULT_LIMIT, MAX_LIMIT, KeyPage
+from keyturn.issuing.cursors import DEFAULT_LIMIT, MAX_LIMIT
+from keyturn.issuing.reading import KeyPage
 from keyturn.signing.signer import Signature, SignedJwt
 
 DEFAULT_TIMEOUT: Final = 10.0  # seconds

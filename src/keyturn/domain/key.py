@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum, IntEnum
 
 from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, next_state
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 
 
@@ -73,6 +74,7 @@ class Key:
         allowed_ips: addresses and networks; empty for any.
         version: number of the version that serves.
         expires_at: exclusive: at that instant the key no longer verifies.
+        profile: what a gateway that calls with this provisioning key always requires of its clients' keys.
     """
 
     key_id: str
@@ -100,6 +102,7 @@ class Key:
     updated_at: datetime
     not_before: datetime | None = None
     expires_at: datetime | None = None
+    profile: Requirement | None = None
 
     @property
     def row_id(self) -> str:

@@ -49,6 +49,6 @@ class Principal:
             )
         if not self.scope.covers(scope):
             raise ForbiddenError(
-                f"a key of scope {self.scope.value} cannot issue one of scope {scope.value}",
+                f"a key of scope {self.scope.value} cannot hand on the scope {scope.value}",
                 fix=f"Ask for a scope within {self.scope.value}.",
             )

@@ -11,6 +11,7 @@ from keyturn.domain import fields
 from keyturn.domain.algorithms import chosen
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Algorithm, KeyLength, KeyType
+from keyturn.domain.requirement import Requirement, check_profile
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.token import DEFAULT_PREFIX
@@ -25,7 +26,8 @@ class KeySpec:
     """A key to be made: its policy, without identity or material.
 
     `length` is the size of the secret in bits, `algorithm` how a signing key signs; what is not given is filled in.
-    `prefix` is for tokens, `kt` when not given. InvalidInputError, which names the field, for anything out of bounds.
+    `prefix` is for tokens, `kt` when not given; `profile` is for a gateway's provisioning key. InvalidInputError, which
+    names the field, for anything out of bounds.
     """
 
     type: KeyType
@@ -43,6 +45,7 @@ class KeySpec:
     recoverable: bool = False
     not_before: datetime | None = None
     expires_at: datetime | None = None
+    profile: Requirement | None = None
 
     def __post_init__(self) -> None:
         length, algorithm = chosen(self.type, self.length, self.algorithm, is_import=self.is_imported)
@@ -55,7 +58,9 @@ class KeySpec:
             allowed_ips=self.allowed_ips,
             metadata=self.metadata,
             tags=self.tags,
+            profile=self.profile,
         )
+        check_may_have_profile(self.type, self.profile)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if self.type.is_token:
@@ -85,6 +90,7 @@ def checked_policy(
     allowed_ips: tuple[str, ...] = (),
     metadata: Mapping[str, object] | None = None,
     tags: tuple[str, ...] = (),
+    profile: Requirement | Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """The same fields in their canonical form; InvalidInputError for the first that is out of bounds."""
     return {
@@ -94,7 +100,18 @@ def checked_policy(
         "allowed_ips": fields.check_networks(allowed_ips),
         "metadata": fields.check_metadata({} if metadata is None else metadata),
         "tags": fields.check_tags(tags),
+        "profile": None if profile is None else check_profile(profile),
     }
+
+
+def check_may_have_profile(key_type: KeyType, profile: object) -> None:
+    """InvalidInputError for a profile of a key that no gateway can call with."""
+    if profile is not None and key_type is not KeyType.PROVISIONING:
+        raise InvalidInputError(
+            f"a {key_type.value} key has no profile",
+            field="profile",
+            fix="Leave it out: a profile is for the provisioning key of a gateway.",
+        )
 
 
 def check_window(not_before: datetime | None, expires_at: datetime | None) -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from keyturn.crypto.sealing import associated_data, open_material
 from keyturn.domain.key import Key, Version
 from keyturn.domain.secret import Secret
-from keyturn.errors import IntegrityError, NotFoundError
+from keyturn.errors import IntegrityError, NotRecoverableError
 from keyturn.records.records import Records
 
 
 def material_of(records: Records, key: Key, version: Version) -> Secret:
-    """The material of a version whose sealed body says that it has some; NotFoundError where it has none."""
+    """The material of a version whose sealed body says that it has some; NotRecoverableError where it has none."""
     if version.custody is None:
-        raise NotFoundError(
-            "the secret of this key cannot come back",
-            fix="Issue a new key; to be able to read a token again, issue it as recoverable.",
-        )
+        raise NotRecoverableError("the secret of this key cannot come back")
     aad = associated_data(key.tenant, key.key_id, version.number, key.type)
     try:
         return open_material(records.keyring, version.material or b"", aad)

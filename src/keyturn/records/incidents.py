@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Final, NamedTuple
 
 MAX_INCIDENTS: Final = 1_000
-_log = logging.getLogger("keyturn.log")
 
 
 class Incident(NamedTuple):
@@ -27,14 +25,24 @@ class Incidents:
         self._waiting: list[Incident] = []
         self.dropped = 0
 
+    @property
+    def found(self) -> int:
+        """How many findings there were since the start."""
+        with self._lock:
+            return len(self._known) + self.dropped
+
+    def start_afresh(self) -> None:
+        """Have nothing to report, in a forked child: the parent reports what it found."""
+        self._lock = threading.Lock()
+        self._waiting = []
+        self.dropped = 0
+
     def note(self, row_id: str, tenant: str, problem: str) -> None:
         """Remember a finding, unless the same one is known already."""
         with self._lock:
             if (row_id, problem) in self._known:
                 return
             if len(self._known) >= MAX_INCIDENTS:
-                if not self.dropped:
-                    _log.error("more rows were found altered than can be reported one by one")
                 self.dropped += 1
                 return
             self._known.add((row_id, problem))

@@ -17,11 +17,13 @@ from keyturn.domain.floor import Floor
 from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.errors import IntegrityError
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger, Position, SealedHead
+from keyturn.ports.ledger import Ledger, Position
+from keyturn.ports.passing import is_in_passing
 from keyturn.records.entry_seals import Seen
 from keyturn.records.incidents import Incidents
-from keyturn.records.progress import replay
-from keyturn.records.sealed_state import head_seal, make_snapshot
+from keyturn.records.keyring_row import KeyringRow, OlderKeyringError
+from keyturn.records.progress import replay, unchanging
+from keyturn.records.sealed_state import make_snapshot, sealed_head
 
 BATCH: Final = 2_000  # entries a read
 SNAPSHOT_EVERY: Final = 50_000  # entries: replaying them costs well under a second
@@ -34,7 +36,7 @@ _log = logging.getLogger("keyturn.log")
 
 
 class LogReader:
-    """One process's reading of the log.
+    """One process's reading of the log. The keyring goes by its `row`; without one it stays as it is.
 
     Attributes:
         as_of: how far it has read, for people: ``log_id:position``.
@@ -43,21 +45,29 @@ class LogReader:
         applying: held while changes are taken in; whoever fills a cache holds it from check to fill.
     """
 
-    def __init__(self, *, ledger: Ledger, keyring: Keyring, clock: Clock) -> None:
+    def __init__(
+        self, *, ledger: Ledger, keyring: Keyring, clock: Clock, row: KeyringRow | None = None
+    ) -> None:
         self.incidents = Incidents()
         self._ledger = ledger
         self._keyring = keyring
+        self._row = row
+        self._follow = unchanging if row is None else row.follow
         self._clock = clock
-        self._reading = threading.Lock()
-        self._sealing = threading.Lock()
         self._listeners: list[Listener] = []
         self._broken: IntegrityError | None = None
-        self.applying = threading.Lock()
+        self.start_afresh()
         self.read_at = clock.steady()
         self._distrusted_at = NEVER
-        self._at, self._sealed = replay(ledger, keyring, BATCH)
+        self._at, self._sealed = replay(ledger, keyring, BATCH, follow=self._follow)
         self._snapshot = self._at.snapshot
         self.as_of = f"{ledger.log_id}:{self._at.position}"
+
+    def start_afresh(self) -> None:
+        """Begin with locks that nobody holds, in a forked child."""
+        self._reading = threading.Lock()
+        self._sealing = threading.Lock()
+        self.applying = threading.Lock()
 
     @property
     def position(self) -> Position:
@@ -121,34 +131,53 @@ class LogReader:
             if started > self._distrusted_at:
                 self.read_at = started
 
-    def head_to_seal(self) -> SealedHead | None:
-        """The head as this process read it, sealed; None before the first entry."""
-        position, chain = self._at.seen
-        if position == 0:
-            return None
-        return SealedHead(position, chain, head_seal(self._keyring, self._ledger.log_id, position, chain))
-
     def seal_head(self) -> None:
-        """Vouch for the log as far as it was read, and keep a snapshot of the floor on a long log.
+        """Vouch for the log as far as it was read.
 
         Reading goes on meanwhile: a writer that waits must not make this process stale.
         """
-        with self._sealing:
-            sealed = self.head_to_seal()
-            if self._broken is not None or sealed is None or sealed.position <= self._sealed:
+        if not self._sealing.acquire(blocking=not is_in_passing()):
+            return  # another thread is at it
+        try:
+            seen = self._at.seen
+            if self._broken is not None or seen.position <= self._sealed:
                 return
-            self._ledger.seal_head(sealed)
-            self._sealed = sealed.position
-            if sealed.position - self._snapshot >= SNAPSHOT_EVERY and not self.floor.has_closed:
-                self._save_snapshot()
+            self._ledger.seal_head(sealed_head(self._keyring, self._ledger.log_id, seen))
+            self._sealed = max(self._sealed, seen.position)
+        finally:
+            self._sealing.release()
 
-    def _save_snapshot(self) -> None:
+    def vouch_for(self, position: Position, *, foreseen: Position) -> None:
+        """Vouch for a commit that was read back at `position`, and that brought the sealed head of `foreseen`.
+
+        If others wrote first, the store has not kept that one; one more write then vouches for all that was read.
+        """
+        if position == foreseen:
+            self._sealed = max(self._sealed, position)
+        elif position > self._sealed:
+            self.seal_head()
+
+    def keep_snapshot(self) -> None:
+        """Keep a snapshot of the floor, where the log has grown long since the last one; for one thread at a time.
+
+        Not in passing: it may be tens of megabytes.
+        """
+        grown = self._at.position - self._snapshot
+        if grown >= SNAPSHOT_EVERY and not is_in_passing() and self._broken is None:
+            self.save_snapshot()
+
+    def save_snapshot(self) -> None:
+        """Keep a snapshot of the floor as it is now, unless it tells of two stories."""
+        if self.floor.has_closed:
+            return
         with self.applying:  # so that position and floor are of one moment
             (position, chain), floor = self._at.seen, self.floor.copy()
         self._ledger.save_snapshot(make_snapshot(self._keyring, self._ledger.log_id, position, chain, floor))
         self._snapshot = position
 
     def _read_on(self) -> None:
+        if self._row is not None:
+            self._row.unwrap_missing()
         while True:
             entries = self._at.continuation(BATCH)
             if entries is None:
@@ -156,7 +185,12 @@ class LogReader:
                 return
             if not entries:
                 return
-            marks = self._at.check(self._keyring, entries)
+            try:
+                marks = self._at.check(self._keyring, entries, follow=self._follow)
+            except OlderKeyringError:
+                if self._at.continuation(len(entries)) != entries:
+                    continue  # a failover, between reading the entry and reading the row
+                raise
             with self.applying:
                 self._at.floor.raise_to(marks)
                 self._tell([mark.id for mark in marks])
@@ -172,7 +206,7 @@ class LogReader:
         problem = f"the log no longer holds what was read of it at position {self._at.position}"
         _log.error("%s: reading it anew", problem)
         self.incidents.note("log", SYSTEM_TENANT, problem)
-        at, self._sealed = replay(self._ledger, self._keyring, BATCH, known=self.floor)
+        at, self._sealed = replay(self._ledger, self._keyring, BATCH, known=self.floor, follow=self._follow)
         self._snapshot = at.snapshot
         if at.floor.revision(KEYRING_ROW) == 0 or at.floor.is_closed(KEYRING_ROW):
             raise IntegrityError("the log tells nothing of the keyring that this process works with")

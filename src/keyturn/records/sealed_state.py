@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from keyturn.crypto.keyring import Keyring, Purpose
+from keyturn.crypto.keyring import Keyring, Purpose, sealed_under
+from keyturn.domain.entry import chain_next
 from keyturn.domain.floor import Floor
 from keyturn.domain.framing import framed
 from keyturn.domain.stored import read_as
 from keyturn.errors import IntegrityError
-from keyturn.ports.ledger import Position, SealedHead, Snapshot
+from keyturn.ports.ledger import NewEntry, Position, SealedHead, Snapshot
+from keyturn.records.entry_seals import Seen
 
 MAX_SNAPSHOT_BYTES: Final = 1 << 30  # unpacked; some 25 million changed rows
 
@@ -23,9 +26,21 @@ class LoadedSnapshot(NamedTuple):
     floor: Floor
 
 
-def head_seal(keyring: Keyring, log_id: str, position: Position, chain: bytes) -> bytes:
-    """The seal of a head."""
-    return keyring.seal(Purpose.HEAD, framed(log_id, str(position)) + chain)
+def sealed_head(keyring: Keyring, log_id: str, seen: Seen) -> SealedHead:
+    """The head of a log that was read so far, sealed."""
+    position, chain = seen
+    return SealedHead(position, chain, keyring.seal(Purpose.HEAD, framed(log_id, str(position)) + chain))
+
+
+def head_after(keyring: Keyring, log_id: str, seen: Seen, entries: Sequence[NewEntry]) -> SealedHead:
+    """The head that the log will have if these entries directly follow what was read of it, sealed.
+
+    It can be sealed beforehand, and stored with the entries: where somebody else was first, no store keeps it.
+    """
+    position, chain = seen
+    for new in entries:
+        chain = chain_next(chain, new.entry)
+    return sealed_head(keyring, log_id, Seen(position + len(entries), chain))
 
 
 def check_head(keyring: Keyring, log_id: str, sealed: SealedHead) -> None:
@@ -42,9 +57,12 @@ def make_snapshot(keyring: Keyring, log_id: str, position: Position, chain: byte
 
 
 def load_snapshot(keyring: Keyring, log_id: str, stored: Snapshot | None) -> LoadedSnapshot | None:
-    """The floor that a stored snapshot says; IntegrityError unless its seal holds."""
+    """The floor that a stored snapshot says, or None to read the whole log; IntegrityError unless its seal holds."""
     if stored is None:
         return None
+    version = sealed_under(stored.seal)
+    if version in keyring.versions and version < keyring.minimum:
+        return None  # made before its data key was retired; somebody else may have that key by now
     with read_as("a snapshot of the floor"):
         message = framed(log_id, str(stored.position)) + stored.hash + stored.body
         keyring.check(Purpose.SNAPSHOT, message, stored.seal)

@@ -17,6 +17,7 @@ from keyturn.errors import (
     ThrottledError,
     UnauthenticatedError,
 )
+from keyturn.server.calls import note_caller
 from keyturn.serving import deciding
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.entries import Entry
@@ -32,6 +33,7 @@ class Decider(deciding.Decider):
     async def principal(self, authorization: str, permission: str, ip: str | None) -> Principal:
         """Who calls, by the Authorization header; raises what the call is to be answered with."""
         verification = await self.decide(bearer_of(authorization), ANY_TENANT, ip)
+        note_caller(verification)
         return principal_of(verification, permission)
 
 
@@ -69,7 +71,10 @@ def _refusal(verification: Verification) -> KeyturnError:
         case Code.THROTTLED:
             return ThrottledError("too many keys from this address were refused")
         case Code.IP_DENIED:
-            return ForbiddenError("the caller's key may not be used from this address")
+            return ForbiddenError(
+                "the caller's key may not be used from this address",
+                fix="Call from an address that its allowed_ips name, or change them with another key.",
+            )
         case _:
             # Why is not said: whoever holds a revoked key learns nothing of it here.
             return UnauthenticatedError("the provisioning key is not valid")

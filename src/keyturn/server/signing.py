@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from keyturn.domain.bytestext import from_any_base64
 from keyturn.errors import InvalidInputError
 from keyturn.server.access import MaySign, TheNode
-from keyturn.server.models import Closed
+from keyturn.server.models import Body, Closed, example
+from keyturn.server.openapi import CONFLICT
+from keyturn.server.schemas import EXAMPLE_KEY_ID, KeyId
 from keyturn.views import View, signature_check_view, signature_view, signed_jwt_view
 
 router = APIRouter(prefix="/v1", tags=["signatures"])
@@ -20,6 +22,8 @@ _BASE64 = "Base64, in either alphabet, padded or not."
 
 class ToSign(Closed):
     """Data to be signed with an HMAC, RSA or ECDSA key, or claims to be signed with a JWT key."""
+
+    model_config = example(data="aGVsbG8")
 
     data: Annotated[
         str | None,
@@ -33,8 +37,13 @@ class ToSign(Closed):
     ] = None
 
 
-class SignedBody(BaseModel):
+class SignedBody(Body):
     """A signature over data, or a token."""
+
+    model_config = example(
+        key_id=EXAMPLE_KEY_ID, version=1, algorithm="HS256", token=None,
+        signature="w0J0cLJvsoFAmYyjKAmIwTlzJzC-hI2pSnoBKaVQlCg",
+    )  # fmt: skip
 
     key_id: str
     version: int
@@ -46,6 +55,8 @@ class SignedBody(BaseModel):
 class ToCheck(Closed):
     """Data and a signature over them, or a token."""
 
+    model_config = example(data="aGVsbG8", signature="w0J0cLJvsoFAmYyjKAmIwTlzJzC-hI2pSnoBKaVQlCg")
+
     data: Annotated[str | None, Field(description=_BASE64, examples=["aGVsbG8"], max_length=700_000)] = None
     signature: Annotated[str | None, Field(description=_BASE64, max_length=4_096)] = None
     version: Annotated[
@@ -54,8 +65,12 @@ class ToCheck(Closed):
     token: Annotated[str | None, Field(description="A JSON Web Token in compact form.")] = None
 
 
-class CheckedBody(BaseModel):
+class CheckedBody(Body):
     """Whether a signature holds, and why not."""
+
+    model_config = example(
+        valid=True, code="valid", key_id=EXAMPLE_KEY_ID, version=1, algorithm="HS256", claims=None
+    )
 
     valid: bool
     code: Annotated[str, Field(examples=["valid", "invalid_signature"])]
@@ -65,8 +80,8 @@ class CheckedBody(BaseModel):
     claims: dict[str, Any] | None
 
 
-@router.post("/keys/{key_id}/sign", response_model=SignedBody)
-def sign(key_id: str, wanted: ToSign, node: TheNode, by: MaySign) -> View:
+@router.post("/keys/{key_id}/sign", response_model=SignedBody, responses=CONFLICT)
+def sign(key_id: KeyId, wanted: ToSign, node: TheNode, by: MaySign) -> View:
     """Sign data, or claims. The private key does not leave Keyturn."""
     if wanted.data is not None and wanted.claims is None and wanted.expires_in is None:
         return signature_view(node.signer.sign(key_id, _decoded("data", wanted.data), by))
@@ -79,7 +94,7 @@ def sign(key_id: str, wanted: ToSign, node: TheNode, by: MaySign) -> View:
 
 
 @router.post("/keys/{key_id}/verify-signature", response_model=CheckedBody)
-def verify_signature(key_id: str, asked: ToCheck, node: TheNode, by: MaySign) -> View:
+def verify_signature(key_id: KeyId, asked: ToCheck, node: TheNode, by: MaySign) -> View:
     """Whether a signature over data, or a token, is the key's. Always 200 once the question makes sense."""
     if asked.token is not None and asked.data is None and asked.signature is None and asked.version is None:
         node.reader.get(key_id, by)  # of another tenant there is no key to ask about

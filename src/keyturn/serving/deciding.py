@@ -44,6 +44,11 @@ class Decider:
         self._catching_up: _CatchUp | None = None
         self._loads: dict[str, asyncio.Future[Loaded]] = {}
 
+    @property
+    def loads(self) -> int:
+        """How many credentials are being loaded, or wait for it; at most MAX_LOADS."""
+        return len(self._loads)
+
     def close(self) -> None:
         """Let the threads go; those at work end within the store's own bounds."""
         self._threads.shutdown(wait=False, cancel_futures=True)

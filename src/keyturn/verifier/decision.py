@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from keyturn.domain.ids import DEFAULT_TENANT
-from keyturn.domain.permission_query import Query, names_that_suffice, parse_query
+from keyturn.domain.permission_query import AllOf, Query, names_that_suffice, parse_query
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.verdict import Code
 from keyturn.errors import InvalidInputError
@@ -45,11 +47,32 @@ class Demand:
                 field="permissions",
                 fix="Write it as one text: documents.read AND billing.read.",
             )
-        query = None if permissions is None else parse_query(permissions)
-        bits = 0 if scope is None else scope_bits(scope)
-        if query is None:
+        queries = () if permissions is None else (parse_query(permissions),)
+        return cls._from(tenant, 0 if scope is None else scope_bits(scope), queries)
+
+    @classmethod
+    def meeting(cls, tenant: str, requirements: Iterable[Requirement]) -> Demand:
+        """A demand that asks for all of these together."""
+        bits, queries = 0, []
+        for requirement in requirements:
+            if requirement.scope is not None:
+                bits |= scope_bits(requirement.scope)
+            if requirement.permissions is not None:
+                queries.append(parse_query(requirement.permissions))
+        return cls._from(tenant, bits, queries)
+
+    @classmethod
+    def _from(cls, tenant: str, bits: int, queries: Sequence[Query]) -> Demand:
+        if not queries:
             return cls(tenant, bits)
+        query = queries[0] if len(queries) == 1 else _together(queries)
         return cls(tenant, bits, query, names_that_suffice(query) or _NOTHING_GRANTED)
+
+
+def _together(queries: Sequence[Query]) -> AllOf:
+    """One AND of them all, as flat as it can be: names joined by AND cost the least."""
+    parts = (query.operands if isinstance(query, AllOf) else (query,) for query in queries)
+    return AllOf(tuple(operand for operands in parts for operand in operands))
 
 
 NO_DEMAND: Final = Demand()

@@ -44,6 +44,11 @@ class Journal:
         self._pending: dict[tuple[str, str, int, str], UseCount] = {}
         self._omitted: Counter[_Kind] = Counter()
 
+    def start_afresh(self) -> None:
+        """Have nothing to tell, in a forked child: the parent tells what it counted."""
+        self._pending.clear()
+        self._omitted.clear()
+
     def gather(self, counts: list[UseCount]) -> None:
         """Take in what was counted, whatever minute it fell in."""
         for count in counts:

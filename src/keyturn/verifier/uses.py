@@ -1,7 +1,7 @@
 """Counting uses: in memory at each verification, to the ledger in batches, never a write a request.
 
-A valid use is counted in the credential's own entry, so an outage of the ledger costs no memory and loses no use.
-Refusals are counted by kind; what no longer fits is counted in `dropped`.
+A valid use is counted in the credential's own entry, so that an outage of the ledger costs hardly any memory. Refusals
+are counted by kind. What no longer fits, and what the ledger can never take, is counted in `dropped`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from keyturn.domain.verdict import Code
-from keyturn.errors import KeyturnError, StorageError
+from keyturn.errors import InvalidInputError, KeyturnError
 from keyturn.ports.ledger import Ledger, UseCount
 from keyturn.verifier.entries import Entry
 
-MAX_REFUSALS: Final = 100_000  # kinds of refusals kept while the ledger does not answer
+MAX_REFUSALS: Final = 100_000  # kinds of refusals kept while the ledger does not take them
+MAX_USED: Final = 500_000  # credentials whose uses wait, in the cache or no longer: as many as it holds
 MAX_RECENT: Final = 10_000  # uses that are not added up yet
 BATCH: Final = 1_000  # counts a write: some ten milliseconds, which in library use a caller waits for
 _NANOS_A_MICRO: Final = 1_000
@@ -49,14 +50,30 @@ class _Kind(NamedTuple):
 
 
 class Uses:
-    """Counts of this process that the ledger does not have yet. Times are nanoseconds since the epoch."""
+    """Counts of this process that the ledger does not have yet. Times are nanoseconds since the epoch.
+
+    Attributes:
+        dropped: how many could not be kept, or were refused by the ledger.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()
         self._recent: deque[Entry] = deque()
         self._used: list[Entry] = []
+        self._writing: list[Entry] = []  # taken out of `_used`, and not yet settled
         self._refusals: dict[_Kind, UseCount] = {}
+        self._of_entries = 0  # decisions on a known credential, since the start
+        self.dropped = 0
+
+    def start_afresh(self) -> None:
+        """Have counted nothing, in a forked child: what was counted before is the parent's to write."""
+        for entry in self._used + self._writing:
+            entry.uses = 0
+        self._lock = threading.Lock()
+        self._recent.clear()
+        self._used, self._writing = [], []
+        self._refusals.clear()
         self.dropped = 0
 
     def count(self, entry: Entry, now: int, ip: str | None) -> None:
@@ -74,15 +91,23 @@ class Uses:
         """Add the recent uses to their entries' counts; the lock is held."""
         recent = self._recent
         # What is appended meanwhile waits for the next time.
-        for _ in range(len(recent)):
+        count = len(recent)
+        self._of_entries += count
+        for _ in range(count):
             entry = recent.popleft()
             if entry.uses == 0:
+                if len(self._used) >= MAX_USED:
+                    self.dropped += 1
+                    continue
                 self._used.append(entry)
             entry.uses += 1
 
     def count_refusal(self, tenant: str, entry: Entry | None, code: Code, now: int, ip: str | None) -> None:
         """One refusal, of a known credential or of an unknown one."""
         key_id, version = ("", 0) if entry is None else (entry.key_id, entry.version)
+        if entry is not None:
+            with self._lock:
+                self._of_entries += 1
         self.count_by_name(Named(tenant, key_id, version), code, now, ip)
 
     def count_by_name(self, key: Named, code: Code, now: int, ip: str | None) -> None:
@@ -90,6 +115,18 @@ class Uses:
         kind = _Kind(*key, code.value, now // _NANOS_A_MINUTE)
         with self._lock:
             self._add(kind, _counted(kind, 1, now, ip))
+
+    @property
+    def of_entries(self) -> int:
+        """How many decisions were made on known credentials since the start."""
+        with self._lock:
+            return self._of_entries + len(self._recent)
+
+    @property
+    def waiting(self) -> int:
+        """How many counts wait to be written, uses that are not added up yet among them."""
+        with self._lock:
+            return len(self._recent) + len(self._used) + len(self._refusals)
 
     @property
     def batches(self) -> int:
@@ -101,7 +138,7 @@ class Uses:
     def flush(self, written: Written) -> bool:
         """Write a batch of what is counted to the ledger and pass it on; whether there is more to write.
 
-        StorageError where the ledger does not answer; what it did not take is kept.
+        KeyturnError where the ledger does not take it now; all of it is kept.
         """
         with self._lock:
             self._add_up()
@@ -109,17 +146,18 @@ class Uses:
             refusals = [self._refusals.pop(kind) for kind in kinds]
             room = BATCH - len(kinds)
             used, self._used = self._used[:room], self._used[room:]
+            self._writing = used
             uses = [_use(entry) for entry in used]
         counts = refusals + uses
         try:
             if counts:
                 self._ledger.record_uses(counts)
-        except StorageError:
-            self._keep(kinds, refusals, used)
-            raise
-        except KeyturnError as error:
+        except InvalidInputError as error:
             # It would be refused for ever, and everything behind it would wait.
             self._drop(counts, error)
+        except KeyturnError:
+            self._keep(kinds, refusals, used)
+            raise
         self._settle(used, uses)
         written(counts)
         return bool(self._used or self._refusals)
@@ -135,10 +173,11 @@ class Uses:
                 entry.uses -= count.count
                 if entry.uses:
                     self._used.append(entry)
+            self._writing = []
 
     def _keep(self, kinds: list[_Kind], refusals: list[UseCount], used: list[Entry]) -> None:
         with self._lock:
-            self._used = used + self._used
+            self._used, self._writing = used + self._used, []
             for kind, count in zip(kinds, refusals, strict=True):
                 self._add(kind, count)
 
@@ -149,8 +188,6 @@ class Uses:
         elif len(self._refusals) < MAX_REFUSALS:
             self._refusals[kind] = count
         else:
-            if not self.dropped:
-                _log.error("counts of refusals no longer fit in memory: is the ledger reachable?")
             self.dropped += count.count
 
 

@@ -21,7 +21,7 @@ from keyturn.ports.ledger import Ledger, LogEntry, NewEntry, NewRow, Row, Sealed
 from keyturn.records.entry_seals import Seen, seal_entry
 from keyturn.records.progress import Progress
 from keyturn.records.rows import open_row, seal_changes
-from keyturn.records.sealed_state import check_head, head_seal, load_snapshot, make_snapshot
+from keyturn.records.sealed_state import check_head, load_snapshot, make_snapshot, sealed_head
 from tests.unit.crypto.samples import DEKS, LOG_ID, SEALED, Vector, flipped, keyring, named, scripted, vectors
 
 ROWS, LOG = vectors("row"), vectors("log_entry")
@@ -287,7 +287,7 @@ def test_a_head_is_sealed_as_the_format_says(vector: Vector) -> None:
     sealed = head_of(vector)
     check_head(keyring(), LOG_ID, sealed)
     primary = int.from_bytes(sealed.seal[1:5], "big")
-    assert head_seal(keyring(primary), LOG_ID, sealed.position, sealed.hash) == sealed.seal
+    assert sealed_head(keyring(primary), LOG_ID, Seen(sealed.position, sealed.hash)) == sealed
 
 
 @named(LOG["heads_refused"])

@@ -15,6 +15,7 @@ from keyturn.domain.change import Put
 from keyturn.domain.instants import from_micros
 from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import IntegrityError
 from tests.unit.crypto.samples import Vector, named, vectors
@@ -103,6 +104,14 @@ SAMPLES: dict[str, Key | Version | Owner] = {
         length=KeyLength.BITS_4096,
         prefix=None,
         algorithm=Algorithm.HS256,
+    ),
+    "a gateway's key, with a profile": replace(
+        KEY,
+        type=KeyType.PROVISIONING,
+        permissions=("keys.verify",),
+        profile=Requirement(
+            scope=KeyScope.READ_WRITE, permissions="documents.read AND (billing.read OR NOT beta)"
+        ),
     ),
     "a token's version": VERSION,
     "an HMAC key's version, the last number there is, its material sealed": Version(
@@ -251,6 +260,7 @@ CHANGED: dict[type, dict[str, object]] = {
         "updated_at": LATER,
         "not_before": LATER,
         "expires_at": LATER,
+        "profile": Requirement(permissions="x"),
     },
     Version: {
         "key_id": HMAC_ID,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from keyturn.domain.key import KeyLength, KeyType
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import MAX_LIFETIME, GeneratedKey, KeySpec, check_window, checked_policy, expiry
@@ -147,8 +148,17 @@ def test_a_policy_is_checked_field_by_field_where_a_key_is_changed() -> None:
         "allowed_ips": ("10.0.0.1",),
         "metadata": {"b": [1]},
         "tags": (),
+        "profile": None,
     }
     assert refused(lambda: checked_policy(tags=("a", "a"))).field == "tags"
+
+
+def test_a_profile_is_for_the_keys_that_gateways_call_with() -> None:
+    profile = Requirement(scope=KeyScope.WRITE)
+    assert spec_of(type=KeyType.PROVISIONING, profile=profile).profile == profile
+    for other in (KeyType.API_TOKEN, KeyType.HMAC):
+        error = refused(lambda other=other: spec_of(type=other, profile=profile))  # type: ignore[misc]
+        assert (str(error), error.field) == (f"a {other.value} key has no profile", "profile")
 
 
 # Times

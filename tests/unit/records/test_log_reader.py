@@ -360,14 +360,14 @@ def test_a_log_that_is_shorter_than_its_sealed_head_closes_the_reader() -> None:
 
 def test_before_the_first_entry_there_is_nothing_to_vouch_for() -> None:
     bench = Bench()
-    assert bench.log.head_to_seal() is None
     bench.log.seal_head()
-    assert bench.store.sealed is None
+    assert (bench.store.sealed, bench.ledger.calls["seal_head"]) == (None, 0)
 
 
 def test_the_head_that_is_sealed_is_the_one_that_was_read() -> None:
     bench = begun()
-    bench.commit(put_of(OWN))
+    bench.write(put_of(OWN))
+    bench.log.catch_up()
     bench.write()
     bench.log.seal_head()
     sealed = bench.store.sealed
@@ -383,13 +383,18 @@ def test_the_sealed_head_is_written_when_there_is_something_new_and_only_forward
     writes = bench.ledger.calls["seal_head"]
     bench.log.seal_head()
     assert bench.ledger.calls["seal_head"] == writes, "nothing new"
-    bench.commit(put_of(OWN), entries=5)
+    bench.write(put_of(OWN), entries=5)
+    bench.log.catch_up()
     bench.log.seal_head()
     bench.log.seal_head()
     assert bench.ledger.calls["seal_head"] == writes + 1
     sealed = bench.store.sealed
-    behind.commit(put_of("key_a"))
+    assert sealed is not None
+    assert sealed.position == 6
+    bench.write(put_of("key_a"))
+    behind.log.seal_head()
     assert bench.store.sealed == sealed
+    behind.log.catch_up()
     behind.log.seal_head()
     assert bench.store.sealed is not None
     assert bench.store.sealed.position == 7
@@ -397,7 +402,8 @@ def test_the_sealed_head_is_written_when_there_is_something_new_and_only_forward
 
 def test_a_head_that_could_not_be_written_is_written_the_next_time() -> None:
     bench = begun()
-    bench.commit(put_of(OWN))
+    bench.write(put_of(OWN))
+    bench.log.catch_up()
     bench.ledger.fail(StorageError("gone"), "seal_head")
     with pytest.raises(StorageError):
         bench.log.seal_head()
@@ -414,7 +420,7 @@ def test_a_reader_opens_a_log_that_was_written_on_after_its_sealed_head() -> Non
 
 
 def test_a_head_that_is_sealed_while_another_thread_reads_on_is_one_head() -> None:
-    """`commit` seals the head before each change, beside the thread that follows the log."""
+    """A change seals the head that there will be, beside the thread that follows the log."""
     bench = begun()
     keyring = ring(bench.store.log_id, HookedKeyring)
     assert isinstance(keyring, HookedKeyring)
@@ -433,7 +439,8 @@ def test_a_head_that_is_sealed_while_another_thread_reads_on_is_one_head() -> No
 
 def test_writing_the_head_does_not_keep_others_from_reading_the_log() -> None:
     bench = begun()
-    bench.commit(put_of(OWN))
+    bench.write(put_of(OWN))
+    bench.log.catch_up()
     has_begun, may_end = threading.Event(), threading.Event()
 
     def wait_for_its_turn() -> None:
@@ -473,16 +480,16 @@ def test_a_snapshot_is_kept_every_fifty_thousand_entries_and_a_reader_begins_fro
     as_if_a_snapshot_were_due_after(bench, 3)
     bench.commit(put_of("key_a", 1), put_of("key_b", 1))
     bench.commit(put_of("key_b", 2))
-    bench.log.seal_head()
+    bench.log.keep_snapshot()
     assert bench.ledger.calls["save_snapshot"] == 0, "one entry short"
     bench.commit()
-    bench.log.seal_head()
+    bench.log.keep_snapshot()
     assert bench.store.snapshot is not None
     assert bench.store.snapshot.position == bench.log.position == 7
 
     bench.commit(put_of("key_c", 1))
     bench.commit(put_of("key_c", 2))
-    bench.log.seal_head()
+    bench.log.keep_snapshot()
     assert bench.store.snapshot.position == 7, "the next one is far"
 
     bench.store.log[:3] = [replace(stored, entry=b"unread", hash=b"") for stored in bench.store.log[:3]]
@@ -491,7 +498,7 @@ def test_a_snapshot_is_kept_every_fifty_thousand_entries_and_a_reader_begins_fro
     assert other.log.floor.to_bytes() == bench.log.floor.to_bytes()
     assert [known(other, row) for row in (OWN, "key_b", "key_c", "key_a")] == [3, 2, 2, 0]
     other.commit()
-    other.log.seal_head()
+    other.log.keep_snapshot()
     assert other.ledger.calls["save_snapshot"] == 0
 
 
@@ -501,10 +508,10 @@ def test_a_snapshot_that_could_not_be_written_is_written_the_next_time() -> None
     bench.ledger.fail(StorageError("gone"), "save_snapshot")
     bench.commit(put_of(OWN))
     with pytest.raises(StorageError):
-        bench.log.seal_head()
+        bench.log.keep_snapshot()
     bench.ledger.work_again()
     bench.commit(put_of(OWN, 2))
-    bench.log.seal_head()
+    bench.log.keep_snapshot()
     assert bench.store.snapshot is not None
     assert bench.store.snapshot.position == 3
     assert bench.beside().log.floor.revision(OWN) > 1
@@ -513,10 +520,10 @@ def test_a_snapshot_that_could_not_be_written_is_written_the_next_time() -> None
 def test_a_snapshot_of_another_log_is_refused() -> None:
     bench, other = begun(), Bench(MemoryStore("FEDCBA9876543210"), ManualClock())
     other.commit(put_of("keyring"))
-    other.log.seal_head()
+    other.log.keep_snapshot()
     as_if_a_snapshot_were_due_after(other, 1)
     other.commit(put_of(OWN))
-    other.log.seal_head()
+    other.log.keep_snapshot()
     bench.store.snapshot = other.store.snapshot
     assert bench.store.snapshot is not None
     with pytest.raises(IntegrityError):

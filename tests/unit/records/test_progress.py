@@ -11,8 +11,9 @@ from keyturn.crypto.keyring import Purpose
 from keyturn.domain.entry import chain_next
 from keyturn.errors import IntegrityError
 from keyturn.ports.ledger import SealedHead
+from keyturn.records.entry_seals import Seen
 from keyturn.records.progress import replay
-from keyturn.records.sealed_state import head_seal, make_snapshot
+from keyturn.records.sealed_state import make_snapshot, sealed_head
 from tests.unit.records.samples import OWN, Bench, begun, put_of
 
 BATCH = 3  # entries a read, so that few entries make several
@@ -36,8 +37,7 @@ def position_after(bench: Bench) -> int:
 
 
 def sealed_at(bench: Bench, position: int) -> SealedHead:
-    chain = bench.store.log[position - 1].hash
-    return SealedHead(position, chain, head_seal(bench.keyring, bench.store.log_id, position, chain))
+    return sealed_head(bench.keyring, bench.store.log_id, Seen(position, bench.store.log[position - 1].hash))
 
 
 def test_the_whole_log_is_read_and_the_sealed_position_told(bench: Bench) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from keyturn.domain.change import ChangeSet, Require
 from keyturn.errors import (
+    ConfigurationError,
     ConflictError,
     IntegrityError,
     OutcomeUnknownError,
@@ -141,9 +143,7 @@ def test_after_an_outcome_that_is_unknown_nothing_is_decided_from_before_it() ->
     assert revision_of(bench, OWN) == 1, "it has happened"
 
 
-@pytest.mark.parametrize(
-    "error", [ConflictError("moved"), StorageBusyError("busy"), StorageFullError("full")]
-)
+@pytest.mark.parametrize("error", [StorageBusyError("busy"), StorageFullError("full")])
 def test_a_commit_that_wrote_nothing_leaves_this_process_as_it_was(error: Exception) -> None:
     bench = begun()
     read_at, reads = bench.log.read_at, bench.ledger.calls["read_log"]
@@ -153,13 +153,66 @@ def test_a_commit_that_wrote_nothing_leaves_this_process_as_it_was(error: Except
     assert (bench.log.read_at, bench.ledger.calls["read_log"]) == (read_at, reads)
 
 
-def test_a_commit_carries_the_head_that_was_read_so_that_no_log_grows_unvouched() -> None:
-    bench = begun()
-    bench.commit(put_of(OWN))
-    bench.commit(put_of(KEY))
+def sealed_position(bench: Bench) -> int:
     assert bench.store.sealed is not None
-    assert bench.store.sealed.position == 2
-    assert bench.beside().log.position == 3
+    return bench.store.sealed.position
+
+
+@pytest.mark.parametrize("entries", [1, 3])
+def test_a_change_is_vouched_for_when_its_call_returns_at_no_further_write(entries: int) -> None:
+    bench = begun()
+    writes = bench.ledger.calls["seal_head"]
+    for put in (put_of(OWN), put_of(KEY)):
+        assert sealed_position(bench) < bench.commit(put, entries=entries) == sealed_position(bench)
+    assert bench.ledger.calls["seal_head"] == writes
+    bench.log.seal_head()
+    assert bench.ledger.calls["seal_head"] == writes, "nothing new"
+    assert bench.beside().log.position == bench.log.position
+
+
+def test_where_others_wrote_first_a_change_is_vouched_for_by_one_more_write() -> None:
+    bench = begun()
+    writes = bench.ledger.calls["seal_head"]
+    bench.ledger.before("commit", lambda: bench.write(put_of(KEY), entries=3))
+    assert bench.commit(put_of(OWN)) == 5 == sealed_position(bench)
+    assert bench.ledger.calls["seal_head"] == writes + 1
+    assert bench.beside().log.position == 5
+
+
+def test_where_others_write_at_once_a_change_is_vouched_for_at_no_further_write() -> None:
+    bench = begun()
+    writes = bench.ledger.calls["seal_head"]
+    bench.ledger.after("commit", lambda: bench.write(put_of(KEY), entries=3))
+    assert bench.commit(put_of(OWN)) == 2 <= sealed_position(bench)
+    assert bench.ledger.calls["seal_head"] == writes
+
+
+@pytest.mark.parametrize("error", [StorageError("gone"), ConfigurationError("no right")])
+def test_a_change_that_could_not_be_vouched_for_has_happened_and_is_vouched_for_later(
+    error: Exception,
+) -> None:
+    bench = begun()
+    bench.ledger.before("commit", lambda: bench.write(put_of(KEY)))
+    bench.ledger.fail(error, "seal_head")
+    assert bench.commit(put_of(OWN)) == 3
+    assert sealed_position(bench) == 1
+    bench.ledger.work_again()
+    bench.log.seal_head()
+    assert sealed_position(bench) == 3
+
+
+def test_threads_that_write_at_once_are_vouched_for_together() -> None:
+    bench, threads = begun(), 8
+    all_here = threading.Barrier(threads)
+    bench.ledger.always("commit", all_here.wait)  # so that all have read the same log
+
+    def change(number: int) -> bool:
+        return bench.commit(put_of(f"key_{number}")) <= sealed_position(bench)
+
+    with ThreadPoolExecutor(threads) as pool:
+        assert all(pool.map(change, range(threads)))
+    assert bench.ledger.calls["seal_head"] < threads
+    assert sealed_position(bench) == bench.log.position == threads + 1
 
 
 def test_what_a_change_requires_is_the_ledgers_to_check() -> None:

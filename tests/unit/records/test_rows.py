@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from keyturn.domain.change import ChangeSet, Require
 from keyturn.domain.entry import decode_entry, details_hash
 from keyturn.errors import IntegrityError, InvalidInputError
-from keyturn.ports.ledger import Commit, NewRow, Row, SealedHead
+from keyturn.ports.ledger import Commit, NewRow, Row
 from keyturn.records.entry_seals import Seen, check_entry, seen_by
 from keyturn.records.rows import MAX_BODY_BYTES, open_row, seal_changes
 from tests.unit.crypto.samples import flipped, keyring
-from tests.unit.records.samples import change_of, put_of
+from tests.unit.records.samples import OWN, change_of, put_of
 
 RING = keyring()
 SEEN = Seen(7, bytes(range(32)))
@@ -47,10 +48,10 @@ def test_each_entry_names_the_rows_it_explains_and_no_others() -> None:
     assert [new.rows for new in commit.entries] == [("key_a", "key_b"), ()]
 
 
-def test_what_a_change_requires_and_the_head_are_passed_on() -> None:
-    sealed = SealedHead(7, bytes(32), b"seal")
-    commit = seal_changes(RING, change_of(put_of("key_a")), SEEN, sealed)
-    assert (commit.requires, commit.sealed_head) == ((), sealed)
+def test_what_a_change_requires_is_passed_on() -> None:
+    puts, requires = (put_of("key_a"),), (Require(OWN, 7),)
+    changes = ChangeSet(requires=requires, puts=puts, events=change_of(*puts).events)
+    assert seal_changes(RING, changes, SEEN).requires == requires
 
 
 @pytest.mark.parametrize(

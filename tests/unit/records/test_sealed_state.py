@@ -8,17 +8,18 @@ from dataclasses import replace
 import pytest
 
 from keyturn.crypto.keyring import Purpose
-from keyturn.domain.entry import RowMark
+from keyturn.domain.entry import RowMark, chain_next
 from keyturn.domain.floor import Floor
 from keyturn.domain.framing import framed
 from keyturn.errors import IntegrityError
-from keyturn.ports.ledger import SealedHead, Snapshot
-from keyturn.records.sealed_state import check_head, head_seal, load_snapshot, make_snapshot
+from keyturn.ports.ledger import NewEntry, SealedHead, Snapshot
+from keyturn.records.entry_seals import Seen
+from keyturn.records.sealed_state import check_head, head_after, load_snapshot, make_snapshot, sealed_head
 from tests.unit.crypto.samples import LOG_ID, flipped, keyring
 
 RING = keyring()
 HASH = bytes(range(32))
-HEAD = SealedHead(7, HASH, head_seal(RING, LOG_ID, 7, HASH))
+HEAD = sealed_head(RING, LOG_ID, Seen(7, HASH))
 
 
 def floor_of(count: int = 3) -> Floor:
@@ -47,6 +48,12 @@ def test_a_head_holds_as_it_was_sealed() -> None:
 def test_a_head_of_which_anything_was_changed_does_not_hold(changed: SealedHead) -> None:
     with pytest.raises(IntegrityError):
         check_head(RING, LOG_ID, changed)
+
+
+def test_a_head_that_is_foreseen_is_the_one_that_is_then_read() -> None:
+    entries = [NewEntry(name.encode(), b"seal", None, ()) for name in ("one", "two")]
+    foreseen = head_after(RING, LOG_ID, Seen(7, HASH), entries)
+    assert foreseen == sealed_head(RING, LOG_ID, Seen(9, chain_next(chain_next(HASH, b"one"), b"two")))
 
 
 def test_a_head_of_another_log_does_not_hold() -> None:

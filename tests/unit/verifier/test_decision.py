@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.verdict import Code
 from keyturn.errors import InvalidInputError
@@ -253,3 +254,36 @@ def test_a_demand_that_says_nothing_or_is_not_understood_is_refused_before_anybo
 def test_a_demand_that_names_no_tenant_is_for_the_default_one() -> None:
     assert Demand.of() == NO_DEMAND
     assert NO_DEMAND.tenant == "default"
+
+
+# Several requirements together
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_several_requirements_are_met_by_what_meets_each_of_them(count: int) -> None:
+    possible = [
+        Requirement(scope=KeyScope.READ),
+        Requirement(scope=KeyScope.WRITE, permissions="a"),
+        Requirement(permissions="a AND b"),
+        Requirement(permissions="b OR c"),
+        Requirement(permissions="NOT d"),
+    ]
+    keys = [
+        entry_of(scope=scope, permissions=granted)
+        for scope in (KeyScope.READ, KeyScope.WRITE, KeyScope.READ_WRITE)
+        for granted in ((), ("a",), ("a", "b"), ("a", "c"), ("*",), ("a", "b", "d"), ("b", "a.x"))
+    ]
+    for requirements in combinations(possible, count):
+        together = Demand.meeting("default", requirements)
+        for key in keys:
+            alone = [judge(key, Demand.meeting("default", [one]), None, NANOS) for one in requirements]
+            is_met = all(code is Code.VALID for code in alone)
+            assert (judge(key, together, None, NANOS) is Code.VALID) is is_met, (
+                requirements,
+                key.permissions,
+            )
+
+
+def test_names_from_several_requirements_still_cost_one_comparison() -> None:
+    demand = Demand.meeting("acme", [Requirement(permissions="a AND b"), Requirement(permissions="c")])
+    assert (demand.tenant, demand.sufficient) == ("acme", frozenset("abc"))

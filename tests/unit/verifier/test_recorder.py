@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
-from keyturn.errors import StorageError
+from keyturn.errors import ConfigurationError, StorageError
 from keyturn.verifier.recorder import FLUSH_SECONDS, RETRY_SECONDS, SHARE
 from keyturn.verifier.uses import BATCH
-from tests.fakes import TICK, Process, Site
+from tests.fakes import TICK, Method, Process, Site
 from tests.unit.verifier.samples import entry_of
 
 
@@ -18,6 +18,13 @@ def written(process: Process) -> int:
     counts = process.ledger.inner
     keys = [row.id for row in counts.list_owned("default", "acme", "", 1_000)]
     return sum(use.count for key in keys for use in counts.read_uses(key, 0, 1 << 40) if use.code == "valid")
+
+
+def sealed_position(process: Process) -> int:
+    """How far the log is vouched for."""
+    sealed = process.ledger.inner.sealed_head()
+    assert sealed is not None
+    return sealed.position
 
 
 def types(process: Process) -> list[str]:
@@ -92,30 +99,96 @@ def test_when_the_store_does_not_answer_it_is_asked_again_after_two_seconds_and_
     assert written(ours) == 3
 
 
+def seconds_until_the_next_write(site: Site, process: Process, method: str) -> float:
+    """How long from now until `method` is called, where somebody comes by four times a second and keys are used."""
+    began, calls, key = site.clock.steady(), process.ledger.calls[method], process.issue(owner="acme")
+    while process.ledger.calls[method] == calls:
+        site.clock.pass_time(0.25)
+        assert process.ask(key)
+        process.node.recorder.tick()
+    return site.clock.steady() - began
+
+
 @pytest.mark.parametrize(("seconds", "wait"), [(0.01, FLUSH_SECONDS), (0.5, 9.5), (2.0, 38.0)])
-def test_writing_takes_at_most_a_twentieth_of_the_time(
+def test_writing_counts_takes_at_most_a_twentieth_of_the_time(
     site: Site, ours: Process, seconds: float, wait: float
 ) -> None:
     used(ours)
     site.clock.pass_time(FLUSH_SECONDS)
     ours.ledger.before("record_uses", lambda: site.clock.pass_time(seconds))
     ours.node.recorder.tick()
-    ended = site.clock.steady()
     assert SHARE == 19
-    assert ours.node.recorder.due_at - ended == pytest.approx(wait, abs=0.001)
+    assert seconds_until_the_next_write(site, ours, "record_uses") == pytest.approx(wait, abs=0.3)
 
 
-def test_a_slow_failure_is_not_tried_again_sooner_than_its_share_allows(site: Site, ours: Process) -> None:
+def test_the_sealed_head_and_the_findings_do_not_wait_for_counts_that_take_long(
+    site: Site, ours: Process, theirs: Process
+) -> None:
     used(ours)
     site.clock.pass_time(FLUSH_SECONDS)
+    ours.ledger.before("record_uses", lambda: site.clock.pass_time(2.0))
+    ours.node.recorder.tick()
+    theirs.issue()
+    ours.catch_up()
+    ours.node.records.incidents.note("keyring", "system", "problem")
+    site.clock.pass_time(FLUSH_SECONDS)
+    ours.node.recorder.tick()
+    assert types(ours)[-1] == "integrity_failed"
+    assert sealed_position(ours) == ours.ledger.inner.head()
+
+
+@pytest.mark.parametrize("method", ["record_uses", "commit", "seal_head"])
+def test_a_slow_failure_is_tried_again_after_two_seconds_and_so_is_all_the_rest(
+    site: Site, ours: Process, theirs: Process, method: Method
+) -> None:
+    used(ours, 3)
+    if method == "commit":
+        ours.node.records.incidents.note("keyring", "system", "problem")
+    else:
+        theirs.issue()
+        ours.catch_up()
 
     def time_out() -> None:
-        site.clock.pass_time(5.0)
+        site.clock.pass_time(10.0)
         raise StorageError("no answer")
 
-    ours.ledger.before("record_uses", time_out)
+    ours.ledger.before(method, time_out)
+    site.clock.pass_time(FLUSH_SECONDS)
     ours.node.recorder.tick()
-    assert ours.node.recorder.due_at - site.clock.steady() == pytest.approx(5.0 * SHARE, abs=0.01)
+    assert ours.node.recorder.due_at - site.clock.steady() == pytest.approx(RETRY_SECONDS, abs=0.001)
+    for _ in range(2):  # whatever was not tried then, and what failed
+        site.clock.set_steady(ours.node.recorder.due_at)
+        ours.node.recorder.tick()
+    assert written(ours) == 3
+    assert ("integrity_failed" in types(ours)) == (method == "commit")
+    assert sealed_position(ours) == ours.ledger.inner.head()
+
+
+def test_where_the_store_does_not_answer_the_rest_is_not_tried_in_the_same_call(
+    site: Site, ours: Process, theirs: Process
+) -> None:
+    """Each attempt may take seconds, for which in library use somebody waits."""
+    used(ours)
+    theirs.issue()
+    ours.catch_up()
+    ours.node.records.incidents.note("keyring", "system", "problem")
+    ours.ledger.fail(StorageError("gone"))
+    calls = ours.ledger.calls.copy()
+    for attempt in range(1, 8):
+        site.clock.set_steady(ours.node.recorder.due_at)
+        ours.node.recorder.tick()
+        assert (ours.ledger.calls - calls).total() == attempt
+    assert set(ours.ledger.calls - calls) == {"record_uses", "commit", "seal_head"}, "each in its turn"
+
+
+def test_what_is_refused_for_itself_does_not_keep_the_rest(site: Site, ours: Process) -> None:
+    used(ours)
+    ours.ledger.fail(ConfigurationError("no right to call record_uses"), "record_uses")
+    ours.node.records.incidents.note("keyring", "system", "problem")
+    site.clock.pass_time(FLUSH_SECONDS)
+    ours.node.recorder.tick()
+    assert types(ours)[-1] == "integrity_failed"
+    assert sealed_position(ours) == ours.ledger.inner.head()
 
 
 def test_where_more_waits_than_fits_into_a_batch_the_next_call_goes_on(site: Site, ours: Process) -> None:
@@ -183,9 +256,7 @@ def test_each_flush_vouches_for_the_log_as_far_as_it_was_read(site: Site, ours: 
     used(ours)
     site.clock.pass_time(FLUSH_SECONDS)
     ours.node.recorder.tick()
-    sealed = ours.ledger.inner.sealed_head()
-    assert sealed is not None
-    assert sealed.position == ours.ledger.inner.head() == 2
+    assert sealed_position(ours) == ours.ledger.inner.head() == 2
 
 
 def test_closing_writes_every_batch_the_summary_and_the_head(site: Site, ours: Process) -> None:
@@ -197,9 +268,7 @@ def test_closing_writes_every_batch_the_summary_and_the_head(site: Site, ours: P
     ours.node.recorder.close()
     assert written(ours) == 3
     assert types(ours)[-2:] == ["integrity_failed", "key_used"]
-    sealed = ours.ledger.inner.sealed_head()
-    assert sealed is not None
-    assert sealed.position == ours.ledger.inner.head()
+    assert sealed_position(ours) == ours.ledger.inner.head()
     assert not uses.flush(lambda _: None)
     assert ours.ledger.calls["record_uses"] == 3
 
@@ -226,3 +295,42 @@ def test_a_flush_writes_what_was_counted_so_far_and_ends_though_others_go_on(our
     ours.ledger.always("record_uses", somebody_else)
     ours.node.recorder.flush()
     assert written(ours) >= 1
+
+
+# What could not be kept
+
+
+def losses(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was said of it."""
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+
+
+def lose(process: Process, counts: int = 0, findings: int = 0) -> None:
+    process.node.verifier._uses.dropped += counts
+    process.node.records.incidents.dropped += findings
+
+
+def test_what_could_not_be_kept_is_said_when_it_grows_but_not_each_second(
+    site: Site, ours: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = []
+    used(ours)
+    ours.ledger.fail(StorageError("gone"))
+    with caplog.at_level(logging.ERROR, "keyturn.recorder"):
+        for counts, findings in ((0, 0), (1, 0), (0, 0), (1, 0), (0, 2), (3, 0), (3, 0)):
+            lose(ours, counts, findings)
+            site.clock.pass_time(RETRY_SECONDS)
+            ours.node.recorder.tick()
+            said.append(len(losses(caplog)))
+    assert said == [0, 1, 1, 1, 2, 2, 3], "each time that there are more than twice as many"
+    assert "8 counts of verifications and 2 findings" in losses(caplog)[-1]
+
+
+def test_what_could_not_be_kept_is_said_at_the_end(ours: Process, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "keyturn.recorder"):
+        ours.node.recorder.close()
+        assert losses(caplog) == []
+        lose(ours, 5, 1)
+        ours.node.recorder.close()
+    (said,) = losses(caplog)
+    assert "5 counts of verifications and 1 findings" in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -11,11 +10,19 @@ from typing import Final
 import pytest
 
 from keyturn.domain.verdict import Code
-from keyturn.errors import OutcomeUnknownError, StorageError
+from keyturn.errors import (
+    ConfigurationError,
+    IntegrityError,
+    InvalidInputError,
+    KeyturnError,
+    OutcomeUnknownError,
+    SchemaError,
+    StorageError,
+)
 from keyturn.ports.ledger import LastUse, UseCount
 from keyturn.verifier.cache import Cache
 from keyturn.verifier.entries import Entry
-from keyturn.verifier.uses import BATCH, MAX_REFUSALS, Uses, together
+from keyturn.verifier.uses import BATCH, MAX_RECENT, MAX_REFUSALS, MAX_USED, Uses, together
 from tests.fakes import HookedLedger
 from tests.unit.records.memory_ledger import MemoryStore
 from tests.unit.verifier.samples import NANOS, entry_of, key_id_of
@@ -146,6 +153,32 @@ def test_what_the_ledger_did_not_take_is_kept_and_written_once(counted: Counted)
     assert counted.told() == 14
 
 
+@pytest.mark.parametrize(
+    "error", [SchemaError("no such table"), ConfigurationError("no right"), IntegrityError("damaged")]
+)
+def test_what_an_operator_can_mend_loses_no_count(counted: Counted, error: KeyturnError) -> None:
+    use(counted, entry_of(1), 3)
+    refuse(counted)
+    counted.ledger.fail(error, "record_uses")
+    for _ in range(5):
+        with pytest.raises(type(error)):
+            counted.flush()
+    counted.ledger.work_again()
+    counted.flush()
+    assert counted.stored() == {(key_id_of(1), "valid"): 3, ("", "not_found"): 1}
+    assert counted.uses.dropped == 0
+
+
+def test_what_the_ledger_can_never_take_is_dropped_and_counted_and_the_rest_goes_on(counted: Counted) -> None:
+    use(counted, entry_of(1), 3)
+    counted.ledger.fail(InvalidInputError("no text"), "record_uses")
+    counted.flush()
+    counted.ledger.work_again()
+    use(counted, entry_of(1), 4)
+    counted.flush()
+    assert (counted.stored(), counted.uses.dropped) == ({(key_id_of(1), "valid"): 4}, 3)
+
+
 def test_an_outage_costs_no_memory_for_uses(counted: Counted) -> None:
     """Each credential has a counter of its own, which only grows in value."""
     entries = [entry_of(number) for number in range(10)]
@@ -251,16 +284,12 @@ def test_a_batch_has_a_thousand_counts_at_most_and_all_are_written_in_the_end(co
     assert len(counted.stored()) == 2 * BATCH + 1
 
 
-def test_kinds_of_refusals_are_bounded_and_what_does_not_fit_is_counted_and_said(
-    counted: Counted, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_kinds_of_refusals_are_bounded_and_what_does_not_fit_is_counted(counted: Counted) -> None:
     counted.ledger.fail(StorageError("gone"), "record_uses")
-    with caplog.at_level(logging.ERROR, "keyturn.uses"):
-        for minute in range(MAX_REFUSALS + 7):
-            refuse(counted, NANOS + minute * MINUTE)
+    for minute in range(MAX_REFUSALS + 7):
+        refuse(counted, NANOS + minute * MINUTE)
     assert len(counted.uses._refusals) == MAX_REFUSALS == 100_000
     assert counted.uses.dropped == 7
-    assert len(caplog.records) == 1, "said once, not for each"
     refuse(counted, NANOS)
     assert counted.uses.dropped == 7, "a kind that is known still counts"
     counted.ledger.work_again()
@@ -281,6 +310,20 @@ def test_a_batch_that_comes_back_to_full_memory_is_counted_as_dropped(counted: C
     with pytest.raises(StorageError):
         counted.flush()
     assert (len(counted.uses._refusals), counted.uses.dropped) == (MAX_REFUSALS, BATCH)
+
+
+def test_credentials_that_wait_to_be_written_are_bounded_and_what_does_not_fit_is_counted(
+    counted: Counted,
+) -> None:
+    """Where only counts are refused, others are loaded and pushed out of the cache for as long as that lasts."""
+    known, new = entry_of(1), entry_of(2)
+    use(counted, known, 3)
+    assert counted.uses.batches == 1
+    counted.uses._used += [known] * (MAX_USED - 1)
+    use(counted, new, 5)
+    use(counted, known, 2)
+    assert counted.uses.batches == MAX_USED // BATCH == 500
+    assert (known.uses, new.uses, counted.uses.dropped) == (5, 0, 5)
 
 
 def test_uses_from_many_threads_are_counted_exactly_while_they_are_written(counted: Counted) -> None:
@@ -307,3 +350,19 @@ def test_uses_from_many_threads_are_counted_exactly_while_they_are_written(count
     counted.flush_all()
     expected = {(key_id_of(number), "valid"): threads * each // 5 for number in range(5)}
     assert counted.stored() == expected | {("", "not_found"): threads * each // 3}
+
+
+def test_what_waits_and_what_was_decided_is_told_at_any_time(counted: Counted) -> None:
+    """Also of uses that are not added up yet, and of those that are written already."""
+    first, second = entry_of(), entry_of()
+    assert (counted.uses.of_entries, counted.uses.waiting) == (0, 0)
+    use(counted, first, times=3)
+    use(counted, second)
+    counted.uses.count_refusal("default", first, Code.EXPIRED, NANOS, None)
+    refuse(counted)
+    assert counted.uses.of_entries == 5, "a refusal that no key can be held to is none of a known credential"
+    assert counted.uses.waiting == 6
+    counted.flush_all()
+    assert (counted.uses.of_entries, counted.uses.waiting) == (5, 0)
+    use(counted, first, times=MAX_RECENT + 5)
+    assert counted.uses.of_entries == MAX_RECENT + 10

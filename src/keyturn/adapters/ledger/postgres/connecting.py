@@ -8,8 +8,8 @@ bounded here.
 from __future__ import annotations
 
 import select
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, LiteralString, TypeVar
@@ -45,6 +45,9 @@ _SESSION: Final[LiteralString] = (
     "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
     " set_config('jit', 'off', false), set_config('search_path', 'pg_catalog, pg_temp', false)"
 )
+_TRANSACTION: Final[LiteralString] = (
+    "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,7 @@ class Settings:
         read: for what the hot path reads: credentials, the head, 1,000 entries of the log.
         query: for every other read.
         write: for a commit and other writes, waiting included.
+        passing: for a write that is made in passing.
         connect: for opening a connection, at most.
         pool: connections used at the same time, the one that listens for news aside.
         prepare: whether to use prepared statements.
@@ -63,6 +67,7 @@ class Settings:
     read: float = 0.25
     query: float = 5.0
     write: float = 10.0
+    passing: float = 0.25
     connect: float = 2.0
     pool: int = 8
     prepare: bool = True
@@ -93,6 +98,13 @@ class DeadlineConnection(psycopg.Connection[Any]):
         except (KeyboardInterrupt, SystemExit):
             self.close()  # a statement is under way and its answer would meet the next one's
             raise
+
+    @contextmanager
+    def brief_transaction(self, seconds: float) -> Iterator[None]:
+        """A transaction of which the server lets no statement take this long."""
+        with self.transaction():
+            self.execute(_TRANSACTION, _limits(seconds), prepare=False)
+            yield
 
     def is_quiet(self) -> bool:
         """Whether nothing has arrived: a word nobody asked for is nearly always the server's last."""
@@ -158,7 +170,10 @@ def _prepare_session(connection: DeadlineConnection, settings: Settings) -> None
         )
     connection.autocommit = True
     connection.prepare_threshold = 2 if settings.prepare else None
-    # The server gives up before the client does, so that what it says is still heard.
-    milliseconds = settings.write * 1_000
-    limits = (f"{milliseconds * 0.8:.0f}", f"{milliseconds * 0.9:.0f}")
-    connection.execute(_SESSION, limits, prepare=False)
+    connection.execute(_SESSION, _limits(settings.write), prepare=False)
+
+
+def _limits(seconds: float) -> tuple[str, str]:
+    """For a lock and for a statement: the server gives up before the client does, so that what it says is heard."""
+    milliseconds = seconds * 1_000
+    return f"{milliseconds * 0.8:.0f}", f"{milliseconds * 0.9:.0f}"

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import LiteralString
 
 from keyturn.adapters.ledger.postgres.coalescing import Outcome
+from keyturn.adapters.ledger.postgres.connecting import DeadlineConnection
 from keyturn.adapters.ledger.postgres.failures import read_errors, write_errors
 from keyturn.adapters.ledger.postgres.pool import Pool
 from keyturn.adapters.ledger.postgres.statements import COMMIT
 from keyturn.errors import ConflictError, InvalidInputError, KeyturnError
+from keyturn.ports.passing import is_in_passing
 
 __all__ = ["Writer"]
 
 
 class Writer:
-    """Writes through a pool's connections."""
+    """Writes through a pool's connections; `passing` is how many seconds a write takes that is made in passing."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, passing: float) -> None:
         self._pool = pool
+        self._passing = passing
 
     def call(self, statement: LiteralString, arguments: Sequence[object], deadline: float) -> object:
         """What the function answers; an answer that is lost raises OutcomeUnknownError."""
         # A connection that cannot be had wrote nothing; one that is lost afterwards may have.
-        with read_errors(), self._pool.lend(deadline) as connection, write_errors():
+        with read_errors(), self._pool.lend(deadline) as connection, write_errors(), self._limits(connection):
             record = connection.execute(statement, arguments).fetchone()
         return None if record is None else record[0]
+
+    def _limits(self, connection: DeadlineConnection) -> AbstractContextManager[object]:
+        # Where the client alone gave up so soon, the server would do unheard what is then tried again.
+        return connection.brief_transaction(self._passing) if is_in_passing() else nullcontext()
 
     def commit(self, encoded: Sequence[str], deadline: float) -> list[Outcome]:
         """Outcomes of encoded ChangeSets, sent together; where one cannot be stored at all, one by one."""

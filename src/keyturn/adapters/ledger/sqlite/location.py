@@ -23,11 +23,13 @@ class Settings:
 
     Attributes:
         write: how long a write waits for its turn.
+        passing: how long one does that is made in passing.
         read: how long a read may take, waiting for a connection included.
         readers: connections for reading, which is also how many threads read at once.
     """
 
     write: float = 5.0
+    passing: float = 0.05
     read: float = 10.0
     readers: int = 4
 

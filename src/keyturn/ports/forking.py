@@ -1,9 +1,9 @@
-"""Ending connections before a fork, and beginning anew on both sides of it.
+"""Pausing what other threads are at before a fork, and going on, or beginning anew, on the two sides of it.
 
-SQLite keeps its locks per process and knows them by the file, not by the connection. A child that opened a connection
-of its own while the parent's were open would believe itself to hold locks that it does not, and when the parent then
-closed its last connection, it would delete the write-ahead log that the child is writing to: acknowledged commits would
-be gone.
+    survive_forks(self)     # an object with `pause`, `resume` and `start_afresh`
+
+Of the threads only the one that forks exists in the child: locks that others held there are held for ever, and what
+they had half done stays so. What the parent has yet to write is the parent's to write.
 """
 
 from __future__ import annotations
