@@ -78,7 +78,7 @@ class Client:
 
         `type`, `scope`, `length` (bits), `algorithm`, `name`, `owner`, `prefix`, `expires_in` (seconds) or
         `expires_at`, `not_before`, `permissions`, `rate_limits`, `credits`, `allowed_ips`, `metadata`, `tags`,
-        `recoverable`, `rotation_policy_id`: what is not named is as the server has it for a key of the type.
+        `recoverable`, `profile`, `rotation_policy_id`: what is not named is as the server has it for a key of the type.
 
         With an `idempotency_key`, a text of your own for this one act, a second call gives the first one's answer.
 
@@ -121,7 +121,8 @@ class Client:
     def update_key(self, key_id: str, **changes: Unpack[KeyChanges]) -> KeyMetadata:
         """Change a key's policy: what is not named stays, None clears.
 
-        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `not_before`, `expires_at` or `expires_in`.
+        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `profile`, `not_before`, and `expires_at` or
+        `expires_in`.
         """
         call = Call(method="PATCH", path=_path(key_id), body=written(changes), is_safe=False)
         return key_of(self._sender.send(call))
