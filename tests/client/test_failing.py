@@ -24,6 +24,7 @@ from keyturn.errors import (
     InvalidInputError,
     NotFoundError,
     OutcomeUnknownError,
+    PreconditionFailedError,
     StaleError,
     StorageError,
     StorageFullError,
@@ -71,7 +72,8 @@ def test_problems_of_a_real_server_are_errors_of_the_library(client: Client, ser
         (problem(429, "throttled"), ThrottledError),
         # Codes that this library does not know, by their status.
         (problem(422, "from_the_future"), InvalidInputError),
-        (problem(412, "precondition_failed"), ConflictError),
+        (problem(412, "from_the_future"), ConflictError),
+        (problem(412, "precondition_failed"), PreconditionFailedError),
         (problem(429, "from_the_future"), ThrottledError),
         (problem(418, "teapot"), InvalidInputError),
         (problem(500, "from_the_future"), StorageError),

@@ -14,6 +14,7 @@ from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Algorithm
 from keyturn.domain.principal import LOCAL_ACTOR, Principal
 from keyturn.domain.spec import KeySpec
+from keyturn.errors import IdempotencyMismatchError, InvalidInputError, NotRecoverableError
 from tests.http.served import Served
 
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
@@ -42,6 +43,43 @@ def test_an_issued_key_is_what_was_asked_for_and_its_secret_verifies(client: Cli
     assert (key.state, key.reason, key.version, key.tenant) == (KeyState.ACTIVE, None, 1, "default")
     assert served.verify(issued.secret.reveal(), ip="127.0.0.1")["key_id"] == issued.key_id == key.key_id
     assert client.get_key(issued.key_id) == key
+
+
+def test_many_are_issued_together_or_none_of_them(client: Client) -> None:
+    issued = client.issue_keys([{"owner": "batch", "name": f"number {number}"} for number in range(50)])
+    assert [key.metadata.name for key in issued] == [f"number {number}" for number in range(50)]
+    assert all(client.verify(key.secret) for key in issued if key.secret)
+    with pytest.raises(InvalidInputError):
+        client.issue_keys([{"owner": "none of them"}, {"prefix": "NOT A PREFIX"}])
+    assert list(client.iterate_keys(owner="none of them")) == []
+
+
+def test_what_is_sent_again_under_its_idempotency_key_is_done_once(client: Client) -> None:
+    once = client.issue_key(owner="once", idempotency_key="4c1f")
+    again = client.issue_key(owner="once", idempotency_key="4c1f")
+    assert (again.metadata, again.secret) == (once.metadata, once.secret)
+    several = client.issue_keys([{"owner": "once"}] * 2, idempotency_key="4c20")
+    assert [key.key_id for key in client.issue_keys([{"owner": "once"}] * 2, idempotency_key="4c20")] == [
+        key.key_id for key in several
+    ]
+    assert len(list(client.iterate_keys(owner="once"))) == 3
+    with pytest.raises(IdempotencyMismatchError):
+        client.issue_key(owner="another", idempotency_key="4c1f")
+
+
+def test_versions_uses_and_secrets_are_read_back(client: Client) -> None:
+    issued = client.issue_key(recoverable=True)
+    assert issued.secret is not None
+    for _ in range(3):
+        assert client.verify(issued.secret)
+    (version,) = client.list_versions(issued.key_id)
+    assert (version["version"], version["state"]) == (1, "active")
+    since = datetime.now(UTC) - timedelta(hours=2)
+    assert client.get_usage(issued.key_id, period="hour", since=since)["total"] == 3
+    assert client.get_usage(issued.key_id)["total"] == 3
+    assert client.get_secret(issued.key_id) == issued.secret
+    with pytest.raises(NotRecoverableError):
+        client.get_secret(client.issue_key().key_id)
 
 
 def test_a_lifetime_is_in_seconds(client: Client) -> None:
@@ -154,6 +192,19 @@ def test_data_are_signed_and_signatures_verified(client: Client, wanted: Any, al
     assert (bool(other), other.code.value) == (False, "invalid_signature")
 
 
+def test_a_gateways_profile_is_given_read_and_changed(client: Client) -> None:
+    profile = {"scope": "read", "permissions": "documents.read AND NOT beta"}
+    issued = client.issue_key(
+        type=KeyType.PROVISIONING, scope=KeyScope.FULL, permissions=["keys.verify"], profile=profile
+    )
+    assert issued.metadata.profile is not None
+    assert issued.metadata.profile.members == profile
+    assert (
+        client.update_key(issued.key_id, profile=issued.metadata.profile).profile == issued.metadata.profile
+    )
+    assert client.update_key(issued.key_id, profile=None).profile is None
+
+
 def test_tokens_are_signed_and_verified(client: Client) -> None:
     key_id = client.issue_key(type=KeyType.JWT, scope=KeyScope.READ_WRITE).key_id
     signed = client.sign_jwt(key_id, {"sub": "user-1"}, expires_in=60)
@@ -171,7 +222,7 @@ def test_a_reason_may_be_given_as_its_name(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "owner",
-    ["plain", "a/b", "...", "../keys", "a/../b", "keys.", "50 %", "a?b#c", "ümlaut 🔑", "%2F", "a//b"],
+    ["plain", "a/b", "...", ".keys", "a/..b", "keys.", "50 %", "a?b#c", "ümlaut 🔑", "%2F", "a//b"],
 )
 def test_every_key_of_an_owner_is_revoked_whatever_its_name(client: Client, owner: str) -> None:
     tokens = [client.issue_key(owner=owner).secret for _ in range(3)]

@@ -15,6 +15,7 @@ import warnings
 
 from keyturn.integrations import Guard
 from keyturn.integrations.required import Required
+from keyturn.serving.refusals import RefusedError
 from tests.integrations.applications.configured import OPTIONS, URL
 from tests.integrations.heads import bearer
 
@@ -24,12 +25,19 @@ GUARD = Guard(URL, **OPTIONS)
 
 
 def verify(times: int) -> None:
-    for _ in range(times):
-        GUARD.check(HEAD, Required())
+    """Be found valid so often. On a busy machine a store may be too slow to tell: that is no answer yet."""
+    deadline = time.monotonic() + 60
+    while times:
+        try:
+            GUARD.check(HEAD, Required())
+            times -= 1
+        except RefusedError as refused:
+            if refused.refusal.status != 503 or time.monotonic() > deadline:
+                raise
 
 
 def main() -> None:
-    children, is_over, counts = int(sys.argv[1]), threading.Event(), [0, 0, 0]
+    children, is_over, counts, failed = int(sys.argv[1]), threading.Event(), [0, 0, 0], 0
 
     def go_on(thread: int) -> None:
         while not is_over.is_set():
@@ -46,10 +54,11 @@ def main() -> None:
         if pid == 0:
             verify(IN_A_CHILD)
             sys.exit(0)  # as a program ends: what it has registered for its end is done
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        failed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
     is_over.set()
     for thread in threads:
         thread.join()
+    assert not failed
     print(1 + sum(counts) + children * IN_A_CHILD)
 
 

@@ -159,10 +159,22 @@ def test_two_hundred_at_once_are_each_told_their_own(app: RunningApp, served: Se
             return app.get("/any", guesses[number % 5], source=another_source()).status, 401
         owner = f"owner {number % 20}"
         answer = app.get("/any", tokens[owner])
-        return answer.status, 200 if answer.json["owner"] == owner else "another's"
+        return answer.status, 200 if answer.json.get("owner") == owner else "another's"
+
+    def ask_until_it_is_known(number: int) -> tuple[int, Any]:
+        """On a busy machine 503 is an answer; nobody has decided then."""
+        for _ in range(20):
+            status, expected = ask(number)
+            if status != 503:
+                break
+        return status, expected
 
     with ThreadPoolExecutor(200) as threads:
-        assert [status for status, expected in threads.map(ask, range(200)) if status != expected] == []
+        assert [
+            status
+            for status, expected in threads.map(ask_until_it_is_known, range(200))
+            if status != expected
+        ] == []
 
 
 def test_uses_are_counted_though_nobody_asks_again(guarded: Guarded) -> None:

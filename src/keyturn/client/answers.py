@@ -12,6 +12,7 @@ from keyturn.domain.bytestext import from_base64url
 from keyturn.domain.instants import parse_rfc3339
 from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType
 from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.requirement import check_profile
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.signature_check import SignatureCheck, SignatureCode
@@ -168,6 +169,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "scope": KeyScope,
     "length": KeyLength,
     "algorithm": _algorithm,
+    "profile": lambda profile: None if profile is None else check_profile(profile),
     "state": KeyState,
     "reason": lambda reason: None if reason is None else RevocationReason(reason),
 }
@@ -226,7 +228,10 @@ def _all_below(kind: type[KeyturnError]) -> list[type[KeyturnError]]:
     return [kind, *(lower for child in kind.__subclasses__() for lower in _all_below(child))]
 
 
-_BY_CODE: Final = {kind.code: kind for kind in _all_below(KeyturnError)}
+# Those of the tree in keyturn.errors; other modules have kinds of their own below them, with the same codes.
+_BY_CODE: Final = {
+    kind.code: kind for kind in _all_below(KeyturnError) if kind.__module__ == KeyturnError.__module__
+}
 # For codes that this library has no error for: what a caller can do about it is the same.
 _BY_STATUS: Final[Mapping[int, type[KeyturnError]]] = {
     401: UnauthenticatedError,

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 
@@ -34,6 +35,7 @@ class NewKey(TypedDict, total=False):
     metadata: Mapping[str, Any]
     tags: Sequence[str]
     recoverable: bool
+    profile: Requirement | Mapping[str, str] | None
     rotation_policy_id: str | None
 
 
@@ -46,6 +48,7 @@ class KeyChanges(TypedDict, total=False):
     allowed_ips: Sequence[str] | None
     metadata: Mapping[str, Any] | None
     tags: Sequence[str] | None
+    profile: Requirement | Mapping[str, str] | None
     not_before: datetime | None
     expires_at: datetime | None
     expires_in: int | None
@@ -86,6 +89,8 @@ def written(value: Any) -> Any:
             return value.value
         case datetime():
             return rfc3339(value)
+        case Requirement():
+            return value.members
         case Mapping():
             return {name: written(inner) for name, inner in value.items()}
         case list() | tuple():

@@ -24,7 +24,7 @@ from keyturn.client.asking import KeyChanges, NewKey, Question, Wanted, written
 from keyturn.client.sending import Call, Sender, is_visible, pool_settings
 from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.ids import KEY, is_id
-from keyturn.domain.key import Key
+from keyturn.domain.key import Key as KeyMetadata
 from keyturn.domain.lifecycle import RevocationReason
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
@@ -76,6 +76,10 @@ class Client:
     def issue_key(self, *, idempotency_key: str | None = None, **wanted: Unpack[NewKey]) -> IssuedKey:
         """Issue a key; its secret is in this answer and in no other.
 
+        `type`, `scope`, `length` (bits), `algorithm`, `name`, `owner`, `prefix`, `expires_in` (seconds) or
+        `expires_at`, `not_before`, `permissions`, `rate_limits`, `credits`, `allowed_ips`, `metadata`, `tags`,
+        `recoverable`, `profile`, `rotation_policy_id`: what is not named is as the server has it for a key of the type.
+
         With an `idempotency_key`, a text of your own for this one act, a second call gives the first one's answer.
 
         >>> client.issue_key(owner="acme", scope=KeyScope.READ, expires_in=86_400)        # doctest: +SKIP
@@ -87,21 +91,25 @@ class Client:
         body = {"items": [written(each) for each in wanted]}
         return items_of(self._change("/v1/keys/batch", body, idempotency_key), issued_of)
 
-    def get_key(self, key_id: str) -> Key:
+    def get_key(self, key_id: str) -> KeyMetadata:
         """A key's metadata."""
         return key_of(self._read(_path(key_id)))
 
     def list_keys(
         self, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, **matching: Unpack[Wanted]
     ) -> KeyPage:
-        """Keys, newest first, up to `limit` (1 to 1,000); the page's `next_cursor` leads on to those after them."""
+        """Keys, newest first, up to `limit` (1 to 1,000); the page's `next_cursor` leads on to those after them.
+
+        Those that match `owner`, `type`, `scope`, `state`, `tag`, `prefix`, `expires_before`, `unused_since` and `q`, a
+        part of the name, the key_id or the owner.
+        """
         query = {name: str(written(value)) for name, value in matching.items()} | {"limit": str(limit)}
         if cursor is not None:
             query["cursor"] = cursor
         return page_of(self._read("/v1/keys", query))
 
-    def iterate_keys(self, **matching: Unpack[Wanted]) -> Iterator[Key]:
-        """All keys that match, newest first, fetched a page at a time."""
+    def iterate_keys(self, **matching: Unpack[Wanted]) -> Iterator[KeyMetadata]:
+        """All keys that match, as for `list_keys`, newest first, fetched a page at a time."""
         cursor: str | None = None
         while True:
             page = self.list_keys(limit=MAX_LIMIT, cursor=cursor, **matching)
@@ -110,8 +118,12 @@ class Client:
             if cursor is None:
                 return
 
-    def update_key(self, key_id: str, **changes: Unpack[KeyChanges]) -> Key:
-        """Change a key's policy: what is not named stays, None clears."""
+    def update_key(self, key_id: str, **changes: Unpack[KeyChanges]) -> KeyMetadata:
+        """Change a key's policy: what is not named stays, None clears.
+
+        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `profile`, `not_before`, and `expires_at` or
+        `expires_in`.
+        """
         call = Call(method="PATCH", path=_path(key_id), body=written(changes), is_safe=False)
         return key_of(self._sender.send(call))
 
@@ -121,23 +133,23 @@ class Client:
         reason: RevocationReason | str = RevocationReason.UNSPECIFIED,
         *,
         note: str | None = None,
-    ) -> Key:
+    ) -> KeyMetadata:
         """Refuse a key for good: on the server when this returns, on every other within its bound."""
         return self._act(key_id, "revoke", reason=reason, note=note)
 
     def suspend_key(
         self, key_id: str, reason: RevocationReason | str | None = None, *, note: str | None = None
-    ) -> Key:
+    ) -> KeyMetadata:
         """Refuse a key until it is resumed."""
         return self._act(key_id, "suspend", reason=reason, note=note)
 
     def resume_key(
         self, key_id: str, reason: RevocationReason | str | None = None, *, note: str | None = None
-    ) -> Key:
+    ) -> KeyMetadata:
         """Accept a suspended key again."""
         return self._act(key_id, "resume", reason=reason, note=note)
 
-    def destroy_key(self, key_id: str, *, note: str | None = None) -> Key:
+    def destroy_key(self, key_id: str, *, note: str | None = None) -> KeyMetadata:
         """Destroy a key's material; its metadata and its history stay."""
         return self._act(key_id, "destroy", note=note)
 
@@ -244,7 +256,7 @@ class Client:
         headers = {} if idempotency_key is None else {"Idempotency-Key": _idempotency(idempotency_key)}
         return self._sender.send(Call(method="POST", path=path, body=body, headers=headers, is_safe=False))
 
-    def _act(self, key_id: str, act: str, **why: object) -> Key:
+    def _act(self, key_id: str, act: str, **why: object) -> KeyMetadata:
         return key_of(self._change(_path(key_id, act), _named(why)))
 
 

@@ -46,10 +46,11 @@ class Head(NamedTuple):
 
 def asgi_head(scope: MutableMapping[str, Any]) -> Head:
     """The head of a request or a websocket's handshake, as ASGI has it."""
-    authorization, api_key, forwarded_for = (
-        tuple(value.decode("latin-1") for name, value in scope["headers"] if name.lower() == field)
-        for field in _FIELDS
-    )
+    found: dict[bytes, list[str]] = {field: [] for field in _FIELDS}
+    for name, value in scope["headers"]:  # the protocol has them in lower case
+        if name in found:
+            found[name].append(value.decode("latin-1"))
+    authorization, api_key, forwarded_for = map(tuple, found.values())
     client = scope.get("client")
     return Head(authorization, api_key, forwarded_for, _address(client[0] if client else ""))
 
