@@ -13,7 +13,9 @@ from keyturn.client.answers import _READERS
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Algorithm
 from keyturn.domain.principal import LOCAL_ACTOR, Principal
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.spec import KeySpec
+from keyturn.errors import IdempotencyMismatchError, InvalidInputError, NotRecoverableError
 from tests.http.served import Served
 
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
@@ -180,6 +182,54 @@ def test_every_key_of_an_owner_is_revoked_whatever_its_name(client: Client, owne
     assert client.revoke_owner(owner, "cessationOfOperation", note="left") == 3
     assert [client.verify(token).code for token in tokens if token] == ["revoked"] * 3
     assert client.verify(beside)
+
+
+def test_a_gateways_profile_goes_there_and_comes_back(client: Client) -> None:
+    said = {"scope": "read", "permissions": "documents.read"}
+    key = client.issue_key(type=KeyType.PROVISIONING, scope=KeyScope.FULL, profile=said)
+    assert key.metadata.profile == Requirement(scope=KeyScope.READ, permissions="documents.read")
+    assert client.update_key(key.key_id, profile={"scope": "write"}).profile == Requirement(
+        scope=KeyScope.WRITE
+    )
+    assert client.update_key(key.key_id, profile=None).profile is None
+
+
+def test_many_keys_are_issued_at_once(client: Client, served: Served) -> None:
+    issued = client.issue_keys([{"owner": "batch", "name": "one"}, {"owner": "batch", "name": "two"}])
+    assert [key.metadata.name for key in issued] == ["one", "two"]
+    for key in issued:
+        assert key.secret is not None
+        assert served.verify(key.secret.reveal())["key_id"] == key.key_id
+    with pytest.raises(InvalidInputError) as refused:
+        client.issue_keys([{}, {"owner": ""}])
+    assert refused.value.field == "items.1.owner"
+
+
+def test_what_is_asked_for_twice_under_one_idempotency_key_is_made_once(client: Client) -> None:
+    first = client.issue_key(idempotency_key="f4d1", owner="once")
+    assert first.secret is not None
+    assert client.issue_key(idempotency_key="f4d1", owner="once") == first
+    with pytest.raises(IdempotencyMismatchError):
+        client.issue_key(idempotency_key="f4d1", owner="twice")
+    assert [key.key_id for key in client.iterate_keys(owner="once")] == [first.key_id]
+
+
+def test_versions_and_usage_are_as_the_server_shows_them(client: Client, served: Served) -> None:
+    issued = client.issue_key()
+    assert issued.secret is not None
+    assert served.verify(issued.secret.reveal())["valid"]
+    (version,) = client.list_versions(issued.key_id)
+    assert (version["version"], version["state"], version["is_current"]) == (1, "active", True)
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    usage = client.get_usage(issued.key_id, period="hour", since=day, until=day + timedelta(days=1))
+    assert (usage["period"], usage["from"]) == ("hour", rfc3339(day))
+
+
+def test_the_secret_of_a_recoverable_key_comes_back_and_of_no_other(client: Client) -> None:
+    recoverable = client.issue_key(recoverable=True)
+    assert client.get_secret(recoverable.key_id) == recoverable.secret
+    with pytest.raises(NotRecoverableError):
+        client.get_secret(client.issue_key().key_id)
 
 
 def test_what_is_no_key_id_reaches_no_server(client: Client) -> None:

@@ -12,6 +12,7 @@ from keyturn.domain.bytestext import from_base64url
 from keyturn.domain.instants import parse_rfc3339
 from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType
 from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.requirement import check_profile
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.signature_check import SignatureCheck, SignatureCode
@@ -170,6 +171,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "algorithm": _algorithm,
     "state": KeyState,
     "reason": lambda reason: None if reason is None else RevocationReason(reason),
+    "profile": lambda profile: None if profile is None else check_profile(profile),
 }
 
 

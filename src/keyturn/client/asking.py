@@ -35,6 +35,7 @@ class NewKey(TypedDict, total=False):
     tags: Sequence[str]
     recoverable: bool
     rotation_policy_id: str | None
+    profile: Mapping[str, Any] | None
 
 
 class KeyChanges(TypedDict, total=False):
@@ -49,6 +50,7 @@ class KeyChanges(TypedDict, total=False):
     not_before: datetime | None
     expires_at: datetime | None
     expires_in: int | None
+    profile: Mapping[str, Any] | None
 
 
 class Wanted(TypedDict, total=False):
