@@ -61,7 +61,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 def the_server_does_not_fail(context: Any, response: Any, case: Any) -> None:
     """In place of `not_a_server_error`, which does not know that RSA keys may have to be waited for."""
     if response.status_code >= 500 and response.json().get("code") != "pool_empty":
-        raise AssertionError(f"{case.method} {case.path} was answered with {response.status_code}: {response.text}")
+        raise AssertionError(
+            f"{case.method} {case.path} was answered with {response.status_code}: {response.text}"
+        )
 
 
 @schemathesis.check
