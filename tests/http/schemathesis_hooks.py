@@ -45,7 +45,7 @@ _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("invalid_request", "claims", "seconds since 1970"),
     ("invalid_request", "metadata", "floats|integer|deep|bytes|U\\+0000|name in metadata"),
     ("invalid_request", "", "floats have no place|an integer lies outside|nest at most"),
-    ("invalid_request", "owner", "cannot be '.' or '..'"),
+    ("invalid_request", "owner", "no part that is '.' or '..'"),
     ("invalid_request", "key_id", ""),
 )  # fmt: skip
 

@@ -24,6 +24,7 @@ from keyturn.errors import (
     InvalidInputError,
     KeyturnError,
     NotFoundError,
+    PreconditionFailedError,
     StorageError,
     ThrottledError,
     UnauthenticatedError,
@@ -228,14 +229,15 @@ def _all_below(kind: type[KeyturnError]) -> list[type[KeyturnError]]:
     return [kind, *(lower for child in kind.__subclasses__() for lower in _all_below(child))]
 
 
-_BY_CODE: Final = {kind.code: kind for kind in _all_below(KeyturnError)}
+# Of several kinds with one code, the most general one: the others are raised where the store is.
+_BY_CODE: Final = {kind.code: kind for kind in reversed(_all_below(KeyturnError))}
 # For codes that this library has no error for: what a caller can do about it is the same.
 _BY_STATUS: Final[Mapping[int, type[KeyturnError]]] = {
     401: UnauthenticatedError,
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
-    412: ConflictError,
+    412: PreconditionFailedError,
     429: ThrottledError,
 }
 
