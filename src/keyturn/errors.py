@@ -38,6 +38,8 @@ _NAME: Final = re.compile(
     r"[a-z_.]+"
 )  # of a field, a permission, a scheme: no random text has small letters alone
 
+_ITEM: Final = re.compile(r"\Aitems\.[0-9]{1,4}\.")  # before the field of one item of a batch
+
 
 def shown(value: object) -> str:
     """What a caller sent, for a message: quoted and escaped, and not repeated at all where it may be a secret.
@@ -78,7 +80,7 @@ class InvalidInputError(KeyturnError, ValueError):
 
     def __init__(self, message: str, *, field: str = "", fix: str | None = None) -> None:
         super().__init__(message, fix=fix)
-        self.field = field if may_be_shown(field) else ""
+        self.field = field if may_be_shown(_ITEM.sub("", field, count=1)) else ""
 
 
 class UnauthenticatedError(KeyturnError):

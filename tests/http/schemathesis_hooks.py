@@ -32,17 +32,20 @@ _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("invalid_request", "expires_(in|at)", "exclude each other|in the past|a century away|not after not_before"),
     ("invalid_request", "expires_at|not_before|expires_before|unused_since|from|to", "that exists|1970 to 2255"),
     ("invalid_request", "to|from|period", "not after 'from'|at most 400 days|at most 1,500"),
-    ("invalid_request", "type|length", "makes no .* keys|has no length of"),
-    ("invalid_request", "prefix|recoverable", "has no prefix|for tokens"),
+    ("invalid_request", "length|algorithm", "^a .* key has "),
+    ("invalid_request", "prefix|recoverable|profile", "has no prefix|for tokens|has no profile"),
+    ("invalid_request", "expires_in", "for claims without exp"),
+    ("invalid_request", "", "either data or claims|data and a signature, or a token"),
     # To JSON Schema 60.0 is an integer.
     ("invalid_request", "expires_in|length|limit", "should be a valid integer"),
     # Grammars of their own.
     ("invalid_request", "allowed_ips", "not an address|outside its mask|given twice"),
     ("invalid_request", "ip", "not an address"),
-    ("invalid_request", "permissions", "query|AND|name|segments|wildcard|'\\*'|permission"),
+    ("invalid_request", "permissions|profile", "column [0-9]|would admit every key|segments|'\\*'|a permission"),
+    ("invalid_request", "claims", "seconds since 1970"),
     ("invalid_request", "metadata", "floats|integer|deep|bytes|U\\+0000|name in metadata"),
     ("invalid_request", "", "floats have no place|an integer lies outside|nest at most"),
-    ("invalid_request", "owner", "cannot be '.' or '..'"),
+    ("invalid_request", "owner", "no part that is '.' or '..'"),
     ("invalid_request", "key_id", ""),
 )  # fmt: skip
 
@@ -52,6 +55,15 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Spare the key that calls: without it, all that follows would be refused."""
     if (case.path_parameters or {}).get("key_id") in os.environ.get(SPARED, "").split():
         case.path_parameters = {**case.path_parameters, "key_id": _UNKNOWN}
+
+
+@schemathesis.check
+def the_server_does_not_fail(context: Any, response: Any, case: Any) -> None:
+    """In place of `not_a_server_error`, which does not know that RSA keys may have to be waited for."""
+    if response.status_code >= 500 and response.json().get("code") != "pool_empty":
+        raise AssertionError(
+            f"{case.method} {case.path} was answered with {response.status_code}: {response.text}"
+        )
 
 
 @schemathesis.check

@@ -33,7 +33,7 @@ def test_keys_are_issued_in_their_order_with_their_secrets(served: Served) -> No
     items = batch(served, *wanted).ok(201)["items"]
     assert len(items) == len(wanted)
     for item, asked in zip(items, wanted, strict=True):
-        assert item.keys() == METADATA | {"key"}
+        assert item.keys() == METADATA | {"key", "public_key"}
         assert {name: item[name] for name in asked if name != "expires_in"} == {
             name: value for name, value in asked.items() if name != "expires_in"
         }

@@ -22,6 +22,7 @@ from keyturn.ports.ledger import Row
 from tests.contract.ledger_stores import Store
 from tests.fakes import BY, Process, Site
 from tests.services.samples import events, head, on_both
+from tests.services.test_keyring_changes import add_data_key, reseal, retire
 
 DAY: Final = 86_400.0
 FIRST: Final = Asked(key=Secret("a"), operation="POST /v1/keys", body={"owner": "acme"}, by=BY)
@@ -253,3 +254,21 @@ def test_an_answer_that_was_altered_is_neither_given_nor_taken_for_absent(
     ours.node.recorder.flush()
     (finding,) = [event for event in events(ours) if event.type == "integrity_failed"]
     assert finding.details["row"] == row_id(ours)
+
+
+@on_both
+def test_an_answer_outlives_new_data_keys_until_its_own_is_retired(ours: Process, theirs: Process) -> None:
+    """Nobody but the client could seal it anew."""
+    make(ours)
+    add_data_key(ours)
+    reseal(ours)
+    assert found(ours) == found(theirs) == b'{"key":"kt_"}'
+    retire(ours)
+    for process in (ours, theirs):
+        with pytest.raises(ConflictError) as refused:
+            found(process)
+        assert "fresh Idempotency-Key" in refused.value.fix
+    assert "integrity_failed" not in [event.type for event in events(ours)]
+    another = replace(FIRST, key=Secret("b"))
+    make(ours, another, b"new")
+    assert found(theirs, another) == b"new"

@@ -111,6 +111,12 @@ def test_a_field_is_named_as_long_as_it_has_a_short_name() -> None:
     assert InvalidInputError("refused", field="x" * 32).field == "x" * 32
 
 
+def test_an_item_of_a_batch_is_named_with_its_field() -> None:
+    for field in ("items.0", "items.17.scope", "items.999.allowed_ips"):
+        assert InvalidInputError("refused", field=field).field == field
+    assert InvalidInputError("refused", field="items.17.pQ3vT9xLm2Rk7Zc8Yb1WdE").field == ""
+
+
 def test_invalid_input_is_also_a_value_error_and_names_its_field() -> None:
     """The contract: a token where a key_id belongs raises ValueError."""
     with pytest.raises(ValueError, match="too long"):

@@ -24,6 +24,7 @@ from keyturn.errors import (
     InvalidInputError,
     KeyturnError,
     NotFoundError,
+    PreconditionFailedError,
     StorageError,
     ThrottledError,
     UnauthenticatedError,
@@ -238,7 +239,7 @@ _BY_STATUS: Final[Mapping[int, type[KeyturnError]]] = {
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
-    412: ConflictError,
+    412: PreconditionFailedError,
     429: ThrottledError,
 }
 
