@@ -431,11 +431,12 @@ def test_whole_requests_in_one_write_are_answered_in_order(served: Served) -> No
 
 def test_a_refusal_has_a_body_but_for_a_head(served: Served) -> None:
     """What followed would otherwise be taken for the next answer."""
-    fields = [("Keyturn-Gateway-Key", gateway_of(served)), ("X-API-Key", "hello")]
+    fields = [("Keyturn-Gateway-Key", gateway_of(served)), ("X-API-Key", issued(served))]
+    fields.append(("Keyturn-Require", "scope=write"))
     ways = [way for way in WAYS if way != "old"] * 3
     with Raw(served.port) as client:
         for way in ways:
             client.send(WAYS[way]("/v1/authorize", fields))
             answer = client.answer("HEAD" if way == "head" else "GET")
-            assert_refused(answer, 401, "malformed", INVALID, is_head=way == "head")
+            assert_refused(answer, 403, "insufficient_scope", INSUFFICIENT, is_head=way == "head")
         assert client.end().rest() == b""
