@@ -27,6 +27,7 @@ from keyturn.errors import (
     ThrottledError,
     UnauthenticatedError,
 )
+from keyturn.server.authorizing import AUTHORIZE
 from keyturn.server.described_gateway import name_callers
 from keyturn.server.models import EXAMPLES, ProblemBody
 from keyturn.server.problems import CONTENT_TYPE, problem, problem_of
@@ -70,6 +71,14 @@ _CHALLENGE: Final = {
     "schema": {"type": "string"},
     "example": 'Bearer realm="keyturn"',
 }
+_REQUEST_ID_FIELD: Final = {
+    "X-Request-Id": {
+        "description": "The request's own X-Request-Id where it may be kept, else a new one; in the server's log too.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+    }
+}
+# What is answered from memory, many times a second, and is the same to the byte each time.
+_WITHOUT_ID: Final = ("/v1/verify", "/v1/verify/batch", AUTHORIZE, f"{AUTHORIZE}/{{rest}}", "/livez")
 
 TAGGED: Final[Responses] = {200: {"headers": {"ETag": _ETAG}}}
 CREATED: Final[Responses] = {201: {"headers": {"ETag": _ETAG, "Idempotent-Replayed": _REPLAYED}}}
@@ -180,8 +189,10 @@ def _complete_operation(operation: dict[str, Any], path: str, schemas: Mapping[s
     )
     for status in answers.keys() - own - {status for status in answers if status < "400"}:
         del answers[status]
-    for answer in answers.values():
+    for status, answer in answers.items():
         _show_schema(answer, schemas)
+        if status < "400" and path not in _WITHOUT_ID:
+            answer["headers"] = {**answer.get("headers", {}), **_REQUEST_ID_FIELD}
     for status in own:
         media = answers[status].pop("content")["application/json"]
         answers[status]["content"] = {
@@ -254,7 +265,7 @@ def _refusal(status: str) -> dict[str, Any]:
     shown = {"typical": _EXAMPLES[status], **_MORE_EXAMPLES.get(status, {})}
     return {
         "description": _MEANINGS[status][1],
-        "headers": dict(_HEADERS.get(status, {})),
+        "headers": {**_HEADERS.get(status, {}), **_REQUEST_ID_FIELD},
         "content": {
             CONTENT_TYPE: {
                 "schema": {"$ref": "#/components/schemas/ProblemBody"},
