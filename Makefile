@@ -10,8 +10,8 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 BENCH_PROGRAMS := wrk nginx
 BENCH_PACKAGES := wrk nginx-light
-TEST_PROGRAMS := nginx promtool
-TEST_PACKAGES := nginx-light prometheus
+TEST_PROGRAMS := nginx haproxy promtool
+TEST_PACKAGES := nginx-light haproxy prometheus
 
 # The programs in a virtual environment name the directory that it was made in: in a clone that was moved they do not run.
 ifeq ($(shell test -e $(BIN)/keyturn && ! grep -qF '$(CURDIR)/$(VENV)/bin/' $(BIN)/keyturn && echo moved),moved)
