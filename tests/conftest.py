@@ -12,7 +12,7 @@ from hypothesis import settings
 # Fixtures of a real PostgreSQL, started when the first test asks for one.
 pytest_plugins = ("tests.contract.postgres_server",)
 
-_OWN_SETTINGS: Final = ("KEYTURN_", "KEY_STORE_", "SUPABASE_")
+_OWN_SETTINGS: Final = ("KEYTURN_", "KEY_STORE_", "SUPABASE_", "OTEL_")
 _LIBPQ: Final = ("PGHOST", "PGPORT", "PGUSER", "PGPASS", "PGSERVICE", "PGDATABASE", "PGOPTIONS", "PGSSL")
 _COLOUR: Final = ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "CLICOLOR")
 _UNWANTED: Final = (*_OWN_SETTINGS, *_LIBPQ, *_COLOUR)

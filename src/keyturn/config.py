@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -9,17 +10,26 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from keyturn.domain.fields import check_networks
+from keyturn.domain.plain import require_plain
 from keyturn.domain.secret import Secret
-from keyturn.errors import ConfigurationError, shown
+from keyturn.errors import ConfigurationError, InvalidInputError, shown
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, MAX_STALENESS_RANGE, check_staleness
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8700
 MAX_PORT: Final = 65_535
 
+_URL: Final = re.compile("[a-z]+:|supabase$")
 KNOWN_SETTINGS: Final = frozenset(
-    "KEYTURN_" + name for name in ("STORE", "KMS", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS")
+    "KEYTURN_" + name
+    for name in (
+        *("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS"),
+        *("TLS_CERT", "TLS_KEY", "ALLOW_PLAIN_HTTP", "TRUSTED_PROXIES"),
+    )
 )
+_KEK: Final = "KEY_STORE_ENCRYPTION_KEY"
+_CHECKED: Final = KNOWN_SETTINGS | {_KEK, "HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"}
 
 
 class Environment(Enum):
@@ -31,7 +41,11 @@ class Environment(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of one process. `kek` is None when the environment gives none."""
+    """All settings of one process.
+
+    `kek` is None when the environment gives none; so are the files for TLS. `trusted_proxies` are addresses and
+    networks in their canonical form.
+    """
 
     store: str
     kms: str
@@ -42,6 +56,10 @@ class Settings:
     config_dir: Path
     environment: Environment
     max_staleness: float
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    allow_plain_http: bool = False
+    trusted_proxies: tuple[str, ...] = ()
 
     @property
     def is_sqlite(self) -> bool:
@@ -61,33 +79,64 @@ def sqlite_url(path: Path) -> str:
 
 def settings_from(environ: Mapping[str, str]) -> Settings:
     """The settings that an environment says; ConfigurationError that names what is wrong and how to mend it."""
-    unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in KNOWN_SETTINGS)
-    if unknown:
-        raise ConfigurationError(
-            f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(KNOWN_SETTINGS))}."
-        )
+    _check_names(environ)
+    _check_characters(environ)
     home = Path(environ.get("HOME") or Path.home())
     data_dir = Path(
         environ.get("KEYTURN_DATA_DIR")
         or Path(environ.get("XDG_DATA_HOME") or home / ".local/share") / "keyturn"
     )
+    if (limiter := environ.get("KEYTURN_LIMITER") or "memory") != "memory":
+        raise ConfigurationError(
+            f"unknown limiter {shown(limiter.partition(':')[0])}", fix="This version knows: memory."
+        )
     environment = _environment(environ.get("KEYTURN_ENV", "development"))
     settings = Settings(
         store=environ.get("KEYTURN_STORE") or sqlite_url(data_dir / "keyturn.db"),
         kms=environ.get("KEYTURN_KMS") or "local",
-        kek=Secret(environ["KEY_STORE_ENCRYPTION_KEY"]) if environ.get("KEY_STORE_ENCRYPTION_KEY") else None,
+        kek=Secret(environ[_KEK]) if environ.get(_KEK) else None,
         host=environ.get("KEYTURN_HOST") or DEFAULT_HOST,
         port=_port(environ.get("KEYTURN_PORT") or str(DEFAULT_PORT)),
         data_dir=data_dir,
         config_dir=Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "keyturn",
         environment=environment,
-        max_staleness=_staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS)),
+        max_staleness=staleness_from(environ),
+        tls_cert=_path(environ.get("KEYTURN_TLS_CERT")),
+        tls_key=_path(environ.get("KEYTURN_TLS_KEY")),
+        allow_plain_http=_switch("KEYTURN_ALLOW_PLAIN_HTTP", environ),
+        trusted_proxies=_proxies(environ.get("KEYTURN_TRUSTED_PROXIES") or ""),
     )
+    if _URL.match(settings.store) is None:
+        raise ConfigurationError(
+            "KEYTURN_STORE is not a URL",
+            fix="Name a file as sqlite:///relative.db or sqlite:////absolute.db (three slashes or four).",
+        )
     if environment is Environment.DEVELOPMENT and not settings.is_sqlite:
         raise ConfigurationError(
             "development keeps to SQLite", fix="Set KEYTURN_ENV=production to use another store."
         )
     return settings
+
+
+def _check_characters(environ: Mapping[str, str]) -> None:
+    for name in sorted(_CHECKED & environ.keys()):
+        value = require_plain(name, environ[name])
+        if value != value.strip() and name != _KEK:  # a passphrase may end as it likes
+            raise ConfigurationError(f"{name} begins or ends with white space", fix="Set it without.")
+
+
+def staleness_from(environ: Mapping[str, str]) -> float:
+    """The bound on staleness that an environment says, or the default, in seconds; ConfigurationError as above."""
+    _check_names(environ)
+    return _staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS))
+
+
+def _check_names(environ: Mapping[str, str]) -> None:
+    unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in KNOWN_SETTINGS)
+    if unknown:
+        raise ConfigurationError(
+            f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(KNOWN_SETTINGS))}."
+        )
 
 
 def _environment(text: str) -> Environment:
@@ -97,6 +146,17 @@ def _environment(text: str) -> Environment:
         raise ConfigurationError(
             f"KEYTURN_ENV is {shown(text)}", fix="Use 'development' or 'production'."
         ) from None
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _switch(name: str, environ: Mapping[str, str]) -> bool:
+    text = environ.get(name) or "0"
+    if text not in ("0", "1"):
+        raise ConfigurationError(f"{name} is {shown(text)}", fix="Use 1 for yes, 0 for no.")
+    return text == "1"
 
 
 def _port(text: str) -> int:
@@ -116,3 +176,21 @@ def _staleness(text: str) -> float:
             f"KEYTURN_MAX_STALENESS is {shown(text)}",
             fix=f"Use seconds from {low} to {high:.0f}; the default is 1.",
         ) from None
+
+
+def _proxies(text: str) -> tuple[str, ...]:
+    if not text.strip():
+        return ()
+    try:
+        networks = check_networks([part.strip() for part in text.split(",")])
+    except InvalidInputError as error:
+        raise ConfigurationError(
+            f"KEYTURN_TRUSTED_PROXIES: {error}",
+            fix="Use addresses and networks with commas between: 10.0.0.5, 192.168.0.0/24, 2001:db8::/64.",
+        ) from None
+    if everybody := [network for network in networks if network.endswith("/0")]:
+        raise ConfigurationError(
+            f"KEYTURN_TRUSTED_PROXIES has {everybody[0]}: then every client says itself where it comes from",
+            fix="Name the addresses of your proxies.",
+        )
+    return networks

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
+import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.cli.program import TOKEN, Program, in_development
+from tests.cli.program import PROGRAM, TOKEN, Program, in_development
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
+from tests.contract.waiting import until
 
 STARTERS = 4
 
@@ -35,6 +41,71 @@ def test_again_it_shows_no_key_and_says_how_to_issue_another(fresh: Program) -> 
     answer = fresh.verify(issued.secret, "--scope", "full", "--permissions", "keys.create")
     assert (answer["valid"], answer["permissions"]) == (True, ["*"])
     assert fresh.verify(first)["valid"]
+
+
+@pytest.mark.parametrize("command", ["init", "init --json", "serve"])
+def test_a_first_key_that_cannot_be_shown_is_not_lost_in_silence(fresh: Program, command: str) -> None:
+    done = fresh.shell(f"keyturn {command} > /dev/full")
+    assert done.status == 1
+    (first,) = fresh.json("list")["items"]
+    assert f"its first provisioning key, {first['key_id']}, could not be written out" in done.err
+    assert f"keyturn revoke {first['key_id']}" in done.err
+    assert "keyturn issue --type provisioning" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_key_that_was_made_is_shown_whoever_interrupts(
+    fresh: Program, tmp_path: Path, number: signal.Signals
+) -> None:
+    """The pipe is full, so that the program waits between the commit and the key's last character."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    filled = 0
+    with suppress(BlockingIOError):
+        while True:
+            filled += os.write(writing, b"." * 4_096)
+    os.set_blocking(writing, True)
+    process = subprocess.Popen(
+        [*PROGRAM, "init"], env=fresh.environment, stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    until(lambda: (tmp_path / "keys.db").exists() and fresh.run("list").status == 0)
+    process.send_signal(number)
+    with os.fdopen(reading, "rb") as shown:
+        (token,) = TOKEN.findall(shown.read()[filled:].decode())
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130 if number == signal.SIGINT else -number, b"")
+    assert fresh.verify(token)["valid"]
+
+
+def test_commands_are_named_by_the_path_that_the_program_was_started_by(
+    fresh: Program, tmp_path: Path
+) -> None:
+    """Who has it in `.venv/bin` only cannot run `keyturn`."""
+    script = tmp_path / "bin" / "keyturn"
+    script.parent.mkdir()
+    script.write_text(f"#!{PROGRAM[0]}\n{PROGRAM[2]}\n")
+    script.chmod(0o755)
+
+    def out(path: str, environment: dict[str, str], *arguments: str) -> str:
+        done = subprocess.run(
+            [path, *arguments],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done.stdout + done.stderr
+
+    plain = fresh.environment
+    assert "fix: Make one with 'bin/keyturn init'" in out("bin/keyturn", plain, "list")
+    assert "\nStart the server: bin/keyturn serve\n" in out("bin/keyturn", plain, "init")
+    assert "\n  bin/keyturn issue --type provisioning" in out("bin/keyturn", plain, "init")
+    on_path = {**plain, "PATH": f"{script.parent}:{plain['PATH']}"}
+    assert "\nStart the server: keyturn serve\n" in out("keyturn", on_path, "init")
 
 
 def test_as_json_it_says_whether_the_store_was_made(fresh: Program, tmp_path: Path) -> None:
@@ -77,6 +148,99 @@ def test_in_development_the_key_file_is_private_and_away_from_the_data(tmp_path:
     assert file.read_text().strip() not in done.out
     assert [path.name for path in (tmp_path / "data").rglob("*key-encryption*")] == []
     assert program.run("list").status == 0
+
+
+def key_file(tmp_path: Path, contents: bytes) -> Path:
+    """Development's key file with these contents, for its owner alone."""
+    file = tmp_path / "config/keyturn/key-encryption-key"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(contents)
+    file.chmod(0o600)
+    return file
+
+
+DAMAGED = {
+    "empty": b"",
+    "only an end of line": b"\r\n",
+    "no text": b"\xff\xfe" + "base64:".encode("utf-16-le"),
+    "cut off": b"base64:AAAA",
+    "binary": bytes(32),
+    "something else": b"hello\n",
+    "two lines": b"passphrase:correct horse battery\r\nstaple\n",
+    "too long": b"passphrase:" + b"x" * 5_000,
+}
+
+
+@pytest.mark.parametrize("contents", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_key_file_is_named_and_kept(tmp_path: Path, contents: bytes) -> None:
+    file = key_file(tmp_path, contents)
+    for command in ("init", "serve"):
+        done = in_development(tmp_path).run(command)
+        assert (done.status, done.out) == (1, "")
+        assert f"{file} is damaged" in done.err
+        assert "fix:" in done.err
+        assert "battery" not in done.err
+    assert file.read_bytes() == contents
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_no_key_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    file = key_file(tmp_path, b"")
+    file.unlink()
+    make(file)
+    done = in_development(tmp_path).run("init")
+    assert (done.status, done.out) == (1, "")
+    assert f"{file} is no file" in done.err
+
+
+def test_a_key_file_that_an_editor_saved_is_read(tmp_path: Path) -> None:
+    key_file(tmp_path, b"\xef\xbb\xbfhex:" + b"ab" * 32 + b"\r\n")
+    program = in_development(tmp_path)
+    assert program.run("init").status == 0
+    program.environment["KEY_STORE_ENCRYPTION_KEY"] = "hex:" + "ab" * 32
+    assert program.run("list").status == 0
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+def test_a_key_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+    program = in_development(tmp_path)
+    assert program.run("init").status == 0
+    file = tmp_path / "config/keyturn/key-encryption-key"
+    file.chmod(mode)
+    for command in ("list", "serve", "init"):
+        done = program.run(command)
+        assert (done.status, done.out) == (1, "")
+        assert f"chmod 600 {file}" in done.err
+    file.chmod(0o400)
+    assert program.run("list").status == 0
+
+
+@pytest.mark.parametrize(
+    "setting", ["KEYTURN_DATA_DIR={}/keyturn", "KEYTURN_DATA_DIR={}", "KEYTURN_STORE=sqlite:///{}/keyturn/keys.db",
+                "KEYTURN_DATA_DIR={}/elsewhere/../keyturn", "XDG_DATA_HOME={}"],
+)  # fmt: skip
+def test_the_key_file_is_not_made_in_the_data_directory(tmp_path: Path, setting: str) -> None:
+    program = in_development(tmp_path)
+    name, _, value = setting.format(tmp_path / "config").partition("=")
+    program.environment[name] = value
+    for command in ("init", "serve"):
+        done = program.run(command)
+        assert (done.status, done.out) == (1, "")
+        assert "KEYTURN_DATA_DIR" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_of_another_key_is_not_said_to_have_lost_its_file(tmp_path: Path) -> None:
+    program = in_development(tmp_path)
+    program.environment["KEY_STORE_ENCRYPTION_KEY"] = "hex:" + "ab" * 32
+    assert program.run("init").status == 0
+    del program.environment["KEY_STORE_ENCRYPTION_KEY"]
+    done = program.run("list")
+    assert (done.status, done.out) == (1, "")
+    assert "KEY_STORE_ENCRYPTION_KEY is not set" in done.err
+    assert "gone" not in done.err
+    assert not (tmp_path / "config").exists()
 
 
 def test_a_key_file_that_is_gone_is_missed_and_not_replaced(tmp_path: Path) -> None:

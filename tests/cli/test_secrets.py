@@ -111,6 +111,12 @@ def test_at_a_terminal_nothing_may_be_typed(program: Program) -> None:
         assert "Traceback" not in done.out
 
 
+@pytest.mark.parametrize("said", ["\ufeff{}\r\n", "\ufeff{}", "{}\r\n", " {} \n"])
+def test_what_editors_put_around_a_key_is_no_part_of_it(program: Program, said: str) -> None:
+    done = program.run("verify", "--json", given=said.format(program.issue()["key"]))
+    assert (done.status, done.json["code"]) == (0, "valid")
+
+
 def test_without_a_key_on_standard_input_verify_says_where_it_belongs(program: Program) -> None:
     ends = [program.run("verify", given=given) for given in ("", "\n", " \n", "\nkt_second_line\n")]
     for done in (*ends, program.shell("keyturn verify <&-")):

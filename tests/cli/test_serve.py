@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 
 from tests.cli.program import PROGRAM, TOKEN, Program
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
+from tests.contract.waiting import until
 from tests.running_server import RunningServer, prepared_postgres
 
 KEK = "hex:" + "cd" * 32
@@ -61,6 +63,22 @@ def test_it_ends_in_order_and_writes_what_it_counted(
     assert Program(url).json("usage", issued["key_id"])["total"] == 3
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_it_ends_without_a_traceback_while_a_request_is_unfinished(server: RunningServer, times: int) -> None:
+    process = server._process
+    assert process is not None
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        head = b"POST /v1/keys HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        client.sendall(head)
+        assert server.call("GET", "/livez")[0] == 200
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            until(lambda: "Shutting down" in server.stderr)
+        assert process.wait(30) == 0
+    assert "Traceback" not in server.stderr
+    assert "Error" not in server.stderr
+
+
 def test_a_later_start_shows_no_key_and_how_to_issue_another(server: RunningServer, url: str) -> None:
     first = server.first_key
     server.stop()
@@ -91,6 +109,14 @@ def test_what_the_command_line_issues_a_running_server_accepts(server: RunningSe
     assert server.verify(Program(url).issue()["key"])["valid"]
 
 
+def test_it_says_whose_word_counts_for_where_requests_come_from(url: str) -> None:
+    with RunningServer(url, KEYTURN_TRUSTED_PROXIES="10.0.0.0/8,127.0.0.1/32") as server:
+        assert "Trusted proxies: 10.0.0.0/8, 127.0.0.1\n" in server.stdout
+        server.stop()
+    with RunningServer(url) as server:
+        assert "proxies" not in server.stdout
+
+
 def test_a_taken_port_is_refused_before_the_store_is_made(fresh: Program, tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
@@ -99,6 +125,18 @@ def test_a_taken_port_is_refused_before_the_store_is_made(fresh: Program, tmp_pa
     assert f"cannot listen on 127.0.0.1 port {port}" in done.err
     assert "fix:" in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_logs_which_log_it_serves(server: RunningServer, url: str, tmp_path: Path) -> None:
+    """Another store under the same key-encryption key, put in this one's place, is served too: this tells."""
+    log_id = server.verify(server.first_key)["as_of"].partition(":")[0]
+    assert f"the store's log is {log_id}:" in server.stderr
+    assert Program(f"sqlite:///{tmp_path / 'other.db'}").run("init").status == 0
+    server.stop()
+    (tmp_path / "other.db").replace(tmp_path / "keys.db")
+    server.start()
+    last = [line for line in server.stderr.splitlines() if "the store's log is" in line][-1]
+    assert log_id not in last
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
@@ -141,6 +179,23 @@ def test_production_serves_a_store_that_was_made_and_makes_none(tmp_path: Path) 
     with RunningServer(url, first_key=first, KEYTURN_ENV="production") as server:
         assert TOKEN.findall(server.stdout) == []
         assert server.verify(first)["valid"]
+
+
+@pytest.mark.parametrize("wipe", ["DROP TABLE meta", "DELETE FROM meta", "DELETE FROM {table}", "VACUUM"])
+def test_production_makes_no_store_in_a_file_that_was_wiped(tmp_path: Path, wipe: str) -> None:
+    file = tmp_path / "keys.db"
+    program = Program(f"sqlite:///{file}", KEYTURN_ENV="production")
+    if wipe != "VACUUM":  # which makes a database without any table
+        assert program.run("init").status == 0
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for table in ("rows", "log", "sealed_head", "snapshot") if "{table}" in wipe else ("",):
+            connection.execute(wipe.format(table=table))
+        before = list(connection.iterdump())
+    done = program.run("serve")
+    assert (done.status, done.out) == (1, "")
+    assert "keyturn init" in done.err
+    with closing(sqlite3.connect(file)) as connection:
+        assert list(connection.iterdump()) == before
 
 
 def test_production_wants_a_key_encryption_key(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from sqlite3 import Connection, connect
@@ -11,9 +14,10 @@ from sqlite3 import Connection, connect
 import pytest
 
 from keyturn.adapters.ledger.sqlite import initialise, open_ledger
-from keyturn.adapters.ledger.sqlite.ledger import _CREDENTIAL, _EXPIRED, _OWNED
+from keyturn.adapters.ledger.sqlite.ledger import _CREDENTIAL, _EXPIRED, _FORGET, _OWNED
 from keyturn.adapters.ledger.sqlite.listing import keys_statement
-from keyturn.errors import ConfigurationError, SchemaError
+from keyturn.adapters.ledger.sqlite.looking import refuse_foreign
+from keyturn.errors import ConfigurationError, IntegrityError, SchemaError, StorageError
 from keyturn.ports.ledger import Ledger, RowFilter
 from tests.contract.ledger_samples import (
     change_of,
@@ -77,10 +81,29 @@ def test_processes_that_start_at_once_make_one_store(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(store: Store, direct: Connection) -> None:
     direct.execute("UPDATE meta SET value = '7' WHERE key = 'schema_version'")
     store.open().close()  # newer, and yet for programs of this version
-    direct.execute("UPDATE meta SET value = '2' WHERE key = 'oldest_program'")
+    direct.execute("UPDATE meta SET value = '6' WHERE key = 'oldest_program'")
     for act in (store.open, store.initialise):
         with pytest.raises(SchemaError, match="version 7"):
             act()
+
+
+def test_an_older_schema_is_brought_up_to_date_and_keeps_what_it_has(
+    store: Store, direct: Connection
+) -> None:
+    ledger = store.open()
+    ledger.commit(change_of(plain_row("row")))
+    ledger.close()
+    direct.execute("UPDATE meta SET value = '1' WHERE key IN ('schema_version', 'oldest_program')")
+    with pytest.raises(SchemaError, match="keyturn init"):
+        store.open()
+    store.initialise()
+    assert dict(direct.execute("SELECT key, value FROM meta WHERE key <> 'log_id'")) == {
+        "schema_version": "2",
+        "oldest_program": "2",
+    }
+    ledger = store.open()
+    assert ledger.commit(change_of(plain_row("row", 2))) == 2
+    ledger.close()
 
 
 def test_an_unfinished_schema_is_refused_and_finished(store: Store, direct: Connection) -> None:
@@ -91,13 +114,59 @@ def test_an_unfinished_schema_is_refused_and_finished(store: Store, direct: Conn
     store.open().close()
 
 
-def test_a_database_of_something_else_is_left_alone(path: Path) -> None:
+def foreign_database(path: Path, journal: str) -> None:
     with closing(connect(path)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute("CREATE TABLE precious (x)")
+        connection.commit()
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+def test_a_database_of_something_else_is_left_alone(path: Path, journal: str) -> None:
+    foreign_database(path, journal)
+    before = path.read_bytes()
     with pytest.raises(ConfigurationError, match="something else"):
         sqlite_store(path).initialise()
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("contents", [b"root:x:0:0\n", b"SQLite format 2".ljust(4096, b"\0"), bytes(4096)])
+def test_a_file_of_something_else_is_left_alone(path: Path, contents: bytes) -> None:
+    path.write_bytes(contents)
+    with pytest.raises(IntegrityError, match="no SQLite database") as caught:
+        sqlite_store(path).initialise()
+    assert "another file" in caught.value.fix
+    assert path.read_bytes() == contents
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_left_alone(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    with pytest.raises(StorageError, match="is no file"):
+        sqlite_store(path).initialise()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_looking_at_a_store_drops_no_lock_of_this_process_on_it(path: Path, store: Store) -> None:
     with closing(connect(path)) as connection:
-        assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("precious",)]
+        connection.execute("SELECT * FROM meta").fetchall()
+        refuse_foreign(path)
+        other = f"import sqlite3; sqlite3.connect({str(path)!r}, timeout=0).execute('PRAGMA journal_mode = DELETE')"
+        done = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
+        assert "locked" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["schema_version", "oldest_program"])
+@pytest.mark.parametrize("value", ["abc", "", "-1", "1.5", "٣", "9" * 5_000])
+def test_a_version_that_is_no_number_fails_integrity(
+    store: Store, direct: Connection, name: str, value: str
+) -> None:
+    direct.execute("UPDATE meta SET value = ? WHERE key = ?", (value, name))
+    for act in (store.open, store.initialise):
+        with pytest.raises(IntegrityError, match=name):
+            act()
 
 
 def test_an_empty_file_is_an_uninitialised_store(path: Path) -> None:
@@ -158,7 +227,7 @@ def test_a_list_by_tag_walks_along_the_tag(direct: Connection) -> None:
     assert "TEMP B-TREE" not in steps
 
 
-@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED])
+@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED, _FORGET])
 def test_no_other_statement_scans_the_rows(direct: Connection, statement: str) -> None:
     steps = plan(direct, statement, ["1"] * statement.count("?"))
     assert "SEARCH" in steps

@@ -38,6 +38,7 @@ CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "commit": (SETTINGS.write, lambda ledger: ledger.commit(change_of(plain_row("frozen", 1)))),
     "seal_head": (SETTINGS.write, lambda ledger: ledger.seal_head(SealedHead(1, bytes(32), SEAL))),
     "save_snapshot": (SETTINGS.write, lambda ledger: ledger.save_snapshot(Snapshot(1, bytes(32), b"", SEAL))),
+    "forget_answers": (SETTINGS.write, lambda ledger: ledger.forget_answers(1, 10)),
     "record_uses": (SETTINGS.write, lambda ledger: ledger.record_uses([USE])),
 }
 

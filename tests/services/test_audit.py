@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -22,6 +23,18 @@ NOTHING: Arrange = lambda _, __: None  # noqa: E731
 
 ACTS: dict[str, tuple[Arrange, Act, str, dict[str, Any]]] = {
     "suspend": (NOTHING, lambda s, k: s.suspend_key(k, note="why"), "key_suspended", {"note": "why"}),
+    "suspend for a reason": (
+        NOTHING,
+        lambda s, k: s.suspend_key(k, "affiliationChanged"),
+        "key_suspended",
+        {"reason": "affiliationChanged"},
+    ),
+    "resume for a reason": (
+        lambda s, k: s.suspend_key(k),
+        lambda s, k: s.resume_key(k, RevocationReason.SUPERSEDED, note="why"),
+        "key_resumed",
+        {"reason": "superseded", "note": "why"},
+    ),
     "resume": (lambda s, k: s.suspend_key(k), lambda s, k: s.resume_key(k), "key_resumed", {}),
     "revoke": (
         NOTHING,
@@ -212,6 +225,25 @@ def test_an_entry_that_was_altered_is_refused(told: Process) -> None:
     last_entry(told, entry=entry.replace(b'"library"', b'"nobody!"'))
     with pytest.raises(IntegrityError):
         told.store().get_audit_log()
+
+
+def test_a_revocation_that_was_overwritten_at_the_end_of_a_page_is_missed(told: Process) -> None:
+    """The page ends where a batch does, and what vouches for its last entry stands behind it."""
+    shop = told.store()
+    keys = [told.make(recoverable=True) for _ in range(996)]
+    shop.store_keys(keys)
+    shop.retrieve_key(keys[0].key_id)
+    shop.revoke_key(keys[0].key_id)
+    shop.retrieve_key(keys[1].key_id)
+    assert isinstance(told.ledger.inner, MemoryLedger)
+    log = told.ledger.inner._store.log
+    assert [event.position for event in shop.get_audit_log(limit=1_000)][-1] == 1_000
+    previous, revoked = log[998], log[999]
+    log[999] = replace(
+        previous, position=revoked.position, hash=sha256(previous.hash + previous.entry).digest()
+    )
+    with pytest.raises(IntegrityError):
+        shop.get_audit_log(limit=1_000)
 
 
 def test_the_salt_is_nobodys_business(told: Process) -> None:

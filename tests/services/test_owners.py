@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from keyturn.domain.lifecycle import KeyState, RevocationReason
 from keyturn.errors import InvalidInputError, KeyturnError, StorageError
 from keyturn.key_store import SecureKeyStore
+from keyturn.ports.ledger import Ledger, Row, RowFilter
 from tests.fakes import Process, Site
 from tests.services.samples import events, head, on_both, types
 
@@ -179,3 +182,36 @@ def test_a_revocation_of_an_owner_that_was_cut_off_does_not_stop_others(
     ours.ledger.work_again()
     assert shop.update_key(key.key_id, name="still there").name == "still there"
     assert shop.authenticate(key.secret).code == "revoked", "an update does not bring it into the new epoch"
+
+
+def test_a_key_that_only_the_index_calls_the_owners_is_left_alone(
+    ours: Process, shop: SecureKeyStore
+) -> None:
+    """Who writes to the database may bend its indexes: what a key says of its owner stands under its seal."""
+    theirs, foreign = ours.issue(owner="acme"), ours.issue(owner="bolt")
+    ours.ledger.inner = cast(Ledger, BentIndex(ours.ledger.inner, foreign.key_id))
+    assert shop.revoke_owner("acme") == 1
+    assert shop.authenticate(foreign.secret)
+    assert not shop.authenticate(theirs.secret)
+    assert [key.key_id for key in shop.list_keys(owner="acme").items] == [theirs.key_id]
+
+
+class BentIndex:
+    """A ledger whose index finds one more key under every owner."""
+
+    def __init__(self, inner: Ledger, key_id: str) -> None:
+        self._inner = inner
+        self._key_id = key_id
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def list_owned(self, tenant: str, owner: str, after: str, limit: int) -> list[Row]:
+        found = self._inner.list_owned(tenant, owner, after, limit)
+        return found and self._one_more() + found
+
+    def list_keys(self, matching: RowFilter, limit: int) -> list[Row]:
+        return self._one_more() + self._inner.list_keys(matching, limit)
+
+    def _one_more(self) -> list[Row]:
+        return [row for row in self._inner.read((self._key_id,)) if row is not None]

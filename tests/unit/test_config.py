@@ -58,7 +58,8 @@ def test_settings_do_not_print_the_key() -> None:
 
 @pytest.mark.parametrize(
     "name", ["KEYTURN_STORE", "KEYTURN_KMS", "KEYTURN_HOST", "KEYTURN_PORT", "KEYTURN_DATA_DIR",
-             "KEYTURN_MAX_STALENESS", "KEY_STORE_ENCRYPTION_KEY", "XDG_DATA_HOME", "XDG_CONFIG_HOME"],
+             "KEYTURN_MAX_STALENESS", "KEYTURN_TRUSTED_PROXIES", "KEY_STORE_ENCRYPTION_KEY",
+             "XDG_DATA_HOME", "XDG_CONFIG_HOME"],
 )  # fmt: skip
 def test_an_empty_setting_is_no_setting(name: str) -> None:
     """Compose files and unit files set what they leave out to nothing."""
@@ -126,9 +127,76 @@ def test_a_bound_that_bounds_nothing_or_too_much_is_refused(text: str) -> None:
     assert "KEYTURN_MAX_STALENESS" in str(refused("KEYTURN_MAX_STALENESS", text))
 
 
+@pytest.mark.parametrize(
+    ("text", "proxies"),
+    [
+        (" ", ()),
+        ("10.0.0.5", ("10.0.0.5",)),
+        (" 10.0.0.0/8 ,2001:DB8::/32,127.0.0.1/32", ("10.0.0.0/8", "2001:db8::/32", "127.0.0.1")),
+        ("::ffff:10.0.0.0/104", ("10.0.0.0/8",)),
+    ],
+)
+def test_trusted_proxies_are_addresses_and_networks(text: str, proxies: tuple[str, ...]) -> None:
+    assert settings_from({**HOME, "KEYTURN_TRUSTED_PROXIES": text}).trusted_proxies == proxies
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*", "localhost", "10.0.0.1/8", "10.0.0.5;10.0.0.6", "10.0.0.5,", ",", "10.0.0.5,10.0.0.5", "10.0.0",
+     "fe80::1%eth0",
+     "0.0.0.0/0", "10.0.0.5, ::/0", ", ".join(f"10.0.0.{number}" for number in range(65))],
+)  # fmt: skip
+def test_whoever_would_be_trusted_by_mistake_is_refused(text: str) -> None:
+    assert "KEYTURN_TRUSTED_PROXIES" in str(refused("KEYTURN_TRUSTED_PROXIES", text))
+
+
 @pytest.mark.parametrize("text", ["", "prod", "Production", "development "])
 def test_an_environment_is_development_or_production(text: str) -> None:
     assert "KEYTURN_ENV" in str(refused("KEYTURN_ENV", text))
+
+
+UNMEANT = {
+    "a carriage return": "{}\r",
+    "a line feed": "{}\n",
+    "a tab": "\t{}",
+    "a byte order mark": "\ufeff{}",
+    "white space": "{} ",
+    "a NUL": "\0{}",
+    "U+001B": "\x1b[31m{}",
+    "U+DCFF": "{}\udcff",
+}
+SET = {
+    "KEYTURN_STORE": "sqlite:////srv/keys.db",
+    "KEYTURN_KMS": "local",
+    "KEYTURN_HOST": "127.0.0.1",
+    "KEYTURN_DATA_DIR": "/srv/keys",
+    "KEYTURN_ENV": "development",
+    "KEYTURN_LIMITER": "memory",
+    "KEYTURN_MAX_STALENESS": "1",
+    "KEY_STORE_ENCRYPTION_KEY": "passphrase:correct horse battery",
+    "XDG_CONFIG_HOME": "/config",
+    "XDG_DATA_HOME": "/data",
+}
+
+
+@pytest.mark.parametrize("name", SET)
+@pytest.mark.parametrize("found", UNMEANT)
+def test_a_character_that_nobody_means_is_refused_with_its_name(name: str, found: str) -> None:
+    """Files of another system set what cannot be seen: a store in `keys\\r`, a passphrase that differs by its end."""
+    settings_from({**HOME, name: SET[name]})
+    if (name, found) == ("KEY_STORE_ENCRYPTION_KEY", "white space"):
+        settings_from({**HOME, name: f"{SET[name]} "})  # a passphrase may end as it likes
+        return
+    error = refused(name, UNMEANT[found].format(SET[name]))
+    assert name in str(error)
+    assert found in str(error)
+    assert "battery" not in str(error) + error.fix
+    assert ("Windows" in error.fix) is (found in ("a carriage return", "a byte order mark"))
+
+
+def test_limits_are_in_memory_and_nowhere_else_yet() -> None:
+    assert settings_from({**HOME, "KEYTURN_LIMITER": "memory"}) == settings_from(HOME)
+    assert "unknown limiter 'redis'" in str(refused("KEYTURN_LIMITER", "redis://localhost"))
 
 
 @pytest.mark.parametrize("store", ["postgresql://app@db/keyturn", "supabase", "sqlitex:///x"])
@@ -137,6 +205,14 @@ def test_development_keeps_to_a_file(store: str) -> None:
     assert "SQLite" in str(refused("KEYTURN_STORE", store))
     assert "KEYTURN_ENV=production" in refused("KEYTURN_STORE", store).fix
     assert settings_from({**HOME, "KEYTURN_STORE": store, "KEYTURN_ENV": "production"}).store == store
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("store", ["keys.db", "/var/lib/keys.db", "./keys.db"])
+def test_a_path_that_is_no_url_is_told_how_to_be_one(store: str, environment: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a URL") as refused:
+        settings_from({"HOME": "/home/a", "KEYTURN_STORE": store, "KEYTURN_ENV": environment})
+    assert "sqlite:///" in refused.value.fix
 
 
 def test_production_may_use_a_file_too() -> None:

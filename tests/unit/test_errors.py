@@ -19,7 +19,10 @@ CODES = {
     "ForbiddenError": "forbidden",
     "NotFoundError": "not_found",
     "ConflictError": "conflict",
+    "PreconditionFailedError": "precondition_failed",
+    "IdempotencyMismatchError": "idempotency_mismatch",
     "IllegalTransitionError": "illegal_transition",
+    "NotRecoverableError": "not_recoverable",
     "ThrottledError": "throttled",
     "IntegrityError": "integrity_failed",
     "StaleError": "stale",
@@ -27,6 +30,7 @@ CODES = {
     "StorageFullError": "storage_full",
     "StorageBusyError": "storage_busy",
     "OutcomeUnknownError": "outcome_unknown",
+    "KeysUnavailableError": "keys_unavailable",
     "ConfigurationError": "configuration",
     "SchemaError": "schema",
     "WrongKekError": "wrong_kek",
@@ -107,6 +111,12 @@ def test_a_field_is_named_as_long_as_it_has_a_short_name() -> None:
     assert InvalidInputError("refused", field="x" * 32).field == "x" * 32
 
 
+def test_an_item_of_a_batch_is_named_with_its_field() -> None:
+    for field in ("items.0", "items.17.scope", "items.999.allowed_ips"):
+        assert InvalidInputError("refused", field=field).field == field
+    assert InvalidInputError("refused", field="items.17.pQ3vT9xLm2Rk7Zc8Yb1WdE").field == ""
+
+
 def test_invalid_input_is_also_a_value_error_and_names_its_field() -> None:
     """The contract: a token where a key_id belongs raises ValueError."""
     with pytest.raises(ValueError, match="too long"):
@@ -124,3 +134,17 @@ def test_nothing_but_invalid_input_is_a_value_error() -> None:
     """`except ValueError` around a parsing step must not swallow a broken seal."""
     value_errors = {error.__name__ for error in ALL if issubclass(error, ValueError)}
     assert value_errors == {"InvalidInputError"}
+
+
+@pytest.mark.parametrize(
+    "secret", ["pQ3vT9xLm2Rk7Zc8Yb1WdE", "correct horse", "CORRECTHORSE", "0123456789abcdef01234567"]
+)
+def test_the_shortest_secrets_are_not_repeated(secret: str) -> None:
+    """128 random bits have 22 characters, and a passphrase at least 12."""
+    assert secret not in shown(secret)
+    assert InvalidInputError("refused", field=secret).field == ""
+
+
+def test_a_misspelt_name_is_repeated() -> None:
+    assert shown("permissionss") == "'permissionss'"
+    assert shown("documents.readd") == "'documents.readd'"

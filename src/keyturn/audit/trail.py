@@ -65,16 +65,20 @@ class Trail:
             raise InvalidInputError("after is a position in the log, or 0", field="after")
         self._log.catch_up()
         found: list[KeyUsageEvent] = []
-        for stored in self._checked(after):
-            event = _opened(stored)
-            if event.tenant in tenants and (key_id is None or key_id in event.subjects):
-                found.append(event)
-                if len(found) == limit:
-                    break
-        return found
+        for entries in self._checked(after):
+            # What was found last is vouched for by the entries after it, so that those are read before it is believed.
+            if len(found) >= limit:
+                break
+            events = (event_of(stored) for stored in entries)
+            found += [
+                event
+                for event in events
+                if event.tenant in tenants and (key_id is None or key_id in event.subjects)
+            ]
+        return found[:limit]
 
-    def _checked(self, after: Position) -> Iterator[LogEntry]:
-        """Entries after a position, each once the chain up to it holds, to where this process has read the log."""
+    def _checked(self, after: Position) -> Iterator[list[LogEntry]]:
+        """Entries after a position, some at a time, each once the chain up to it holds, to where the log was read."""
         last = self._log.seen
         if after >= last.position:
             return
@@ -88,10 +92,11 @@ class Trail:
             at.move_past(entries[-1])
             if at.seen.position == last.position and at.seen != last:
                 raise IntegrityError(f"the log differs at {last.position} from what was read there")
-            yield from entries
+            yield list(entries)
 
 
-def _opened(stored: LogEntry) -> KeyUsageEvent:
+def event_of(stored: LogEntry) -> KeyUsageEvent:
+    """What a checked entry says; IntegrityError where its details are not what was written."""
     entry = decode_entry(stored.entry)
     return KeyUsageEvent(
         position=stored.position,

@@ -55,13 +55,15 @@ def no_store(path: Path) -> SchemaError:
 def wrapper(settings: Settings) -> KeyWrapper:
     """The settings' key-encryption key.
 
-    ConfigurationError where development's key file of a store that exists has gone: a fresh one could not open it.
+    ConfigurationError where a store exists and development's key file does not: a fresh one could not open it.
     """
     path = store_file(settings)
     if path is not None and is_made(path) and has_key_file(settings) and not settings.kek_file.exists():
         raise ConfigurationError(
-            f"the key-encryption key of the store at {path} is gone: there is no {settings.kek_file}",
-            fix="Put the file back, or set KEY_STORE_ENCRYPTION_KEY to the key this store was created with.",
+            f"there is no key-encryption key to open the store at {path} with: KEY_STORE_ENCRYPTION_KEY is not set,"
+            f" and there is no {settings.kek_file}",
+            fix="Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with; if that was in the file, put it"
+            " back.",
         )
     return wrapper_for(settings)[0]
 
@@ -89,4 +91,5 @@ def shown_store(settings: Settings) -> str:
     if path is not None:
         return str(path)
     parts = urlsplit(settings.store)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    return f"{parts.scheme}://{host}{'' if parts.port is None else f':{parts.port}'}{parts.path}"

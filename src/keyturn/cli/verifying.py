@@ -31,7 +31,7 @@ def verify(
     ] = None,
     permissions: Annotated[
         str | None,
-        options.text("--permissions", "QUERY", "What it must grant: 'documents.read AND documents.list'."),
+        options.text("--permissions", "QUERY", "What it must grant: 'documents.read AND NOT beta'."),
     ] = None,
     ip: Annotated[
         str | None,
@@ -65,7 +65,7 @@ def _presented() -> str:
     elif sys.stdin.isatty():
         line = getpass("Key: ")
     else:
-        line = sys.stdin.buffer.readline(MAX_TOKEN_CHARACTERS * 2).decode("utf-8", "surrogateescape")
+        line = sys.stdin.buffer.readline(MAX_TOKEN_CHARACTERS * 2).decode("utf-8-sig", "surrogateescape")
     if not line.strip():
         raise MisuseError(
             "there is no key on standard input", fix="Let it come from there: keyturn verify < key.txt"

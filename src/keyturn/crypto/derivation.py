@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.secret import Secret
-from keyturn.errors import InvalidInputError
+from keyturn.errors import InvalidInputError, shown
 
 PBKDF2_ITERATIONS: Final = 600_000  # OWASP Password Storage, ASVS 5.0 appendix C: HMAC-SHA-256
 MIN_PBKDF2_ITERATIONS: Final = 100_000  # what older deployments used; below it a passphrase falls too quickly
@@ -69,9 +69,9 @@ def derive_by_pbkdf2(
     """
     if not len(passphrase):
         raise InvalidInputError("an empty passphrase protects nothing", field="passphrase")
-    if not MIN_PBKDF2_ITERATIONS <= iterations <= MAX_PBKDF2_ITERATIONS:
+    if type(iterations) is not int or not MIN_PBKDF2_ITERATIONS <= iterations <= MAX_PBKDF2_ITERATIONS:
         raise InvalidInputError(
-            f"PBKDF2 takes {MIN_PBKDF2_ITERATIONS:,} to {MAX_PBKDF2_ITERATIONS:,} iterations, not {iterations:,}",
+            f"PBKDF2 takes {MIN_PBKDF2_ITERATIONS:,} to {MAX_PBKDF2_ITERATIONS:,} iterations, not {shown(iterations)}",
             field="iterations",
             fix=f"Leave it out to use {PBKDF2_ITERATIONS:,}.",
         )
@@ -84,16 +84,16 @@ def derive_by_pbkdf2(
 def _checked_salt(salt: bytes | None) -> bytes:
     if salt is None:
         return random_bytes(SALT_BYTES)
-    if len(salt) < SALT_BYTES:
+    if not isinstance(salt, bytes) or len(salt) < SALT_BYTES:
         raise InvalidInputError(
-            "a salt has at least 16 bytes", field="salt", fix="Leave it out for a fresh one."
+            "a salt is at least 16 bytes", field="salt", fix="Leave it out for a fresh one."
         )
     return salt
 
 
 def _check_length(length: int) -> None:
-    if not MIN_DERIVED_BYTES <= length <= MAX_DERIVED_BYTES:
+    if type(length) is not int or not MIN_DERIVED_BYTES <= length <= MAX_DERIVED_BYTES:
         raise InvalidInputError(
-            f"a derived key has {MIN_DERIVED_BYTES} to {MAX_DERIVED_BYTES} bytes, not {length}",
+            f"a derived key has {MIN_DERIVED_BYTES} to {MAX_DERIVED_BYTES} bytes, not {shown(length)}",
             field="length",
         )

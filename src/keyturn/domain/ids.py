@@ -13,7 +13,8 @@ from keyturn.errors import InvalidInputError
 
 KEY: Final = "key"
 OWNER: Final = "own"
-KINDS: Final = (KEY, OWNER)
+ANSWER: Final = "ans"
+KINDS: Final = (KEY, OWNER, ANSWER)
 ID_CHARACTERS: Final = 22  # base62: 131 bits, more than the 128 of ASVS 11.5.1
 MAX_VERSION: Final = 2**31 - 1  # a PostgreSQL integer
 
@@ -31,8 +32,10 @@ def build(kind: str, characters: str) -> str:
     return text
 
 
-def is_id(kind: str, text: str) -> bool:
+def is_id(kind: str, text: object) -> bool:
     """Whether `text` has the shape of an id of this kind; it may still name nothing."""
+    if not isinstance(text, str):
+        return False
     head, _, characters = text.partition("_")
     return head == kind and len(characters) == ID_CHARACTERS and is_base62(characters)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from keyturn.domain.change import MAX_EVENTS, MAX_PUTS, Require
 
 __all__ = [
+    "MAX_COUNT",
     "MAX_EVENTS",
     "MAX_PUTS",
     "Commit",
@@ -23,6 +24,7 @@ __all__ = [
     "NewEntry",
     "NewRow",
     "Position",
+    "Reseal",
     "Row",
     "RowFilter",
     "SealedHead",
@@ -33,6 +35,10 @@ __all__ = [
 
 Position = int
 """Index in the log, from 1, dense, in commit order; 0 is before the first entry."""
+
+
+MAX_COUNT: Final = 2**40
+"""The most uses of one version, with one result, that a minute holds: no machine reaches it, and sums stay integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,15 @@ class Row:
     material: bytes | None
     created: Position
     position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Reseal:
+    """A row's seal and material, made anew under another data key in place of those that `row` has."""
+
+    row: Row
+    seal: bytes
+    material: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +181,7 @@ class UseCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageCount:
-    """A stored count, as `read_uses` gives it back."""
+    """A stored count, or the sum of some, as `read_uses` gives it back; `minute` is the first of them."""
 
     version: int
     code: str
@@ -222,6 +237,25 @@ class Ledger(Protocol):
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         """Active key rows of every tenant whose expiry is at or before that time, in the order of their ids."""
 
+    def forget_answers(self, before: int, limit: int) -> int:
+        """Delete the answer rows whose `expires_at` is at or before that time, at most `limit`; how many there were.
+
+        Only at revision 1, where no reader's floor keeps them: their absence is what a reader then expects.
+        """
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        """Rows of every kind and tenant in the order of their ids, beginning after the id `after`."""
+
+    def count_rows(self) -> int:
+        """How many rows there are, of every kind and tenant."""
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        """Replace seal and material of rows that are as they were read, in one transaction; at most 1,000.
+
+        A row that has another revision, seal or material meanwhile, or is gone, is left alone. Nothing else of a row
+        changes, and the log gets no entry. Returns how many were replaced.
+        """
+
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         """Entries from `start` on (itself included), in order. An entry is seen only when all before it are."""
 
@@ -241,10 +275,19 @@ class Ledger(Protocol):
         """Keep `snapshot` in place of an older one, if the log has this hash at this position."""
 
     def record_uses(self, uses: Sequence[UseCount]) -> None:
-        """Add these counts, and move last uses forward, in one transaction; at most 10,000 at a time."""
+        """Add these counts, and move last uses forward, in one transaction; at most 10,000 at a time.
 
-    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
-        """Counts of a key in these minutes, both included, oldest first."""
+        No stored count, whatever it says, is in the way of another: each ends at MAX_COUNT.
+        """
+
+    def read_uses(
+        self, key_id: str, first_minute: int, last_minute: int, *, period: int = 1
+    ) -> list[UsageCount]:
+        """Counts of a key in these minutes, both included, oldest first, each stored one taken as 0 to MAX_COUNT.
+
+        They are added up over `period` minutes: each count is of the period that begins with its `minute`, a multiple
+        of `period`.
+        """
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:
         """The latest valid use of each version of these keys; nothing for those never used; at most 1,000 ids."""

@@ -29,6 +29,7 @@ class Admission:
         """Whether the body is to be read; raises what the caller is to be answered with where they may not."""
         for route, permissions in self._routes:
             if permissions and route.matches(scope)[0] is Match.FULL:
+                scope["route"] = route  # as the framework does: refusals are counted by it too
                 for permission in permissions:
                     await self._decider.admit(authorization_of(scope), permission, client_of(scope))
                 return True

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
 
 import httptools
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from keyturn.server.calls import HEADER, new_request_id
 from keyturn.server.exchange import MAX_DISCARDED_BYTES
 from keyturn.server.problems import CONTENT_TYPE, encoded, problem
 
@@ -47,6 +49,7 @@ class _Flow(FlowControl):
 class BoundedConnection(HttpToolsProtocol):
     """A connection of one client, whose requests all go to ASGI."""
 
+    most_connections: ClassVar[int] = MAX_CONNECTIONS
     flow: _Flow
 
     def __init__(self, config: uvicorn.Config, *more: Any, **named: Any) -> None:
@@ -69,7 +72,7 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > self.most_connections:
             transport.abort()
             return
         self._idle_since = self.loop.time()
@@ -95,8 +98,11 @@ class BoundedConnection(HttpToolsProtocol):
             self._feed(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer what was asked by a client that has said all it has to say; asyncio closes where this is False."""
-        if self._is_busy() and not self.cycle.more_body:
+        """Answer what was asked by a client that has said all it has to say; asyncio closes where this is False.
+
+        Over TLS it closes in any case, and would complain each time that it is asked not to.
+        """
+        if self._is_busy() and not self.cycle.more_body and self.scheme == "http":
             self._end_after_answer()
             return True
         return False
@@ -270,14 +276,19 @@ class BoundedConnection(HttpToolsProtocol):
             self._end_after_answer()
             return
         self._is_deaf = True
-        members = problem(status, code, detail, fix)
-        self._write(status, CONTENT_TYPE, encoded(members), b"connection: close\r\n")
-        if self.transport.can_write_eof():
-            # Closed at once, with bytes of the client unread, TCP would reset and take the answer with it.
+        self._note_refusal(code)
+        request_id = new_request_id()
+        members = {**problem(status, code, detail, fix), "request_id": request_id}
+        self._write(status, CONTENT_TYPE, encoded(members), request_id, b"connection: close\r\n")
+        # Closed at once, with bytes of the client unread, TCP would reset and take the answer with it.
+        self._start("farewell", FAREWELL_SECONDS, self.transport.close)
+        if (
+            self.transport.can_write_eof()
+        ):  # not over TLS, whose clients close by themselves: the answer says so
             self.transport.write_eof()
-            self._start("farewell", FAREWELL_SECONDS, self.transport.close)
-        else:
-            self.transport.close()
+
+    def _note_refusal(self, code: str) -> None:
+        """A request is refused that no application sees."""
 
     def _takes_over(self) -> bool:
         """Take a request whose body turned out malformed away from the application; False where it is too late."""
@@ -288,10 +299,14 @@ class BoundedConnection(HttpToolsProtocol):
         cycle.message_event.set()
         return True
 
-    def _write(self, status: int, content_type: str, body: bytes, *more: bytes) -> None:
+    def _write(self, status: int, content_type: str, body: bytes, request_id: str, *more: bytes) -> None:
         """Send an answer that no application makes."""
-        fields = [*self.server_state.default_headers, (b"content-type", content_type.encode())]
-        head = _STATUS_LINES[status] + b"".join(b"%s: %s\r\n" % field for field in fields)
+        fields = [
+            *self.server_state.default_headers,
+            (b"content-type", content_type.encode()),
+            (HEADER, request_id.encode()),
+        ]
+        head = STATUS_LINES[status] + b"".join(b"%s: %s\r\n" % field for field in fields)
         self.transport.write(b"%scontent-length: %d\r\n%s\r\n%s" % (head, len(body), b"".join(more), body))
 
     def _end_after_answer(self) -> None:
@@ -328,10 +343,6 @@ class BoundedConnection(HttpToolsProtocol):
 
 
 _NOT_HTTP: Final = "Send HTTP/1.1, with one Content-Length or chunks, and fields without control characters."
-_STATUS_LINES: Final = {
-    400: b"HTTP/1.1 400 Bad Request\r\n",
-    405: b"HTTP/1.1 405 Method Not Allowed\r\n",
-    408: b"HTTP/1.1 408 Request Timeout\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
-    500: b"HTTP/1.1 500 Internal Server Error\r\n",
+STATUS_LINES: Final = {
+    status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
 }

@@ -15,6 +15,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Field = tuple[bytes, bytes]
+"""A header field: its name in lower case, and its value."""
 
 BODY_SECONDS: Final = 30.0
 MAX_DISCARDED_BYTES: Final = (
@@ -33,7 +35,8 @@ class RefusedRequestError(Exception):
     ) -> None:
         super().__init__(detail)
         self.status = status
-        self.body = encoded(problem(status, code, detail, fix))
+        self.code = code
+        self.members = problem(status, code, detail, fix)
         self.fields = fields
 
 
@@ -52,13 +55,18 @@ def address_of(client: tuple[str, int] | None) -> str | None:
 
 
 def authorization_of(scope: Scope) -> str:
-    """The Authorization header; empty where there is none. Two of them are a refusal: which one counts?"""
-    found = fields_of(scope, b"authorization")
+    """The Authorization header; empty where there is none."""
+    return field_of(scope, "Authorization") or ""
+
+
+def field_of(scope: Scope, name: str) -> str | None:
+    """The value of a header field; None where there is none. Two of them are a refusal: which one counts?"""
+    found = fields_of(scope, name.lower().encode())
     if len(found) > 1:
         raise RefusedRequestError(
-            400, "duplicate_header", "the Authorization header is there twice", "Send it once."
+            400, "duplicate_header", f"the {name} header is there twice", "Send it once."
         )
-    return found[0].decode("latin-1") if found else ""
+    return found[0].decode("latin-1") if found else None
 
 
 def fields_of(scope: Scope, name: bytes) -> list[bytes]:

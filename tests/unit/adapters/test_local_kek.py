@@ -141,7 +141,6 @@ def test_hexadecimal_is_taken_in_either_case() -> None:
         ("base64:" + "A" * 41, "not valid base64"),
         ("base64:" + "A" * 42 + "!", "not valid base64"),
         ("base64:" + "A" * 42 + "é", "not valid base64"),
-        ("base64:" + "A" * 43 + "\n", "not valid base64"),
         ("hex:", "32 bytes, not 0"),
         ("hex:" + "00" * 31, "32 bytes, not 31"),
         ("hex:" + "00" * 33, "32 bytes, not 33"),
@@ -157,6 +156,21 @@ def test_anything_but_the_three_forms_is_refused_with_what_to_use(setting: str, 
     assert "'base64:' or 'hex:' and 32 bytes, or 'passphrase:'" in refused.value.fix
     value = setting.partition(":")[2]
     assert not value or value not in f"{refused.value}{refused.value.fix}"
+
+
+@pytest.mark.parametrize(
+    "form", ["base64:" + "A" * 43, "hex:" + "00" * 32, "passphrase:correct horse battery"]
+)
+@pytest.mark.parametrize(
+    ("end", "says"), [("\r", "a carriage return"), ("\n", "a line feed"), ("\0", "a NUL")]
+)
+def test_a_character_that_cannot_be_seen_is_named_and_not_taken_into_a_key(
+    form: str, end: str, says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says) as refused:
+        LocalKeyWrapper.from_setting(Secret(form + end))
+    assert refused.value.fix
+    assert "battery" not in str(refused.value)
 
 
 @pytest.mark.parametrize("length", [0, 16, 31, 33, 64])

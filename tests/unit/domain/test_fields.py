@@ -119,11 +119,32 @@ def test_text_with_a_space_at_an_end_is_refused(check: Check, field: str, longes
         assert "space" in str(refused(check, text))
 
 
-def test_an_owner_that_no_path_can_carry_is_refused() -> None:
+@pytest.mark.parametrize(
+    "owner",
+    [
+        ".",
+        "..",
+        "x/../acme",
+        "../acme",
+        "acme/..",
+        "acme/.",
+        "./acme",
+        "a/./b",
+        "/..",
+        "x\\..\\acme",
+        "x\\../acme",
+    ],
+)
+def test_an_owner_that_no_path_can_carry_is_refused(owner: str) -> None:
     """CVE-2026-3605: `..` in a path is resolved before the server sees it."""
-    for owner in (".", ".."):
-        refused(fields.check_owner, owner)
-    assert fields.check_owner("...") == "..."
+    assert refused(fields.check_owner, owner).field == "owner"
+
+
+@pytest.mark.parametrize(
+    "owner", ["...", "a/b/c", "a/...", "a..b/.c", ".a", "a.", "https://id.test/u/1", "a\\b"]
+)
+def test_an_owner_may_hold_dots_and_slashes(owner: str) -> None:
+    assert fields.check_owner(owner) == owner
 
 
 @pytest.mark.parametrize("prefix", ["kt", "a", "_", "acme_live", "0", "a" * 32])
@@ -195,7 +216,7 @@ def test_metadata_are_an_object(value: object) -> None:
     assert refused(fields.check_metadata, value).field == "metadata"
 
 
-@pytest.mark.parametrize("value", [1.0, float("nan"), 2**53, b"a", {1}, object(), {1: "a"}], ids=repr)
+@pytest.mark.parametrize("value", [1.0, float("nan"), 2**53, b"a", {1}, object(), {1: "a"}])
 def test_metadata_hold_only_what_has_a_canonical_text(value: object) -> None:
     for metadata in ({"a": value}, {"a": [{"b": value}]}):
         assert refused(fields.check_metadata, metadata).field == "metadata"

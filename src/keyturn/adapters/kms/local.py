@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from keyturn.crypto.derivation import PBKDF2_ITERATIONS, SALT_BYTES, derive_by_pbkdf2, hkdf
 from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.framing import framed
+from keyturn.domain.plain import require_plain
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConfigurationError, IntegrityError, InvalidInputError, WrongKekError
 from keyturn.ports.key_wrapper import MAX_WRAPPED_BYTES
@@ -53,7 +54,7 @@ class LocalKeyWrapper:
     def from_setting(cls, setting: Secret) -> LocalKeyWrapper:
         """The wrapper for a KEY_STORE_ENCRYPTION_KEY; ConfigurationError for anything but its three forms."""
         try:
-            form, _, value = setting.reveal().partition(":")
+            form, _, value = require_plain("the key-encryption key", setting.reveal()).partition(":")
         except UnicodeDecodeError:
             raise ConfigurationError("the key-encryption key is no text", fix=_FORMS) from None
         if form == "passphrase":

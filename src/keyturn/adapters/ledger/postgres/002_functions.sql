@@ -192,19 +192,20 @@ AS $$
 $$;
 
 -- [{"tenant", "key_id", "version", "code", "minute", "count", "last_at", "last_ip"}]. Sorted, so that two callers never wait
--- for each other in a circle.
+-- for each other in a circle. A count ends at 2^40, whatever stood there: one that was bent must not stop the others.
 CREATE FUNCTION keyturn.record_uses(uses jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO keyturn.uses AS u (key_id, version, code, minute, tenant, count)
-    SELECT key_id, version, code, minute, tenant, sum(count)
+    SELECT key_id, version, code, minute, tenant, least(sum(count), 1099511627776)
     FROM jsonb_to_recordset(uses) AS x (key_id text COLLATE "C", version integer, code text COLLATE "C",
                                         minute bigint, tenant text COLLATE "C", count bigint)
     GROUP BY key_id, version, code, minute, tenant
     ORDER BY key_id, minute, version, code, tenant
-    ON CONFLICT (key_id, minute, version, code, tenant) DO UPDATE SET count = u.count + excluded.count;
+    ON CONFLICT (key_id, minute, version, code, tenant) DO UPDATE
+    SET count = least(least(greatest(u.count, 0), 1099511627776) + excluded.count, 1099511627776);
 
     INSERT INTO keyturn.last_uses AS l (key_id, version, at, ip)
     SELECT DISTINCT ON (key_id, version) key_id, version, last_at, last_ip

@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
+from keyturn.adapters.ledger.sqlite.anchor import Anchor
 from keyturn.adapters.ledger.sqlite.connecting import ReadConnection, connect_for_reading
 from keyturn.adapters.ledger.sqlite.failures import storage_errors
 from keyturn.adapters.ledger.sqlite.location import Settings
@@ -23,8 +24,9 @@ _Places = SimpleQueue[ReadConnection | None]
 class Readers:
     """At most so many connections as the settings say, each opened when it is first needed."""
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, settings: Settings, anchor: Anchor) -> None:
         self._path = path
+        self._anchor = anchor
         self._settings = settings
         self._is_closed = False
         self._abandoned: list[object] = []
@@ -32,7 +34,10 @@ class Readers:
         self.start_afresh()
 
     def fetch(self, statement: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Record]:
-        """All records of one statement, which sees the store at one moment."""
+        """All records of one statement, which sees the store at one moment.
+
+        StorageError where that is no longer the store at the path.
+        """
         if os.getpid() != self._pid:
             self.start_afresh()
         deadline = monotonic() + self._settings.read
@@ -41,9 +46,11 @@ class Readers:
         try:
             with storage_errors():
                 if connection is None:
+                    self._anchor.hold()
                     connection = connect_for_reading(self._path, self._settings.read)
                 connection.deadline = deadline
                 records = connection.execute(statement, parameters).fetchall()
+            self._anchor.require()
         except BaseException:
             self._give_back(places, connection, is_sound=False)
             raise

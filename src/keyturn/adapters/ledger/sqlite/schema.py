@@ -13,13 +13,21 @@ from typing import Final
 from keyturn.adapters.ledger.sqlite.connecting import connect_for_writing
 from keyturn.adapters.ledger.sqlite.failures import is_busy, storage_errors
 from keyturn.adapters.ledger.sqlite.location import create_file, parse_url
+from keyturn.adapters.ledger.sqlite.looking import is_store, refuse_foreign, refuse_other_tables
 from keyturn.adapters.ledger.sqlite.waiting import Turnstile, poll
-from keyturn.errors import ConfigurationError, InvalidInputError, SchemaError, StorageBusyError
+from keyturn.errors import (
+    ConfigurationError,
+    IntegrityError,
+    InvalidInputError,
+    SchemaError,
+    StorageBusyError,
+)
 
 __all__ = ["checked_log_id", "initialise", "schema_files"]
 
 _SECONDS: Final = 30.0  # for all of `initialise`, waiting for others included
 _LOG_ID: Final = re.compile("[0-9A-Za-z]{16}")
+_NUMBER: Final = re.compile("[0-9]{1,9}")
 
 
 def schema_files() -> Sequence[tuple[int, str]]:
@@ -41,6 +49,7 @@ def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
     Raises:
         SchemaError: the schema is newer than this program.
         ConfigurationError: the URL does not fit, or the file holds something else.
+        IntegrityError: the file is damaged, or no database.
         StorageError: the file cannot be made, read or written.
     """
     if grant_to is not None:
@@ -51,6 +60,7 @@ def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
     if _LOG_ID.fullmatch(log_id) is None:
         raise InvalidInputError("a log_id has 16 characters of 0-9, A-Z, a-z", field="log_id")
     path = parse_url(url)
+    refuse_foreign(path)
     create_file(path)
     turnstile = Turnstile(path)
     deadline = monotonic() + _SECONDS
@@ -64,7 +74,7 @@ def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
 def checked_log_id(meta: dict[str, str]) -> str:
     """The log's id; SchemaError unless the schema is whole and of a version that this program can use."""
     newest = schema_files()[-1][0]
-    version = int(meta.get("schema_version", 0))
+    version = _number(meta, "schema_version")
     if version < newest:
         raise SchemaError(
             f"the store's schema is at version {version}, this program needs {newest}: run 'keyturn init'"
@@ -107,28 +117,29 @@ def _apply_missing(connection: sqlite3.Connection) -> None:
     meta = _meta(connection)
     _refuse_newer(meta, files[-1][0])
     for number, text in files:
-        if number > int(meta.get("schema_version", 0)):
+        if number > _number(meta, "schema_version"):
             for statement in _statements(text):
                 connection.execute(statement)
 
 
 def _meta(connection: sqlite3.Connection) -> dict[str, str]:
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    if not tables:
-        return {}
-    if not {"meta", "log", "rows"} <= tables:
-        raise ConfigurationError(
-            "the file is an SQLite database of something else", fix="Choose another file for the store."
-        )
-    return dict(connection.execute("SELECT key, value FROM meta"))
+    refuse_other_tables(connection)
+    return dict(connection.execute("SELECT key, value FROM meta")) if is_store(connection) else {}
+
+
+def _number(meta: dict[str, str], name: str) -> int:
+    text = meta.get(name, "0")
+    if _NUMBER.fullmatch(text) is None:
+        raise IntegrityError(f"the store's {name} is no number")
+    return int(text)
 
 
 def _refuse_newer(meta: dict[str, str], newest: int) -> None:
-    oldest_program = int(meta.get("oldest_program", 0))
+    oldest_program = _number(meta, "oldest_program")
     if oldest_program > newest:
         raise SchemaError(
-            f"the store's schema is at version {meta['schema_version']} and needs a program of {oldest_program}"
-            f" or later; this one is of {newest}",
+            f"the store's schema is at version {_number(meta, 'schema_version')} and needs a program of"
+            f" {oldest_program} or later; this one is of {newest}",
             fix="Upgrade this program; 'keyturn init' of an older one cannot go back.",
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
+from keyturn.adapters.ledger.sqlite.anchor import RESTART, Anchor
 from keyturn.adapters.ledger.sqlite.connecting import connect_for_writing
 from keyturn.adapters.ledger.sqlite.failures import is_busy, is_certain, storage_errors
 from keyturn.adapters.ledger.sqlite.location import Settings
@@ -25,8 +26,9 @@ _SCRUB_EVERY: Final = 1.0  # seconds between attempts, each of which may wait fo
 class Writer:
     """One connection for writing, used by one thread at a time."""
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, settings: Settings, anchor: Anchor) -> None:
         self._path = path
+        self._anchor = anchor
         self._settings = settings
         self._is_closed = False
         self._abandoned: list[object] = []
@@ -43,7 +45,7 @@ class Writer:
 
         Raises:
             StorageBusyError: its turn did not come in time.
-            OutcomeUnknownError: the disk failed during COMMIT.
+            OutcomeUnknownError: the disk failed during COMMIT, or the file was replaced or removed meanwhile.
             StorageError: any other failure; nothing was written.
         """
         if os.getpid() != self._pid:
@@ -57,6 +59,7 @@ class Writer:
                 self._roll_back(connection)
                 raise
             self._commit(connection)
+            self._require_kept()
             if self._scrub_at <= monotonic():
                 self._scrub(connection)
 
@@ -97,6 +100,7 @@ class Writer:
     def _begin(self, deadline: float) -> sqlite3.Connection:
         if self._is_closed:
             raise StorageError("the ledger is closed")
+        self._anchor.hold()
         if self._connection is None:
             self._connection = connect_for_writing(self._path)
         connection = self._connection
@@ -125,6 +129,12 @@ class Writer:
             raise OutcomeUnknownError(
                 f"the disk failed during the commit, which may have happened: {error}"
             ) from error
+
+    def _require_kept(self) -> None:
+        try:
+            self._anchor.require()
+        except StorageError as error:
+            raise OutcomeUnknownError(f"the change may be lost: {error}", fix=RESTART) from None
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         try:
