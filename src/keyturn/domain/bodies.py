@@ -6,38 +6,24 @@ wrote would let someone in. Optional members are absent rather than null. `docs/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Final, ParamSpec, TypeVar
+from collections.abc import Mapping
+from typing import Final
 
 from keyturn.domain.answer import KeptAnswer
+from keyturn.domain.body_parts import BODY_VERSION, Body, Members, guarded, micros_of, without_absent
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import Put
-from keyturn.domain.instants import from_micros, to_micros
+from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, RevocationReason
 from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
-from keyturn.errors import IntegrityError
 
-BODY_VERSION: Final = 1
 KEY: Final = "key"
 VERSION: Final = "version"
 OWNER: Final = "owner"
 ANSWER: Final = "answer"
 _DIGEST_BYTES: Final = 32  # SHA-256
-
-Body = dict[str, object]
-_T = TypeVar("_T")
-_P = ParamSpec("_P")
-
-
-def _without_absent(body: Body) -> Body:
-    return {name: value for name, value in body.items() if value is not None}
-
-
-def _micros(instant: datetime | None) -> int | None:
-    return None if instant is None else to_micros(instant)
 
 
 def _owner_member(key: Key) -> Body | None:
@@ -68,13 +54,18 @@ def key_put(key: Key) -> Put:
         "tags": list(key.tags),
         "recoverable": key.recoverable,
         "version": key.version,
+        "newest": key.newest,
+        "rotation_policy_id": key.rotation_policy_id,
+        "rotation": key.rotation,
+        "rotated_at": micros_of(key.rotated_at),
+        "due_from": micros_of(key.due_from),
         "created_at": to_micros(key.created_at),
         "updated_at": to_micros(key.updated_at),
-        "not_before": _micros(key.not_before),
-        "expires_at": _micros(key.expires_at),
+        "not_before": micros_of(key.not_before),
+        "expires_at": micros_of(key.expires_at),
         "profile": None if key.profile is None else key.profile.members,
     }
-    return Put(id=key.row_id, kind=KEY, tenant=key.tenant, revision=key.revision, body=_without_absent(body))
+    return Put(id=key.row_id, kind=KEY, tenant=key.tenant, revision=key.revision, body=without_absent(body))
 
 
 def version_put(version: Version) -> Put:
@@ -96,14 +87,14 @@ def version_put(version: Version) -> Put:
         "algorithm": None if version.algorithm is None else version.algorithm.value,
         "public_key": None if version.public_key is None else to_base64url(version.public_key),
         "created_at": to_micros(version.created_at),
-        "expires_at": _micros(version.expires_at),
+        "expires_at": micros_of(version.expires_at),
     }
     return Put(
         id=version.row_id,
         kind=VERSION,
         tenant=version.tenant,
         revision=version.revision,
-        body=_without_absent(body),
+        body=without_absent(body),
         material=version.material,
     )
 
@@ -139,66 +130,10 @@ def answer_put(kept: KeptAnswer) -> Put:
     return Put(id=kept.row_id, kind=ANSWER, tenant=kept.tenant, revision=1, body=body, material=kept.material)
 
 
-class _Members:
-    """Takes members out of a body, each of one type, and at the end refuses what nobody took."""
-
-    def __init__(self, body: Mapping[str, object], kind: str | None = None) -> None:
-        self._left = dict(body)
-        if kind is not None and (self.take("v", int) != BODY_VERSION or self.take("kind", str) != kind):
-            raise IntegrityError(f"not a {kind} row of format {BODY_VERSION}", fix=_NEWER)
-
-    def take(self, name: str, kind: type[_T]) -> _T:
-        """A member that must be there."""
-        value = self._left.pop(name)
-        if type(value) is not kind:  # a bool would pass for an int
-            raise TypeError(f"{name} is no {kind.__name__}")
-        return value
-
-    def optional(self, name: str, kind: type[_T]) -> _T | None:
-        """A member that may be absent, but never null."""
-        return self.take(name, kind) if name in self._left else None
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """A list of texts."""
-        found = self.take(name, list)
-        if not all(type(item) is str for item in found):
-            raise TypeError(f"{name} holds what is no text")
-        return tuple(found)
-
-    def time(self, name: str) -> datetime:
-        """A time."""
-        return from_micros(self.take(name, int))
-
-    def optional_time(self, name: str) -> datetime | None:
-        """A time that may be absent."""
-        return self.time(name) if name in self._left else None
-
-    def finish(self) -> None:
-        if self._left:
-            raise IntegrityError(
-                f"a row has members this program does not know: {', '.join(sorted(self._left))}", fix=_NEWER
-            )
-
-
-_NEWER: Final = "A newer program wrote this row: upgrade this one."
-
-
-def _guarded(decode: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Turn what a malformed body provokes into IntegrityError."""
-
-    def decoded(*body: _P.args, **named: _P.kwargs) -> _T:
-        try:
-            return decode(*body, **named)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"a row's body is malformed: {type(error).__name__}") from None
-
-    return decoded
-
-
-@_guarded
+@guarded
 def key_from(body: Mapping[str, object]) -> Key:
     """The key that a body says; IntegrityError for anything that this program did not write."""
-    m = _Members(body, KEY)
+    m = Members(body, KEY)
     owner = m.optional("owner", dict)
     owner_id, owner_row, owner_epoch = (None, None, 0) if owner is None else _owner_of(owner)
     reason = m.optional("reason", str)
@@ -226,6 +161,11 @@ def key_from(body: Mapping[str, object]) -> Key:
         tags=m.texts("tags"),
         recoverable=m.take("recoverable", bool),
         version=m.take("version", int),
+        newest=m.optional("newest", int),
+        rotation_policy_id=m.optional("rotation_policy_id", str),
+        rotation=m.optional("rotation", str),
+        rotated_at=m.optional_time("rotated_at"),
+        due_from=m.optional_time("due_from"),
         created_at=m.time("created_at"),
         updated_at=m.time("updated_at"),
         not_before=m.optional_time("not_before"),
@@ -244,23 +184,23 @@ def _algorithm(key_type: KeyType, name: str | None) -> Algorithm | None:
 
 
 def _owner_of(member: Mapping[str, object]) -> tuple[str, str, int]:
-    m = _Members(member)
+    m = Members(member)
     owner = m.take("id", str), m.take("row", str), m.take("epoch", int)
     m.finish()
     return owner
 
 
 def _profile_of(member: Mapping[str, object]) -> Requirement:
-    m = _Members(member)
+    m = Members(member)
     scope, permissions = m.optional("scope", str), m.optional("permissions", str)
     m.finish()
     return Requirement(scope=None if scope is None else KeyScope(scope), permissions=permissions)
 
 
-@_guarded
+@guarded
 def version_from(body: Mapping[str, object], material: bytes | None) -> Version:
     """The version that a body says, with the material beside it; IntegrityError as for a key."""
-    m = _Members(body, VERSION)
+    m = Members(body, VERSION)
     row_id = m.take("id", str)
     digest, public_key = m.optional("digest", str), m.optional("public_key", str)
     key_type = KeyType(m.take("type", str))
@@ -287,10 +227,10 @@ def version_from(body: Mapping[str, object], material: bytes | None) -> Version:
     return version
 
 
-@_guarded
+@guarded
 def owner_from(body: Mapping[str, object]) -> Owner:
     """The revoked owner that a body says; IntegrityError as for a key."""
-    m = _Members(body, OWNER)
+    m = Members(body, OWNER)
     owner = Owner(
         row_id=m.take("id", str),
         tenant=m.take("tenant", str),
@@ -304,10 +244,10 @@ def owner_from(body: Mapping[str, object]) -> Owner:
     return owner
 
 
-@_guarded
+@guarded
 def answer_from(body: Mapping[str, object], material: bytes | None) -> KeptAnswer:
     """The kept answer that a body says, with the sealed answer beside it; IntegrityError as for a key."""
-    m = _Members(body, ANSWER)
+    m = Members(body, ANSWER)
     kept = KeptAnswer(
         row_id=m.take("id", str),
         tenant=m.take("tenant", str),

@@ -14,7 +14,9 @@ from keyturn.errors import InvalidInputError
 KEY: Final = "key"
 OWNER: Final = "own"
 ANSWER: Final = "ans"
-KINDS: Final = (KEY, OWNER, ANSWER)
+POLICY: Final = "pol"
+ROTATION: Final = "rot"
+KINDS: Final = (KEY, OWNER, ANSWER, POLICY, ROTATION)
 ID_CHARACTERS: Final = 22  # base62: 131 bits, more than the 128 of ASVS 11.5.1
 MAX_VERSION: Final = 2**31 - 1  # a PostgreSQL integer
 

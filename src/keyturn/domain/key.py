@@ -73,6 +73,11 @@ class Key:
         algorithm: how it signs; None for tokens.
         allowed_ips: addresses and networks; empty for any.
         version: number of the version that serves.
+        newest: number of the newest version, where that is not the one that serves; None otherwise.
+        rotation_policy_id: the rotation policy that the key follows, whatever others select; None for none.
+        rotation: id of the rotation that is under way; None for none.
+        rotated_at: when the version that serves took over from another; None for the first one.
+        due_from: what a rotation schedule counts from; None for `created_at`.
         expires_at: exclusive: at that instant the key no longer verifies.
         profile: what a gateway that calls with this provisioning key always requires of its clients' keys.
     """
@@ -98,6 +103,11 @@ class Key:
     tags: tuple[str, ...] = ()
     recoverable: bool = False
     version: int = 1
+    newest: int | None = None
+    rotation_policy_id: str | None = None
+    rotation: str | None = None
+    rotated_at: datetime | None = None
+    due_from: datetime | None = None
     created_at: datetime
     updated_at: datetime
     not_before: datetime | None = None
@@ -119,6 +129,16 @@ class Key:
             revision=self.revision + 1,
             reason=reason if reason is not None else self.reason,
         )
+
+    @property
+    def newest_version(self) -> int:
+        """How many versions there have been; the newest need not serve yet, or not any more."""
+        return self.version if self.newest is None else self.newest
+
+    @property
+    def counted_from(self) -> datetime:
+        """What a rotation schedule counts from."""
+        return self.created_at if self.due_from is None else self.due_from
 
     @property
     def has_run_out(self) -> bool:
@@ -163,6 +183,12 @@ class Version:
     def row_id(self) -> str:
         """Id of the version's row."""
         return f"{self.key_id}.{self.number}"
+
+    @property
+    def has_run_out(self) -> bool:
+        """Whether its end was that of an overlap, as the rotation has recorded."""
+        ran_out = self.expires_at is not None and self.state_changed_at >= self.expires_at
+        return ran_out and self.state is KeyState.DEACTIVATED
 
     def after(self, act: Act, now: datetime) -> Version:
         """The version once `act` has happened; a destroyed one has no material left.

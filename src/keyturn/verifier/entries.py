@@ -141,7 +141,8 @@ def _refusal(version: Version, key: Key, owner: Owner | None) -> Code | None:
     refusal = _REFUSALS[stricter(key.state, version.state)]
     if refusal is not Code.REVOKED and _is_owner_revoked(key, owner):
         return Code.REVOKED
-    if key.has_run_out and version.state is not KeyState.DESTROYED:
+    has_run_out = key.has_run_out or (version.has_run_out and key.state is KeyState.ACTIVE)
+    if has_run_out and version.state is not KeyState.DESTROYED:
         return Code.EXPIRED
     return refusal
 

@@ -1,0 +1,376 @@
+"""One rotation as a value: its stages, what may happen in each, and which versions sign and verify meanwhile.
+
+                        IMMEDIATE     staged ─────────────────────────────> completed
+                        OVERLAPPING   staged ──────────────> overlap ─────> completed
+                        GRADUAL       staged ──> shifting ─> overlap ─────> completed      (tokens: no shifting)
+                        BLUE_GREEN    staged ──────────────> window ──────> completed
+
+    from any stage but the last: pause, resume, roll back (-> rolled_back), complete (-> completed), fail (-> failed)
+
+| stage    | serves | signs                   | verifies                      | the old version is |
+|----------|--------|-------------------------|-------------------------------|--------------------|
+| staged   | old    | old                     | old                           | active             |
+| shifting | old    | both, the new its share | both                          | active             |
+| overlap  | new    | new                     | both                          | active up to its end |
+| window   | new    | new                     | both; of a token only the new | active; of a token suspended |
+
+A stage ends when its time has come and nothing is awaited any more. What a step does to the versions and to the key
+says `keyturn.domain.rotation.steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from keyturn.domain.key import KeyType
+from keyturn.domain.rotation.policy import WHOLE, RotationPolicy, RotationStrategy
+from keyturn.errors import IllegalTransitionError
+
+
+class Stage(Enum):
+    """Where a rotation stands; the last three are its ends."""
+
+    STAGED = "staged"
+    SHIFTING = "shifting"
+    OVERLAP = "overlap"
+    WINDOW = "window"
+    COMPLETED = "completed"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+
+    @property
+    def is_end(self) -> bool:
+        """Whether nothing happens after it."""
+        return self in (Stage.COMPLETED, Stage.ROLLED_BACK, Stage.FAILED)
+
+
+class Move(Enum):
+    """What changes a rotation."""
+
+    ADVANCE = "advance"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ROLL_BACK = "roll_back"
+    COMPLETE = "complete"
+    FAIL = "fail"
+
+
+class Awaited(Enum):
+    """What has to happen before a staged version takes over.
+
+    PICK_UP: somebody fetches the new secret. PROOF: somebody shows that they have it. CHECK: somebody approves.
+    """
+
+    PICK_UP = "pick_up"
+    PROOF = "proof"
+    CHECK = "check"
+
+
+class Cause(Enum):
+    """Why there is a rotation."""
+
+    REQUESTED = "requested"
+    SCHEDULED = "scheduled"
+    COMPROMISED = "compromised"
+
+
+_GOING_ON: Final = frozenset(Move)
+TRANSITIONS: Final[Mapping[Stage, frozenset[Move]]] = MappingProxyType(
+    {
+        Stage.STAGED: _GOING_ON,
+        Stage.SHIFTING: _GOING_ON,
+        Stage.OVERLAP: _GOING_ON,
+        Stage.WINDOW: _GOING_ON,
+        Stage.COMPLETED: frozenset(),
+        Stage.ROLLED_BACK: frozenset(),
+        Stage.FAILED: frozenset(),
+    }
+)
+"""Which moves a stage allows at all."""
+
+_NEXT: Final[Mapping[RotationStrategy, Mapping[Stage, Stage]]] = MappingProxyType(
+    {
+        RotationStrategy.IMMEDIATE: {Stage.STAGED: Stage.COMPLETED},
+        RotationStrategy.OVERLAPPING: {Stage.STAGED: Stage.OVERLAP, Stage.OVERLAP: Stage.COMPLETED},
+        RotationStrategy.GRADUAL: {
+            Stage.STAGED: Stage.SHIFTING,
+            Stage.SHIFTING: Stage.OVERLAP,
+            Stage.OVERLAP: Stage.COMPLETED,
+        },
+        RotationStrategy.BLUE_GREEN: {Stage.STAGED: Stage.WINDOW, Stage.WINDOW: Stage.COMPLETED},
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a rotation takes from its policy when it begins, and keeps: durations in seconds, shares in percent."""
+
+    lead: int = 0
+    overlap: int = 0
+    max_overlap: int = 0
+    shares: tuple[int, ...] = ()
+    dwell: int = 0
+    rollback_window: int = 0
+    retire_unused_after: int | None = None
+
+    @classmethod
+    def of(cls, policy: RotationPolicy) -> Plan:
+        """The plan that a policy has for each of its keys."""
+        return cls(
+            lead=policy.lead,
+            overlap=policy.overlap,
+            max_overlap=policy.max_overlap,
+            shares=policy.shares,
+            dwell=policy.dwell,
+            rollback_window=policy.rollback_window,
+            retire_unused_after=policy.retire_unused_after,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """A rotation that stands still: since when, why, and what was left of its times."""
+
+    at: datetime
+    why: str
+    next_in: timedelta | None
+    ends_in: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """One rotation of one key.
+
+    Attributes:
+        policy_id: the policy that it follows; None for one that somebody asked for without one.
+        old, new: numbers of the versions.
+        share: percent of the signatures that the new version makes, while shifting.
+        awaited: what has yet to happen before the new version takes over.
+        next_at: when somebody has to look at it again; None while it waits for people, or has ended.
+        ends_at: when the old version of a token stops verifying; None outside of an overlap.
+        ceiling: the latest that `ends_at` may be, whatever happens.
+        outcome: why it was rolled back or failed; a word or a sentence of the program, no personal data.
+        parcel: the sealed new secret while it waits to be picked up, outside the row's body.
+    """
+
+    rotation_id: str
+    tenant: str
+    revision: int = 1
+    key_id: str
+    key_type: KeyType
+    policy_id: str | None = None
+    strategy: RotationStrategy
+    cause: Cause
+    plan: Plan
+    old: int
+    new: int
+    stage: Stage
+    stage_at: datetime
+    started_at: datetime
+    share: int | None = None
+    awaited: frozenset[Awaited] = frozenset()
+    next_at: datetime | None = None
+    ends_at: datetime | None = None
+    ceiling: datetime | None = None
+    paused: Paused | None = None
+    finished_at: datetime | None = None
+    outcome: str | None = None
+    parcel: bytes | None = None
+
+    @property
+    def row_id(self) -> str:
+        """Id of the rotation's row."""
+        return self.rotation_id
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return not self.stage.is_end
+
+    @property
+    def serving(self) -> int:
+        """The one version that the key serves with: whose secret is given out, and that signs where only one does."""
+        return self.new if self.stage in (Stage.OVERLAP, Stage.WINDOW, Stage.COMPLETED) else self.old
+
+    @property
+    def signing(self) -> tuple[tuple[int, int], ...]:
+        """Which versions sign, and how many percent of the signatures each makes."""
+        if self.stage is Stage.SHIFTING and self.share is not None:
+            return ((self.new, self.share), (self.old, WHOLE - self.share))
+        return ((self.serving, WHOLE),)
+
+    @property
+    def verifying(self) -> tuple[int, ...]:
+        """Which versions verify what names none, the serving one first."""
+        both = (Stage.SHIFTING, Stage.OVERLAP, Stage.WINDOW)
+        if self.stage not in both or (self.stage is Stage.WINDOW and self.key_type.is_token):
+            return (self.serving,)
+        return (self.serving, self.old if self.serving == self.new else self.new)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether its next step is to be taken now."""
+        return self.is_running and self.next_at is not None and now >= self.next_at
+
+    @property
+    def next_stage(self) -> Stage:
+        """The stage after this one."""
+        following = _NEXT[self.strategy][self.stage]
+        if following is Stage.SHIFTING and self.key_type.is_token:
+            return Stage.OVERLAP  # tokens move in cohorts of owners, each key as a whole
+        return following
+
+    def advanced(self, now: datetime, key_ends_at: datetime | None) -> Rotation:
+        """After its next step. `key_ends_at` is the key's own expiry, which no version outlives.
+
+        IllegalTransitionError where it is paused, something is awaited, or the time has not come.
+        """
+        self.require(Move.ADVANCE)
+        if self.paused is not None or self.awaited or not self.is_due(now):
+            raise IllegalTransitionError("the rotation's next step is not due")
+        return self._stepped(now, key_ends_at)
+
+    def _stepped(self, now: datetime, key_ends_at: datetime | None) -> Rotation:
+        if self.stage is Stage.SHIFTING and self.share is not None and self.share < WHOLE:
+            return self._shifting(
+                now, next(share for share in self.plan.shares if share > self.share), key_ends_at
+            )
+        match self.next_stage:
+            case Stage.SHIFTING:
+                return self._shifting(now, self.plan.shares[0], key_ends_at)
+            case Stage.OVERLAP:
+                return self._overlapping(now, key_ends_at)
+            case Stage.WINDOW:
+                window = now + timedelta(seconds=self.plan.rollback_window)
+                return self._at(Stage.WINDOW, now, next_at=window)
+            case _:
+                return self._ended(Stage.COMPLETED, now)
+
+    def _shifting(self, now: datetime, share: int, key_ends_at: datetime | None) -> Rotation:
+        if share == WHOLE:  # the old version has nothing left to sign
+            return self._overlapping(now, key_ends_at)
+        return self._at(Stage.SHIFTING, now, next_at=now + timedelta(seconds=self.plan.dwell), share=share)
+
+    def _overlapping(self, now: datetime, key_ends_at: datetime | None) -> Rotation:
+        ends_at = _clamped(now + timedelta(seconds=self.plan.overlap), key_ends_at)
+        ceiling = _clamped(now + timedelta(seconds=self.plan.max_overlap), key_ends_at)
+        quiet = self.plan.retire_unused_after
+        looked_at = ends_at if quiet is None else min(ends_at, now + timedelta(seconds=quiet))
+        return self._at(Stage.OVERLAP, now, next_at=looked_at, ends_at=ends_at, ceiling=ceiling)
+
+    def has_lost_old(self, now: datetime) -> bool:
+        """Whether the old version has come to its end already: then there is nothing to go back to."""
+        return self.ends_at is not None and now >= self.ends_at
+
+    def completed(self, now: datetime) -> Rotation:
+        """Completed ahead of its time; IllegalTransitionError while something is awaited."""
+        self.require(Move.COMPLETE)
+        if self.awaited:
+            names = ", ".join(sorted(each.value for each in self.awaited))
+            raise IllegalTransitionError(
+                f"the new version cannot take over yet; awaited: {names}",
+                fix="Let that happen first, or roll the rotation back.",
+            )
+        return self._ended(Stage.COMPLETED, now)
+
+    def met(self, condition: Awaited, now: datetime) -> Rotation:
+        """With one thing less to wait for; once nothing is left its time counts again, at the earliest from now."""
+        self.require(Move.ADVANCE)
+        if condition not in self.awaited:
+            raise IllegalTransitionError(f"the rotation does not await {condition.value}")
+        left = self.awaited - {condition}
+        lead_ends = max(now, self.started_at + timedelta(seconds=self.plan.lead))
+        is_next = not left and self.paused is None
+        paused = self.paused if left or self.paused is None else replace(self.paused, next_in=lead_ends - now)
+        parcel = None if condition is Awaited.PICK_UP else self.parcel
+        return self._changed(
+            awaited=left, next_at=lead_ends if is_next else None, paused=paused, parcel=parcel
+        )
+
+    def paused_at(self, now: datetime, why: str) -> Rotation:
+        """Standing still until it is resumed. The old version goes on meanwhile, up to its ceiling."""
+        self.require(Move.PAUSE)
+        if self.paused is not None:
+            raise IllegalTransitionError("the rotation is paused already")
+        self._require_old(now)
+        paused = Paused(
+            at=now,
+            why=why,
+            next_in=None if self.next_at is None else max(self.next_at - now, timedelta(0)),
+            ends_in=None if self.ends_at is None else self.ends_at - now,
+        )
+        return self._changed(paused=paused, next_at=None, ends_at=self.ceiling)
+
+    def resumed(self, now: datetime) -> Rotation:
+        """Going on, with what was left of its times when it was paused."""
+        self.require(Move.RESUME)
+        if self.paused is None:
+            raise IllegalTransitionError("the rotation is not paused")
+        ends_at = self.ends_at
+        if self.paused.ends_in is not None and self.ceiling is not None:
+            ends_at = min(now + self.paused.ends_in, self.ceiling)
+        next_at = None if self.paused.next_in is None else now + self.paused.next_in
+        if next_at is not None and ends_at is not None:
+            next_at = min(next_at, ends_at)
+        return self._changed(paused=None, next_at=next_at, ends_at=ends_at)
+
+    def rolled_back(self, now: datetime, why: str) -> Rotation:
+        """Ended with the old version in service; IllegalTransitionError once that has come to its end."""
+        self.require(Move.ROLL_BACK)
+        self._require_old(now)
+        return self._ended(Stage.ROLLED_BACK, now, why)
+
+    def failed(self, now: datetime, why: str) -> Rotation:
+        """Ended because the key has: it is refused as a whole, or another rotation took over."""
+        self.require(Move.FAIL)
+        return self._ended(Stage.FAILED, now, why)
+
+    def require(self, move: Move) -> None:
+        """IllegalTransitionError where the rotation has ended."""
+        if move not in TRANSITIONS[self.stage]:
+            raise IllegalTransitionError(
+                f"the rotation is {self.stage.value.replace('_', ' ')}: nothing more happens to it",
+                fix="Rotate the key again.",
+            )
+
+    def _require_old(self, now: datetime) -> None:
+        if self.has_lost_old(now):
+            raise IllegalTransitionError(
+                "the overlap is over: the old version has come to its end", fix="Complete the rotation."
+            )
+
+    def _at(
+        self,
+        stage: Stage,
+        now: datetime,
+        *,
+        next_at: datetime | None = None,
+        ends_at: datetime | None = None,
+        ceiling: datetime | None = None,
+        share: int | None = None,
+    ) -> Rotation:
+        return self._changed(
+            stage=stage,
+            stage_at=now,
+            next_at=next_at,
+            ends_at=ends_at,
+            ceiling=ceiling,
+            share=share,
+            parcel=None,
+        )
+
+    def _ended(self, stage: Stage, now: datetime, why: str | None = None) -> Rotation:
+        return replace(self._at(stage, now), finished_at=now, outcome=why, paused=None, awaited=frozenset())
+
+    def _changed(self, **members: object) -> Rotation:
+        changed: Rotation = replace(self, revision=self.revision + 1, **members)  # type: ignore[arg-type]
+        return changed
+
+
+def _clamped(ends_at: datetime, key_ends_at: datetime | None) -> datetime:
+    return ends_at if key_ends_at is None else min(ends_at, key_ends_at)

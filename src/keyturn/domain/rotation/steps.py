@@ -1,0 +1,160 @@
+"""What a rotation's stage makes of the key and of its two versions.
+
+    begun = begin(...)                                  # the rotation, and whether it goes on at once
+    moved = brought(rotation, key, old, new, now)       # the key and the versions as the stage has them
+
+Only this decides which state a version is in while its key is being rotated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Final
+
+from keyturn.domain.key import Key, Version
+from keyturn.domain.lifecycle import Act, KeyState
+from keyturn.domain.rotation.policy import RotationStrategy
+from keyturn.domain.rotation.rotation import Awaited, Cause, Plan, Rotation, Stage
+
+_ACTS: Final[Mapping[tuple[KeyState, KeyState], Act]] = MappingProxyType(
+    {
+        (KeyState.PRE_ACTIVE, KeyState.ACTIVE): Act.ACTIVATE,
+        (KeyState.ACTIVE, KeyState.SUSPENDED): Act.SUSPEND,
+        (KeyState.SUSPENDED, KeyState.ACTIVE): Act.RESUME,
+        **{
+            (state, KeyState.DEACTIVATED): Act.DEACTIVATE
+            for state in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED)
+        },
+        **{
+            (state, KeyState.COMPROMISED): Act.COMPROMISE
+            for state in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.DEACTIVATED)
+        },
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A key, and those of its two versions that a step changed; `key_has_changed` where it is a new revision."""
+
+    key: Key
+    versions: tuple[Version, ...]
+    key_has_changed: bool
+
+
+def begin(
+    *,
+    rotation_id: str,
+    key: Key,
+    strategy: RotationStrategy,
+    plan: Plan,
+    cause: Cause,
+    now: datetime,
+    policy_id: str | None = None,
+    awaited: frozenset[Awaited] = frozenset(),
+    parcel: bytes | None = None,
+) -> Rotation:
+    """A new rotation of the key, in the first stage that it has to stay in."""
+    staged = Rotation(
+        rotation_id=rotation_id,
+        tenant=key.tenant,
+        revision=0,
+        key_id=key.key_id,
+        key_type=key.type,
+        policy_id=policy_id,
+        strategy=strategy,
+        cause=cause,
+        # A token that is handed out may be presented at once: only what signs is announced beforehand.
+        plan=replace(plan, lead=0) if key.type.is_token else plan,
+        old=key.version,
+        new=key.newest_version + 1,
+        stage=Stage.STAGED,
+        stage_at=now,
+        started_at=now,
+        awaited=awaited,
+        parcel=parcel,
+    )
+    if awaited:
+        return replace(staged, revision=1)
+    staged = replace(staged, next_at=now + timedelta(seconds=staged.plan.lead))
+    if staged.plan.lead or strategy is RotationStrategy.BLUE_GREEN:
+        return replace(staged, revision=1)
+    return staged.advanced(now, key.expires_at)
+
+
+def brought(
+    rotation: Rotation,
+    key: Key,
+    old: Version,
+    new: Version,
+    now: datetime,
+    *,
+    due_from: datetime | None = None,
+) -> Moved:
+    """The key and its versions as the rotation's stage has them. `due_from`: what a schedule counts from now on."""
+    if rotation.stage is Stage.FAILED:
+        return Moved(_revised(replace(key, rotation=None), key, now), (), key.rotation is not None)
+    pairs = ((old, _old_as_of(rotation, old, now)), (new, _new_as_of(rotation, new, now)))
+    serves_anew = key.version != rotation.serving
+    changed = replace(
+        key,
+        version=rotation.serving,
+        newest=None if rotation.serving == rotation.new else rotation.new,
+        rotation=rotation.rotation_id if rotation.is_running else None,
+        rotated_at=_serving_since(rotation, old, now) if serves_anew else key.rotated_at,
+        due_from=key.due_from if due_from is None else due_from,
+    )
+    # A signer that has read the key, and a version that has another state by now, must see that the key moved too.
+    has_changed = changed != key or any(before.state is not after.state for before, after in pairs)
+    return Moved(
+        key=_revised(changed, key, now) if has_changed else key,
+        versions=tuple(after for before, after in pairs if after is not before),
+        key_has_changed=has_changed,
+    )
+
+
+def _revised(changed: Key, key: Key, now: datetime) -> Key:
+    return replace(changed, revision=key.revision + 1, updated_at=now)
+
+
+def _serving_since(rotation: Rotation, old: Version, now: datetime) -> datetime | None:
+    if rotation.serving == rotation.new:
+        return now
+    return None if old.number == 1 else old.created_at
+
+
+def _old_as_of(rotation: Rotation, old: Version, now: datetime) -> Version:
+    match rotation.stage:
+        case Stage.COMPLETED:
+            is_exposed = rotation.cause is Cause.COMPROMISED
+            wanted = KeyState.COMPROMISED if is_exposed else KeyState.DEACTIVATED
+            return _in_state(old, wanted, old.expires_at, now)
+        case Stage.WINDOW if rotation.key_type.is_token:
+            return _in_state(old, KeyState.SUSPENDED, None, now)
+        case Stage.OVERLAP if rotation.key_type.is_token:
+            return _in_state(old, KeyState.ACTIVE, rotation.ends_at, now)
+        case _:
+            return _in_state(old, KeyState.ACTIVE, None, now)
+
+
+def _new_as_of(rotation: Rotation, new: Version, now: datetime) -> Version:
+    match rotation.stage:
+        case Stage.STAGED:
+            return _in_state(new, KeyState.PRE_ACTIVE, None, now)
+        case Stage.ROLLED_BACK:
+            return _in_state(new, KeyState.DEACTIVATED, None, now)
+        case _:
+            return _in_state(new, KeyState.ACTIVE, None, now)
+
+
+def _in_state(version: Version, wanted: KeyState, ends_at: datetime | None, now: datetime) -> Version:
+    """The version in that state and with that end; itself where it is so already."""
+    if version.state is not wanted:
+        changed = version.after(_ACTS[version.state, wanted], now)
+        return replace(changed, expires_at=ends_at)
+    if version.expires_at != ends_at:
+        return replace(version, expires_at=ends_at, revision=version.revision + 1)
+    return version
