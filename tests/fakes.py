@@ -41,6 +41,7 @@ from keyturn.ports.ledger import (
     LogEntry,
     Position,
     Reseal,
+    RotationFilter,
     Row,
     RowFilter,
     SealedHead,
@@ -62,6 +63,7 @@ Hook = Callable[[], object]
 Look = Literal["now", "nanos", "steady"]
 Method = Literal[
     "commit", "read", "read_credential", "read_versions", "list_keys", "list_owned", "list_expired", "forget_answers",
+    "list_due_keys", "list_due_rotations", "list_rotations", "list_policies",
     "read_log",
     "head", "sealed_head", "seal_head", "snapshot", "save_snapshot", "record_uses", "read_uses", "last_uses",
     "wait_for_news", "close", "list_rows", "count_rows", "reseal",
@@ -195,6 +197,24 @@ class HookedLedger:
 
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         return self._call("list_expired", lambda: self.inner.list_expired(before, after, limit))
+
+    def list_due_keys(
+        self, tenant: str, before: int, after: tuple[int, str], limit: int, *,
+        policy_id: str | None = None, type: str | None = None,
+    ) -> list[Row]:  # fmt: skip
+        return self._call(
+            "list_due_keys",
+            lambda: self.inner.list_due_keys(tenant, before, after, limit, policy_id=policy_id, type=type),
+        )
+
+    def list_due_rotations(self, before: int, after: tuple[int, str], limit: int) -> list[Row]:
+        return self._call("list_due_rotations", lambda: self.inner.list_due_rotations(before, after, limit))
+
+    def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
+        return self._call("list_rotations", lambda: self.inner.list_rotations(matching, limit))
+
+    def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        return self._call("list_policies", lambda: self.inner.list_policies(tenant, before, limit))
 
     def forget_answers(self, before: int, limit: int) -> int:
         return self._call("forget_answers", lambda: self.inner.forget_answers(before, limit))

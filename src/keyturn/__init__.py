@@ -22,6 +22,19 @@ from keyturn.key_generator import (
     Secret,
     SecureKeyGenerator,
 )
+from keyturn.key_rotator import (
+    BlackoutWindow,
+    KeyRotator,
+    KeySelection,
+    RotatedKey,
+    Rotation,
+    RotationEvent,
+    RotationFrequency,
+    RotationPolicy,
+    RotationPreview,
+    RotationStatistics,
+    RotationStrategy,
+)
 from keyturn.key_store import (
     KeyCheck,
     KeyMetadata,
@@ -41,6 +54,7 @@ if TYPE_CHECKING:
 __version__: Final = "0.1.0"
 
 __all__ = [
+    "BlackoutWindow",
     "Client",
     "DerivedKey",
     "GeneratedKey",
@@ -49,13 +63,23 @@ __all__ = [
     "KeyLength",
     "KeyMetadata",
     "KeyPage",
+    "KeyRotator",
     "KeyScope",
+    "KeySelection",
     "KeyState",
     "KeyType",
     "KeyUsageEvent",
     "KeyturnError",
     "RetrievedKey",
     "RevocationReason",
+    "RotatedKey",
+    "Rotation",
+    "RotationEvent",
+    "RotationFrequency",
+    "RotationPolicy",
+    "RotationPreview",
+    "RotationStatistics",
+    "RotationStrategy",
     "Secret",
     "SecureKeyGenerator",
     "SecureKeyStore",

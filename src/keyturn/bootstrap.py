@@ -45,6 +45,7 @@ from keyturn.records.log_reader import LogReader
 from keyturn.records.records import Records
 from keyturn.records.rows import seal_changes
 from keyturn.records.sealed_state import head_after
+from keyturn.rotation.services import RotationServices, rotation_over
 from keyturn.signing.signer import Signer
 from keyturn.verifier.cache import DEFAULT_CAPACITY, Cache
 from keyturn.verifier.recorder import Recorder
@@ -81,6 +82,7 @@ class Node:
     recorder: Recorder
     keyring_changes: KeyringChanges
     resealer: Resealer
+    rotation: RotationServices
     clock: Clock
 
     def close(self) -> None:
@@ -142,6 +144,7 @@ def _node_over(
     keyring, log = open_log(ledger, wrapper, clock)
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
+    updater = Updater(records=records, keys=keys, clock=clock)
     cache = Cache(cache_capacity)
     node = Node(
         ledger=ledger,
@@ -149,7 +152,7 @@ def _node_over(
         records=records,
         issuer=Issuer(records=records, keys=keys, clock=clock),
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
-        updater=Updater(records=records, keys=keys, clock=clock),
+        updater=updater,
         reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
         versions=Versions(ledger=ledger, records=records, keys=keys),
         answers=Answers(ledger=ledger, records=records, clock=clock),
@@ -162,6 +165,7 @@ def _node_over(
         recorder=Recorder(records=records, uses=uses, clock=clock),
         keyring_changes=KeyringChanges(ledger=ledger, records=records, wrapper=wrapper, clock=clock),
         resealer=Resealer(ledger=ledger, records=records, clock=clock),
+        rotation=rotation_over(ledger=ledger, records=records, keys=keys, updater=updater, clock=clock),
         clock=clock,
     )
     survive_forks(node)

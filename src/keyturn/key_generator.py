@@ -59,6 +59,11 @@ class SecureKeyGenerator:
         self._clock = clock
         self._rsa_keys = rsa_keys
 
+    @property
+    def rsa_keys(self) -> RsaKeys:
+        """Where its RSA keys come from."""
+        return self._rsa_keys
+
     def generate_api_key(
         self,
         key_type: KeyType = KeyType.API_TOKEN,
@@ -78,6 +83,7 @@ class SecureKeyGenerator:
         not_before: datetime | None = None,
         expires_at: datetime | None = None,
         profile: Mapping[str, object] | None = None,
+        rotation_policy_id: str | None = None,
     ) -> GeneratedKey:
         """A fresh key.
 
@@ -95,6 +101,7 @@ class SecureKeyGenerator:
             recoverable: whether a token can be read back later; it is then stored encrypted.
             profile: for the provisioning key of a gateway: the `scope`, the `permissions` query, or both that it
                 requires of every key it asks about.
+            rotation_policy_id: the rotation policy that it follows, which the store must have.
 
         Raises:
             InvalidInputError: a value is out of bounds; `field` names it and `fix` says what is possible.
@@ -116,6 +123,7 @@ class SecureKeyGenerator:
             not_before=not_before,
             expires_at=expiry(now, expires_in, expires_at),
             profile=None if profile is None else check_profile(profile),
+            rotation_policy_id=rotation_policy_id,
         )
         return self.generate(spec)
 

@@ -48,6 +48,7 @@ from keyturn.errors import (
 )
 from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.issuing.reading import KeyFilter, KeyPage
+from keyturn.rotation.services import RotationServices
 from keyturn.signing.signer import Signature, SignedJwt
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
@@ -213,6 +214,10 @@ class SecureKeyStore:
     def store_keys(self, keys: Sequence[GeneratedKey]) -> list[KeyMetadata]:
         """Keep 1 to 1,000 generated keys, all or none."""
         return self._node.issuer.issue_all(keys, self._principal)
+
+    def rotation(self) -> tuple[RotationServices, Principal]:
+        """What a `keyturn.key_rotator.KeyRotator` works with, and on whose behalf."""
+        return self._node.rotation, self._principal
 
     def retrieve_key(self, key_id: str) -> RetrievedKey:
         """A key's metadata, and its secret where it may come back; handing that out is an entry in the log.

@@ -50,6 +50,9 @@ def key_view(key: Key) -> View:
         "profile": None
         if key.profile is None
         else {"scope": None, "permissions": None, **key.profile.members},
+        "rotation_policy_id": key.rotation_policy_id,
+        "rotation_id": key.rotation,
+        "rotated_at": _time(key.rotated_at),
     }
 
 

@@ -41,6 +41,7 @@ class EventType(Enum):
     ROTATION_SCHEDULED = "rotation_scheduled"
     ROTATION_STARTED = "rotation_started"
     ROTATION_STAGE_CHANGED = "rotation_stage_changed"
+    ROTATION_AWAITED = "rotation_awaited"
     ROTATION_PICKED_UP = "rotation_picked_up"
     ROTATION_PROVED = "rotation_proved"
     ROTATION_CHECKED = "rotation_checked"

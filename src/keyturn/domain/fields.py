@@ -23,6 +23,7 @@ MAX_OWNER_CHARACTERS: Final = 256
 MAX_NAME_CHARACTERS: Final = 256
 MAX_TAG_CHARACTERS: Final = 64
 MAX_NOTE_CHARACTERS: Final = 1_024
+MAX_POLICY_ID_CHARACTERS: Final = 64
 MAX_TAGS: Final = 64
 MAX_PERMISSIONS: Final = 256
 MAX_NETWORKS: Final = 64
@@ -30,6 +31,8 @@ MAX_METADATA_BYTES: Final = 16_384  # of canonical JSON in UTF-8
 MAX_METADATA_DEPTH: Final = 8  # objects and arrays, the outermost included
 MAX_METADATA_NAME_CHARACTERS: Final = 128
 
+POLICY_ID_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+_POLICY_ID: Final = re.compile(POLICY_ID_PATTERN)
 _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _PREFIX: Final = re.compile(PREFIX_PATTERN)
 # Controls (C0, DEL, C1), line and paragraph separators, half surrogates, and what reorders or hides text: in a log or
@@ -98,6 +101,17 @@ def check_permissions(grants: Sequence[str]) -> tuple[str, ...]:
 def check_networks(networks: Sequence[str]) -> tuple[str, ...]:
     """The canonical texts of at most 64 addresses and networks, in their order, none twice."""
     return _check_each(networks, "allowed_ips", MAX_NETWORKS, parse_network)
+
+
+def check_policy_id(policy_id: str) -> str:
+    """A rotation policy's name: 1 to 64 letters, digits, `_`, `-` and `.`, the first a letter or a digit."""
+    if not isinstance(policy_id, str) or _POLICY_ID.fullmatch(policy_id) is None:
+        raise InvalidInputError(
+            f"a policy_id has 1 to {MAX_POLICY_ID_CHARACTERS} letters, digits, '_', '-' and '.'",
+            field="policy_id",
+            fix="Such as monthly_rotation.",
+        )
+    return policy_id
 
 
 def check_prefix(prefix: str) -> str:

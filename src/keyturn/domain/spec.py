@@ -46,6 +46,7 @@ class KeySpec:
     not_before: datetime | None = None
     expires_at: datetime | None = None
     profile: Requirement | None = None
+    rotation_policy_id: str | None = None
 
     def __post_init__(self) -> None:
         length, algorithm = chosen(self.type, self.length, self.algorithm, is_import=self.is_imported)
@@ -59,6 +60,7 @@ class KeySpec:
             metadata=self.metadata,
             tags=self.tags,
             profile=self.profile,
+            rotation_policy_id=self.rotation_policy_id,
         )
         check_may_have_profile(self.type, self.profile)
         for name, value in checked.items():
@@ -91,6 +93,7 @@ def checked_policy(
     metadata: Mapping[str, object] | None = None,
     tags: tuple[str, ...] = (),
     profile: Requirement | Mapping[str, object] | None = None,
+    rotation_policy_id: str | None = None,
 ) -> dict[str, object]:
     """The same fields in their canonical form; InvalidInputError for the first that is out of bounds."""
     return {
@@ -101,6 +104,9 @@ def checked_policy(
         "metadata": fields.check_metadata({} if metadata is None else metadata),
         "tags": fields.check_tags(tags),
         "profile": None if profile is None else check_profile(profile),
+        "rotation_policy_id": None
+        if rotation_policy_id is None
+        else fields.check_policy_id(rotation_policy_id),
     }
 
 

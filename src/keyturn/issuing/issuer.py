@@ -12,7 +12,7 @@ from keyturn.crypto.sealing import SEALED, associated_data, seal_material
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.bytestext import from_base64url
 from keyturn.domain.change import MAX_EVENTS, ChangeSet, Event, EventType, Put, Require
-from keyturn.domain.key import Key, Version
+from keyturn.domain.key import Key, KeyType, Version
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import GeneratedKey
@@ -49,7 +49,8 @@ class Issuer:
     ) -> list[Key]:
         """Store 1 to 1,000 keys, all or none, together with the rows that `beside` gives.
 
-        ForbiddenError when one would hold more than the caller; ConflictError as for `issue`, and where a row of
+        ForbiddenError when one would hold more than the caller; NotFoundError for a rotation policy that there
+        is not; ConflictError as for `issue`, and where a row of
         `beside` is there already.
         """
         if not isinstance(batch, Sequence) or not all(isinstance(each, GeneratedKey) for each in batch):
@@ -62,6 +63,8 @@ class Issuer:
             raise InvalidInputError("a key is in the batch twice", fix="Generate another one.")
         for generated in batch:
             by.require_grantable(generated.spec.permissions, generated.spec.scope)
+        for policy_id in {generated.spec.rotation_policy_id for generated in batch} - {None}:
+            self._keys.policy(by.tenant, str(policy_id))
         owners = self._owners(batch, by.tenant)
         pairs = [
             rows_of(generated, by.tenant, self._records.keyring, owners[generated.spec.owner])
@@ -124,8 +127,9 @@ def rows_of(
         not_before=spec.not_before,
         expires_at=spec.expires_at,
         profile=spec.profile,
+        rotation_policy_id=spec.rotation_policy_id,
     )
-    material = _sealed_material(generated, tenant, keyring)
+    material = sealed_material(generated, tenant, keyring)
     version = Version(
         key_id=generated.key_id,
         tenant=tenant,
@@ -155,13 +159,17 @@ def created_event(key: Key, version: Version, actor: str, now: datetime) -> Even
     )
 
 
-def _sealed_material(generated: GeneratedKey, tenant: str, keyring: Keyring) -> bytes | None:
-    """The secret, sealed, where it may come back."""
-    spec, secret = generated.spec, generated.secret
+def sealed_material(generated: GeneratedKey, tenant: str, keyring: Keyring) -> bytes | None:
+    """The secret of a first version, sealed, where it may come back."""
+    spec = generated.spec
     if spec.type.is_token and not spec.recoverable:
         return None
-    if generated.public_key is not None:
-        raw = Secret(private_der_of(secret))
-    else:
-        raw = secret if spec.type.is_token else Secret(from_base64url(secret.reveal()))
+    raw = raw_material(spec.type, generated.secret, generated.public_key)
     return seal_material(keyring, raw, associated_data(tenant, generated.key_id, 1, spec.type))
+
+
+def raw_material(key_type: KeyType, secret: Secret, public_key: bytes | None) -> Secret:
+    """What is sealed of a secret: a token as it is, a private key's DER, an HMAC key's bytes."""
+    if public_key is not None:
+        return Secret(private_der_of(secret))
+    return secret if key_type.is_token else Secret(from_base64url(secret.reveal()))

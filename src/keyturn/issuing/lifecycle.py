@@ -97,7 +97,7 @@ class Lifecycle:
         """Destroy the material of every version; the metadata and the history stay."""
 
         def versions(key: Key) -> Iterator[Put]:
-            for number in range(1, key.version + 1):
+            for number in range(1, key.newest_version + 1):
                 version = self._keys.version(key, number)
                 if version.state is not KeyState.DESTROYED:
                     yield version_put(version.after(Act.DESTROY, key.state_changed_at))

@@ -107,9 +107,8 @@ class Reader:
 
     def parts(self, key_id: str, by: Principal) -> tuple[Key, Version, Owner | None]:
         """The key, its present version, and its owner if that was ever revoked: all that its status depends on."""
-        key = self.get(key_id, by)
-        owner = None if key.owner is None else self._keys.owner(key.tenant, key.owner)
-        return key, self._keys.version(key, key.version), owner
+        found = self._keys.together(by.tenant, key_id)
+        return found.key, found.versions[found.key.version], found.owner
 
     def material(self, key_id: str, by: Principal) -> HandedOut:
         """The secret of the key's present version, with an entry in the log before it is handed out.

@@ -36,6 +36,7 @@ UPDATABLE: Final = frozenset(
         "expires_at",
         "expires_in",
         "profile",
+        "rotation_policy_id",
     )
 )
 _CLEARED: Final[Mapping[str, Any]] = {"permissions": (), "allowed_ips": (), "metadata": {}, "tags": ()}
@@ -104,6 +105,8 @@ class Updater:
             for name, value in checked_policy(**{n: v for n, v in values.items() if n in _POLICY}).items()
             if name in values
         }
+        if values.get("rotation_policy_id") is not None:
+            self._keys.policy(key.tenant, values["rotation_policy_id"])
         changed = replace(key, **values, revision=key.revision + 1, updated_at=now)
         check_window(changed.not_before, changed.expires_at)
         check_may_have_profile(changed.type, changed.profile)
@@ -127,7 +130,9 @@ class Updater:
 
 
 _HARMLESS: Final = frozenset(("name", "tags"))
-_POLICY: Final = frozenset(("name", "permissions", "allowed_ips", "metadata", "tags", "profile"))
+_POLICY: Final = frozenset(
+    ("name", "permissions", "allowed_ips", "metadata", "tags", "profile", "rotation_policy_id")
+)
 _FIELD: Final = {"expires_in": "expires_at"}
 
 

@@ -56,7 +56,7 @@ class Versions:
         key = self._keys.get(by.tenant, key_id)
         cursors = Cursors(self._records.keyring, by.tenant, f"versions of {key.key_id}")
         before = cursors.read(cursor)
-        newest = key.version if before is None else before - 1
+        newest = key.newest_version if before is None else before - 1
         oldest = max(1, newest - limit + 1)
         versions = self._keys.versions(key, range(newest, oldest - 1, -1))
         used = {use.version: from_micros(use.at) for use in self._ledger.last_uses((key.key_id,))}

@@ -25,6 +25,7 @@ __all__ = [
     "NewRow",
     "Position",
     "Reseal",
+    "RotationFilter",
     "Row",
     "RowFilter",
     "SealedHead",
@@ -162,6 +163,18 @@ class RowFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RotationFilter:
+    """Which rotations to list. None means any; `before` is a creation position."""
+
+    tenant: str
+    before: Position | None = None
+    key_id: str | None = None
+    policy_id: str | None = None
+    strategy: str | None = None
+    stage: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UseCount:
     """So many verifications of one version with one result in one minute.
 
@@ -236,6 +249,31 @@ class Ledger(Protocol):
 
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         """Active key rows of every tenant whose expiry is at or before that time, in the order of their ids."""
+
+    def list_due_keys(
+        self,
+        tenant: str,
+        before: int,
+        after: tuple[int, str],
+        limit: int,
+        *,
+        policy_id: str | None = None,
+        type: str | None = None,
+    ) -> list[Row]:
+        """Active key rows whose `due_from` (`created_at` where absent) is at or before that time.
+
+        Those that name this policy; or where none is given, those of this type that name no policy. In the order of
+        that time and of their ids, beginning after `after`.
+        """
+
+    def list_due_rotations(self, before: int, after: tuple[int, str], limit: int) -> list[Row]:
+        """Rotation rows of every tenant whose `next_at` is at or before that time, by that and by their ids."""
+
+    def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
+        """Rotation rows newest first by `created`; at most `limit` of them."""
+
+    def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        """Policy rows of a tenant, or of all, newest first by `created`, beginning before a creation position."""
 
     def forget_answers(self, before: int, limit: int) -> int:
         """Delete the answer rows whose `expires_at` is at or before that time, at most `limit`; how many there were.

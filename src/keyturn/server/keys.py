@@ -168,4 +168,5 @@ def spec_of(wanted: NewKey, clock: Clock) -> KeySpec:
         not_before=wanted.not_before,
         expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
         profile=None if wanted.profile is None else check_profile(wanted.profile.model_dump()),
+        rotation_policy_id=wanted.rotation_policy_id,
     )

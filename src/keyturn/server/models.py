@@ -28,6 +28,7 @@ from keyturn.server.schemas import (
     NoteText,
     OwnerId,
     PermissionQuery,
+    PolicyId,
     Prefix,
     Tags,
     Time,
@@ -100,6 +101,7 @@ class Closed(Body):
 _END: Final = "From then on the key does not verify; not together with expires_in."
 _BEGINNING: Final = "From then on the key verifies."
 _GRANTED: Final = "What the key may do: at most what the caller's own key may."
+_POLICY: Final = "The rotation policy that the key follows."
 _PROFILE: Final = "What a gateway that calls with this provisioning key always requires."
 
 
@@ -143,6 +145,7 @@ class NewKey(Closed):
         False
     )
     profile: Annotated[ProfileBody | None, Field(description=_PROFILE)] = None
+    rotation_policy_id: Annotated[PolicyId | None, Field(description=_POLICY)] = None
 
 
 class KeyChanges(Closed):
@@ -166,6 +169,7 @@ class KeyChanges(Closed):
     expires_at: Annotated[Instant | None, Field(description=_END)] = None
     expires_in: Lifetime | None = None
     profile: Annotated[ProfileBody | None, Field(description=_PROFILE)] = None
+    rotation_policy_id: Annotated[PolicyId | None, Field(description=_POLICY)] = None
 
 
 class Note(Closed):
@@ -218,7 +222,8 @@ _KEY: Final[dict[str, Any]] = {
     "name": "CI of the web shop", "owner": "user_42", "prefix": "acme_live", "permissions": ["documents.read"],
     "allowed_ips": [], "metadata": {"plan": "pro"}, "tags": ["production"], "recoverable": False,
     "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME, "not_before": None,
-    "expires_at": "2026-03-02T12:00:00.000000Z", "profile": None,
+    "expires_at": "2026-03-02T12:00:00.000000Z", "profile": None, "rotation_policy_id": "monthly_rotation",
+    "rotation_id": None, "rotated_at": None,
 }  # fmt: skip
 
 
@@ -250,6 +255,9 @@ class KeyBody(Body):
     not_before: Time | None
     expires_at: Time | None
     profile: ProfileBody | None
+    rotation_policy_id: Annotated[str | None, Field(description="The rotation policy that it follows.")]
+    rotation_id: Annotated[str | None, Field(description="The rotation that is under way.")]
+    rotated_at: Annotated[Time | None, Field(description="When the version that serves took over.")]
 
 
 class IssuedKeyBody(KeyBody):

@@ -60,6 +60,15 @@ NoteText = Annotated[
         example="left the company",
     ),
 ]
+PolicyId = Annotated[
+    str,
+    shown(
+        "Your own name for a rotation policy.",
+        pattern=fields.POLICY_ID_PATTERN,
+        maxLength=fields.MAX_POLICY_ID_CHARACTERS,
+        example="monthly_rotation",
+    ),
+]
 Prefix = Annotated[
     str,
     shown("What the token begins with.", pattern=f"^{PREFIX_PATTERN}$", maxLength=32, example="acme_live"),

@@ -15,11 +15,13 @@ from typing import Any, Final
 
 from keyturn.crypto import signatures
 from keyturn.crypto.key_pairs import public_key_of
+from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.ids import KEY, is_id
 from keyturn.domain.key import Algorithm, Key, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, RevocationReason, may_process, may_protect
 from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.policy import WHOLE
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.signature_check import SignatureCheck, SignatureCode
 from keyturn.domain.verdict import Code
@@ -30,7 +32,7 @@ from keyturn.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from keyturn.issuing.keys import Keys
+from keyturn.issuing.keys import Keys, Together
 from keyturn.issuing.material import material_of
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
@@ -93,15 +95,35 @@ class Signer:
     def verify(
         self, key_id: str, data: bytes, signature: bytes, by: Principal, *, version: int | None = None
     ) -> SignatureCheck:
-        """Whether `signature` over `data` is of the key's version of that number; of its present one when absent."""
-        key, found, owner = self._parts(key_id, by, version)
+        """Whether `signature` over `data` is of the key's version of that number.
+
+        When absent, of the one that serves, or of the other one of a rotation that lets both sign or verify.
+        """
+        found, numbers = self._verifying(key_id, by, version)
+        key = found.key
         _require_kind(key, "verifies signatures over data", is_jwt=False)
         _require_reading(key)
         checked = _checked_data(data)
-        code = _standing(key, found, owner)
-        if code is SignatureCode.VALID and not self._holds(key, found, checked, signature):
+        answers = (self._checked(found, number, checked, signature) for number in numbers)
+        first = next(answers)
+        return first or next((answer for answer in answers if answer), first)
+
+    def _verifying(self, key_id: str, by: Principal, number: int | None) -> tuple[Together, tuple[int, ...]]:
+        """A key, and the numbers of the versions that may have signed what is to be verified."""
+        if number is not None:
+            return self._keys.together(by.tenant, key_id, (number,)), (number,)
+        found = self._keys.together(by.tenant, key_id)
+        if found.rotation is None:
+            return found, (found.key.version,)
+        numbers = found.rotation.verifying
+        return self._keys.together(by.tenant, key_id, numbers), numbers
+
+    def _checked(self, found: Together, number: int, data: bytes, signature: bytes) -> SignatureCheck:
+        key, version = found.key, found.versions[number]
+        code = _standing(key, version, found.owner)
+        if code is SignatureCode.VALID and not self._holds(key, version, data, signature):
             code = SignatureCode.INVALID_SIGNATURE
-        return self._answer(code, key, found)
+        return self._answer(code, key, version)
 
     def verify_jwt(self, token: str, by: Principal, *, key_id: str | None = None) -> SignatureCheck:
         """Whether a token was signed by one of the tenant's keys, of this id where one is given, and is in its time.
@@ -120,9 +142,10 @@ class Signer:
         ):
             return SignatureCheck(SignatureCode.NOT_FOUND)
         try:
-            key, version, owner = self._parts(named, by, int(number[:10]))
+            found = self._keys.together(by.tenant, named, (int(number[:10]),))
         except NotFoundError:
             return SignatureCheck(SignatureCode.NOT_FOUND)
+        key, version, owner = found.key, found.versions[int(number[:10])], found.owner
         if key.type is not KeyType.JWT or version.row_id != parsed.kid:
             return SignatureCheck(SignatureCode.NOT_FOUND)
         _require_reading(key)
@@ -154,29 +177,22 @@ class Signer:
             )
         return {**complete, "exp": now + expires_in}
 
-    def _parts(
-        self, key_id: str, by: Principal, number: int | None = None
-    ) -> tuple[Key, Version, Owner | None]:
-        key = self._keys.get(by.tenant, key_id)
-        owner = None if key.owner is None else self._keys.owner(key.tenant, key.owner)
-        if number is not None and not 1 <= number <= key.version:
-            raise NotFoundError("the key has no version of that number")
-        return key, self._keys.version(key, number or key.version), owner
-
     def _signing(self, key_id: str, by: Principal, what: str, *, is_jwt: bool = False) -> tuple[Key, Version]:
-        """A key in service, which may sign, and its present version."""
-        key, version, owner = self._parts(key_id, by)
+        """A key in service, which may sign, and the version that is to make this signature."""
+        found = self._keys.together(by.tenant, key_id)
+        key = found.key
         _require_kind(key, what, is_jwt=is_jwt)
         if not key.scope.covers(KeyScope.WRITE):
             raise ForbiddenError(
                 f"a key of scope {key.scope.value} does not sign",
                 fix="Use one whose scope has write: write, read_write or full.",
             )
+        version = found.versions[key.version if found.rotation is None else _drawn(found.rotation.signing)]
         now = self._clock.now()
         is_early = key.not_before is not None and now < key.not_before
         if is_early or key.is_expired(now) or not may_protect(key.state, version.state):
             raise IllegalTransitionError("the key is not in service: it signs nothing")
-        if owner is not None and owner.epoch != key.owner_epoch:
+        if found.is_owner_revoked:
             raise IllegalTransitionError("the key's owner was revoked: it signs nothing")
         return key, version
 
@@ -203,6 +219,16 @@ class Signer:
     def _count(self, key: Key, version: Version, code: Code) -> None:
         named = Named(key.tenant, key.key_id, version.number)
         self._uses.count_by_name(named, code, self._clock.nanos(), None)
+
+
+def _drawn(shares: tuple[tuple[int, int], ...]) -> int:
+    """A version's number, drawn by its share in percent."""
+    left = int.from_bytes(random_bytes(8), "big") % WHOLE  # the remainder's bias is 2^-57
+    for number, share in shares:
+        if left < share:
+            return number
+        left -= share
+    raise AssertionError("the shares are less than the whole")
 
 
 def _require_kind(key: Key, what: str, *, is_jwt: bool) -> None:

@@ -27,6 +27,7 @@ from keyturn.ports.ledger import (
     NewRow,
     Position,
     Reseal,
+    RotationFilter,
     Row,
     RowFilter,
     SealedHead,
@@ -173,6 +174,50 @@ class MemoryLedger:
 
         found = [row for row in self._rows("key") if row.id > after and has_expired(row)]
         return sorted(found, key=lambda row: row.id)[:limit]
+
+    def list_due_keys(
+        self, tenant: str, before: int, after: tuple[int, str], limit: int, *,
+        policy_id: str | None = None, type: str | None = None,
+    ) -> list[Row]:  # fmt: skip
+        def counted(row: Row) -> tuple[int, str]:
+            body = json.loads(row.body)
+            return body.get("due_from", body.get("created_at")), row.id
+
+        def may_be_due(row: Row) -> bool:
+            body = json.loads(row.body)
+            named = body.get("rotation_policy_id")
+            is_asked = named == policy_id if policy_id else named is None and body["type"] == type
+            return bool(is_asked and body["state"] == "active" and row.tenant == tenant)
+
+        found = [row for row in self._rows("key") if may_be_due(row) and after < counted(row)]
+        return sorted((row for row in found if counted(row)[0] <= before), key=counted)[:limit]
+
+    def list_due_rotations(self, before: int, after: tuple[int, str], limit: int) -> list[Row]:
+        def due(row: Row) -> tuple[int, str]:
+            return json.loads(row.body).get("next_at", 1 << 62), row.id
+
+        found = [row for row in self._rows("rotation") if after < due(row) and due(row)[0] <= before]
+        return sorted(found, key=due)[:limit]
+
+    def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
+        def matches(row: Row) -> bool:
+            body = json.loads(row.body)
+            found = (body["key"], body.get("policy_id"), body["strategy"], body["stage"])
+            asked = (matching.key_id, matching.policy_id, matching.strategy, matching.stage)
+            is_asked = all(wanted in (None, value) for wanted, value in zip(asked, found, strict=True))
+            is_before = matching.before is None or row.created < matching.before
+            return is_asked and is_before and row.tenant == matching.tenant
+
+        found = [row for row in self._rows("rotation") if matches(row)]
+        return sorted(found, key=lambda row: (-row.created, row.id))[:limit]
+
+    def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        found = [
+            row
+            for row in self._rows("policy")
+            if tenant in (None, row.tenant) and (before is None or row.created < before)
+        ]
+        return sorted(found, key=lambda row: (-row.created, row.id))[:limit]
 
     def list_rows(self, after: str, limit: int) -> list[Row]:
         with self._store.lock:

@@ -23,7 +23,6 @@ from keyturn.domain.scope import KeyScope
 
 POLICY: Final = "policy"
 ROTATION: Final = "rotation"
-SEALED: Final = "sealed"
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -65,7 +64,7 @@ def policy_put(kept: KeptPolicy) -> Put:
 
 
 def rotation_put(rotation: Rotation) -> Put:
-    """The row of a rotation, with the sealed secret that waits to be picked up."""
+    """The row of a rotation."""
     body: Body = {
         "v": BODY_VERSION,
         "kind": ROTATION,
@@ -91,7 +90,6 @@ def rotation_put(rotation: Rotation) -> Put:
         "paused": None if rotation.paused is None else _paused_body(rotation.paused),
         "finished_at": micros_of(rotation.finished_at),
         "outcome": rotation.outcome,
-        "custody": None if rotation.parcel is None else SEALED,
     }
     return Put(
         id=rotation.row_id,
@@ -99,7 +97,6 @@ def rotation_put(rotation: Rotation) -> Put:
         tenant=rotation.tenant,
         revision=rotation.revision,
         body=without_absent(body),
-        material=rotation.parcel,
     )
 
 
@@ -220,10 +217,10 @@ def _blackout_of(member: Mapping[str, object]) -> BlackoutWindow:
 
 
 @guarded
-def rotation_from(body: Mapping[str, object], parcel: bytes | None) -> Rotation:
-    """The rotation that a body says, with the sealed secret beside it; IntegrityError as for a policy."""
+def rotation_from(body: Mapping[str, object]) -> Rotation:
+    """The rotation that a body says; IntegrityError as for a policy."""
     m = Members(body, ROTATION)
-    paused, custody = m.optional("paused", dict), m.optional("custody", str)
+    paused = m.optional("paused", dict)
     rotation = Rotation(
         rotation_id=m.take("id", str),
         tenant=m.take("tenant", str),
@@ -247,11 +244,8 @@ def rotation_from(body: Mapping[str, object], parcel: bytes | None) -> Rotation:
         paused=None if paused is None else _paused_of(paused),
         finished_at=m.optional_time("finished_at"),
         outcome=m.optional("outcome", str),
-        parcel=parcel,
     )
     m.finish()
-    if custody not in (None, SEALED) or (custody is None) is not (parcel is None):
-        raise ValueError("a rotation's parcel is not where its body says")
     return rotation
 
 

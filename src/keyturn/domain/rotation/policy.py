@@ -12,7 +12,6 @@ that is stored says all that it does.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -30,7 +29,6 @@ from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.errors import InvalidInputError
 
 MAX_SECONDS: Final = int(MAX_LIFETIME.total_seconds())
-MAX_POLICY_ID_CHARACTERS: Final = 64
 MAX_STAGES: Final = 100
 MAX_NOTICES: Final = 16
 MAX_BLACKOUTS: Final = 64
@@ -45,7 +43,6 @@ DEFAULT_MAX_OVERLAP: Final = 90 * DAY
 DEFAULT_PAUSE_ABOVE: Final = 10  # percent
 
 UNSAID: Final = cast(int, None)  # a duration that is filled in when the policy is made
-_POLICY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class RotationFrequency(Enum):
@@ -164,7 +161,7 @@ class RotationPolicy:
     blackouts: tuple[BlackoutWindow, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        check_policy_id(self.policy_id)
+        fields.check_policy_id(self.policy_id)
         require_kind("frequency", self.frequency, RotationFrequency)
         require_kind("strategy", self.strategy, RotationStrategy)
         self._check_when()
@@ -288,21 +285,6 @@ class RotationPolicy:
             raise InvalidInputError(
                 f"a notice lies further ahead than the period of {period} seconds", field="notices"
             )
-
-
-def check_policy_id(policy_id: object) -> str:
-    """A policy's name; InvalidInputError unless it is 1 to 64 letters, digits, `_`, `-` and `.`."""
-    if (
-        not isinstance(policy_id, str)
-        or len(policy_id) > MAX_POLICY_ID_CHARACTERS
-        or _POLICY_ID.fullmatch(policy_id) is None
-    ):
-        raise InvalidInputError(
-            f"a policy_id has 1 to {MAX_POLICY_ID_CHARACTERS} letters, digits, '_', '-' and '.'",
-            field="policy_id",
-            fix="Such as monthly_rotation.",
-        )
-    return policy_id
 
 
 _GAPS_LOOKED_AT: Final = 400  # between times on a wall clock: a year of an expression that fires daily

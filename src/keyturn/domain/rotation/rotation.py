@@ -79,6 +79,9 @@ class Cause(Enum):
     COMPROMISED = "compromised"
 
 
+REMINDER: Final = timedelta(days=1)
+"""After so long a rotation that waits for people is brought to mind again, and again."""
+
 _GOING_ON: Final = frozenset(Move)
 TRANSITIONS: Final[Mapping[Stage, frozenset[Move]]] = MappingProxyType(
     {
@@ -152,11 +155,10 @@ class Rotation:
         old, new: numbers of the versions.
         share: percent of the signatures that the new version makes, while shifting.
         awaited: what has yet to happen before the new version takes over.
-        next_at: when somebody has to look at it again; None while it waits for people, or has ended.
+        next_at: when somebody has to look at it again; None while it is paused, or has ended.
         ends_at: when the old version of a token stops verifying; None outside of an overlap.
         ceiling: the latest that `ends_at` may be, whatever happens.
         outcome: why it was rolled back or failed; a word or a sentence of the program, no personal data.
-        parcel: the sealed new secret while it waits to be picked up, outside the row's body.
     """
 
     rotation_id: str
@@ -181,7 +183,6 @@ class Rotation:
     paused: Paused | None = None
     finished_at: datetime | None = None
     outcome: str | None = None
-    parcel: bytes | None = None
 
     @property
     def row_id(self) -> str:
@@ -228,11 +229,14 @@ class Rotation:
     def advanced(self, now: datetime, key_ends_at: datetime | None) -> Rotation:
         """After its next step. `key_ends_at` is the key's own expiry, which no version outlives.
 
-        IllegalTransitionError where it is paused, something is awaited, or the time has not come.
+        While something is awaited it only notes when to bring that to mind again. IllegalTransitionError where it is
+        paused, or the time has not come.
         """
         self.require(Move.ADVANCE)
-        if self.paused is not None or self.awaited or not self.is_due(now):
+        if self.paused is not None or not self.is_due(now):
             raise IllegalTransitionError("the rotation's next step is not due")
+        if self.awaited:
+            return self._changed(next_at=now + REMINDER)
         return self._stepped(now, key_ends_at)
 
     def _stepped(self, now: datetime, key_ends_at: datetime | None) -> Rotation:
@@ -285,12 +289,9 @@ class Rotation:
             raise IllegalTransitionError(f"the rotation does not await {condition.value}")
         left = self.awaited - {condition}
         lead_ends = max(now, self.started_at + timedelta(seconds=self.plan.lead))
-        is_next = not left and self.paused is None
         paused = self.paused if left or self.paused is None else replace(self.paused, next_in=lead_ends - now)
-        parcel = None if condition is Awaited.PICK_UP else self.parcel
-        return self._changed(
-            awaited=left, next_at=lead_ends if is_next else None, paused=paused, parcel=parcel
-        )
+        next_at = self.next_at if left or self.paused is not None else lead_ends
+        return self._changed(awaited=left, next_at=next_at, paused=paused)
 
     def paused_at(self, now: datetime, why: str) -> Rotation:
         """Standing still until it is resumed. The old version goes on meanwhile, up to its ceiling."""
@@ -331,12 +332,16 @@ class Rotation:
         return self._ended(Stage.FAILED, now, why)
 
     def require(self, move: Move) -> None:
-        """IllegalTransitionError where the rotation has ended."""
+        """IllegalTransitionError where its stage does not allow the move."""
         if move not in TRANSITIONS[self.stage]:
             raise IllegalTransitionError(
                 f"the rotation is {self.stage.value.replace('_', ' ')}: nothing more happens to it",
                 fix="Rotate the key again.",
             )
+
+    def require_running(self) -> None:
+        """IllegalTransitionError where it has ended."""
+        self.require(Move.ADVANCE)
 
     def _require_old(self, now: datetime) -> None:
         if self.has_lost_old(now):
@@ -361,7 +366,6 @@ class Rotation:
             ends_at=ends_at,
             ceiling=ceiling,
             share=share,
-            parcel=None,
         )
 
     def _ended(self, stage: Stage, now: datetime, why: str | None = None) -> Rotation:

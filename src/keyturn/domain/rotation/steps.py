@@ -17,7 +17,7 @@ from typing import Final
 from keyturn.domain.key import Key, Version
 from keyturn.domain.lifecycle import Act, KeyState
 from keyturn.domain.rotation.policy import RotationStrategy
-from keyturn.domain.rotation.rotation import Awaited, Cause, Plan, Rotation, Stage
+from keyturn.domain.rotation.rotation import REMINDER, Awaited, Cause, Plan, Rotation, Stage
 
 _ACTS: Final[Mapping[tuple[KeyState, KeyState], Act]] = MappingProxyType(
     {
@@ -55,7 +55,6 @@ def begin(
     now: datetime,
     policy_id: str | None = None,
     awaited: frozenset[Awaited] = frozenset(),
-    parcel: bytes | None = None,
 ) -> Rotation:
     """A new rotation of the key, in the first stage that it has to stay in."""
     staged = Rotation(
@@ -75,10 +74,9 @@ def begin(
         stage_at=now,
         started_at=now,
         awaited=awaited,
-        parcel=parcel,
     )
     if awaited:
-        return replace(staged, revision=1)
+        return replace(staged, revision=1, next_at=now + REMINDER)
     staged = replace(staged, next_at=now + timedelta(seconds=staged.plan.lead))
     if staged.plan.lead or strategy is RotationStrategy.BLUE_GREEN:
         return replace(staged, revision=1)
@@ -96,8 +94,8 @@ def brought(
 ) -> Moved:
     """The key and its versions as the rotation's stage has them. `due_from`: what a schedule counts from now on."""
     if rotation.stage is Stage.FAILED:
-        return Moved(_revised(replace(key, rotation=None), key, now), (), key.rotation is not None)
-    pairs = ((old, _old_as_of(rotation, old, now)), (new, _new_as_of(rotation, new, now)))
+        return _after_failure(key, new, now)
+    pairs = ((old, _old_as_of(rotation, old, now)), (new, _new_as_of(rotation, key, new, now)))
     serves_anew = key.version != rotation.serving
     changed = replace(
         key,
@@ -114,6 +112,15 @@ def brought(
         versions=tuple(after for before, after in pairs if after is not before),
         key_has_changed=has_changed,
     )
+
+
+def _after_failure(key: Key, new: Version, now: datetime) -> Moved:
+    """The versions stay as they are, for the key's own state refuses them; but nobody gets a secret that waited."""
+    changed = _revised(replace(key, rotation=None), key, now)
+    if new.state is not KeyState.PRE_ACTIVE:
+        return Moved(changed, (), key_has_changed=True)
+    ended = _without_parcel(key, _in_state(new, KeyState.DEACTIVATED, None, now))
+    return Moved(changed, (ended,), key_has_changed=True)
 
 
 def _revised(changed: Key, key: Key, now: datetime) -> Key:
@@ -140,14 +147,23 @@ def _old_as_of(rotation: Rotation, old: Version, now: datetime) -> Version:
             return _in_state(old, KeyState.ACTIVE, None, now)
 
 
-def _new_as_of(rotation: Rotation, new: Version, now: datetime) -> Version:
+def _new_as_of(rotation: Rotation, key: Key, new: Version, now: datetime) -> Version:
     match rotation.stage:
         case Stage.STAGED:
-            return _in_state(new, KeyState.PRE_ACTIVE, None, now)
+            changed = _in_state(new, KeyState.PRE_ACTIVE, None, now)
         case Stage.ROLLED_BACK:
-            return _in_state(new, KeyState.DEACTIVATED, None, now)
+            changed = _in_state(new, KeyState.DEACTIVATED, None, now)
         case _:
-            return _in_state(new, KeyState.ACTIVE, None, now)
+            changed = _in_state(new, KeyState.ACTIVE, None, now)
+    return changed if Awaited.PICK_UP in rotation.awaited else _without_parcel(key, changed)
+
+
+def _without_parcel(key: Key, version: Version) -> Version:
+    """The version without the secret that was kept for somebody to fetch, but for keys whose secret is always kept."""
+    if version.custody is None or key.recoverable or not key.type.is_token:
+        return version
+    # The row that is written may be a new revision already.
+    return replace(version, custody=None, material=None)
 
 
 def _in_state(version: Version, wanted: KeyState, ends_at: datetime | None, now: datetime) -> Version:

@@ -36,6 +36,7 @@ from keyturn.ports.ledger import (
     LogEntry,
     Position,
     Reseal,
+    RotationFilter,
     Row,
     RowFilter,
     SealedHead,
@@ -130,6 +131,33 @@ class PostgresLedger:
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         """Active key rows of every tenant whose expiry has come, in the order of their ids."""
         return self._rows(statements.LIST_EXPIRED, (before, after, limit))
+
+    def list_due_keys(
+        self,
+        tenant: str,
+        before: int,
+        after: tuple[int, str],
+        limit: int,
+        *,
+        policy_id: str | None = None,
+        type: str | None = None,
+    ) -> list[Row]:
+        """Active key rows that count from that time or an earlier one."""
+        asked = {"tenant": tenant, "before": before, "time": after[0], "id": after[1], "limit": limit}
+        whose = {"type": type} if policy_id is None else {"policy_id": policy_id}
+        return self._rows(statements.due_keys(policy_id), {**asked, **whose})
+
+    def list_due_rotations(self, before: int, after: tuple[int, str], limit: int) -> list[Row]:
+        """Rotation rows whose next step is due."""
+        return self._rows(statements.LIST_DUE_ROTATIONS, (before, *after, limit))
+
+    def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
+        """Rotation rows newest first."""
+        return self._rows(*statements.list_rotations(matching, limit))
+
+    def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        """Policy rows newest first."""
+        return self._rows(statements.LIST_POLICIES, {"tenant": tenant, "before": before, "limit": limit})
 
     def forget_answers(self, before: int, limit: int) -> int:
         """Delete the answer rows whose time is over."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
-from keyturn.ports.ledger import RowFilter
+from keyturn.ports.ledger import RotationFilter, RowFilter
 
 _ROW: Final[LiteralString] = "id, kind, tenant, revision, body, seal, material, created, position"
 ROW_WIDTH: Final = 9
@@ -78,6 +78,50 @@ def list_keys(matching: RowFilter, limit: int) -> tuple[LiteralString, dict[str,
     statement: LiteralString = f"SELECT {_ROW} FROM keyturn.rows WHERE kind = 'key' AND tenant = %(tenant)s"
     parameters: dict[str, object] = {"tenant": matching.tenant, "limit": limit}
     for field, condition in _CONDITIONS.items():
+        value = getattr(matching, field)
+        if value is not None:
+            statement += f" AND {condition}"
+            parameters[field] = value
+    return statement + " ORDER BY created DESC, id DESC LIMIT %(limit)s", parameters
+
+
+def due_keys(policy_id: str | None) -> LiteralString:
+    """The statement that lists keys that may be due under a policy that they name; of a type, where none is given."""
+    whose: LiteralString = (
+        "type = %(type)s AND policy_id IS NULL"
+        if policy_id is None
+        else "policy_id = %(policy_id)s AND policy_id IS NOT NULL"
+    )
+    return f"""
+        SELECT {_ROW} FROM keyturn.rows WHERE kind = 'key' AND state = 'active' AND tenant = %(tenant)s AND {whose}
+        AND counted_from <= %(before)s AND (counted_from, id) > (%(time)s, %(id)s)
+        ORDER BY counted_from, id LIMIT %(limit)s"""
+
+
+LIST_DUE_ROTATIONS: Final[LiteralString] = f"""
+    SELECT {_ROW} FROM keyturn.rows WHERE kind = 'rotation' AND next_at IS NOT NULL
+    AND next_at <= %s AND (next_at, id) > (%s, %s) ORDER BY next_at, id LIMIT %s"""
+LIST_POLICIES: Final[LiteralString] = f"""
+    SELECT {_ROW} FROM keyturn.rows
+    WHERE kind = 'policy' AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+    AND (%(before)s::bigint IS NULL OR created < %(before)s)
+    ORDER BY created DESC, id DESC LIMIT %(limit)s"""
+_ROTATION_CONDITIONS: Final[dict[str, LiteralString]] = {
+    "before": "created < %(before)s",
+    "key_id": "rotated_key = %(key_id)s",
+    "policy_id": "policy_id = %(policy_id)s",
+    "strategy": "strategy = %(strategy)s",
+    "stage": "stage = %(stage)s",
+}
+
+
+def list_rotations(matching: RotationFilter, limit: int) -> tuple[LiteralString, dict[str, object]]:
+    """The statement that lists rotations, newest first, and its parameters."""
+    statement: LiteralString = (
+        f"SELECT {_ROW} FROM keyturn.rows WHERE kind = 'rotation' AND tenant = %(tenant)s"
+    )
+    parameters: dict[str, object] = {"tenant": matching.tenant, "limit": limit}
+    for field, condition in _ROTATION_CONDITIONS.items():
         value = getattr(matching, field)
         if value is not None:
             statement += f" AND {condition}"

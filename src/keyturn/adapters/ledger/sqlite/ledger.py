@@ -9,7 +9,13 @@ from typing import Final
 
 from keyturn.adapters.ledger.sqlite.anchor import Anchor
 from keyturn.adapters.ledger.sqlite.committing import append, check_shape, reseal, store_sealed_head
-from keyturn.adapters.ledger.sqlite.listing import ROW_COLUMNS, keys_statement
+from keyturn.adapters.ledger.sqlite.listing import (
+    DUE_ROTATIONS,
+    ROW_COLUMNS,
+    due_keys_statement,
+    keys_statement,
+    rotations_statement,
+)
 from keyturn.adapters.ledger.sqlite.location import Settings, parse_url
 from keyturn.adapters.ledger.sqlite.news import News
 from keyturn.adapters.ledger.sqlite.reading import Readers
@@ -24,6 +30,7 @@ from keyturn.ports.ledger import (
     LogEntry,
     Position,
     Reseal,
+    RotationFilter,
     Row,
     RowFilter,
     SealedHead,
@@ -54,6 +61,10 @@ _OWNED: Final = (
 _EXPIRED: Final = (
     f"SELECT {ROW_COLUMNS} FROM rows WHERE id IN (SELECT id FROM rows INDEXED BY rows_expiring WHERE kind = 'key'"
     " AND state = 'active' AND expires_at IS NOT NULL AND expires_at <= ? AND id > ? ORDER BY id LIMIT ?) ORDER BY id"
+)
+_POLICIES: Final = (
+    f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_policies WHERE kind = 'policy' AND (?1 IS NULL OR tenant = ?1)"
+    " AND (?2 IS NULL OR created < ?2) ORDER BY created DESC, id DESC LIMIT ?3"
 )
 _SNAPSHOT: Final = (
     "INSERT INTO snapshot AS s (only_one, position, hash, body, seal)"
@@ -161,6 +172,32 @@ class SqliteLedger:
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         """Active key rows of every tenant whose expiry has come, in the order of their ids."""
         return self._rows(_EXPIRED, (before, after, limit))
+
+    def list_due_keys(
+        self,
+        tenant: str,
+        before: int,
+        after: tuple[int, str],
+        limit: int,
+        *,
+        policy_id: str | None = None,
+        type: str | None = None,
+    ) -> list[Row]:
+        """Active key rows that count from that time or an earlier one."""
+        asked = {"tenant": tenant, "before": before, "time": after[0], "id": after[1], "limit": limit}
+        return self._rows(due_keys_statement(policy_id), {**asked, "policy_id": policy_id, "type": type})
+
+    def list_due_rotations(self, before: int, after: tuple[int, str], limit: int) -> list[Row]:
+        """Rotation rows whose next step is due."""
+        return self._rows(DUE_ROTATIONS, (before, *after, limit))
+
+    def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
+        """Rotation rows newest first."""
+        return self._rows(*rotations_statement(matching, limit))
+
+    def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        """Policy rows newest first."""
+        return self._rows(_POLICIES, (tenant, before, limit))
 
     def forget_answers(self, before: int, limit: int) -> int:
         """Delete the answer rows whose time is over; what they held leaves the write-ahead log too."""

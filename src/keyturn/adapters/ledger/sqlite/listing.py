@@ -1,12 +1,12 @@
-"""The statement behind `list_keys`: conditions from the filter, and the index that suits them best."""
+"""The statements behind lists: conditions from the filter, and the index that suits them best."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from keyturn.ports.ledger import RowFilter
+from keyturn.ports.ledger import RotationFilter, RowFilter
 
-__all__ = ["ROW_COLUMNS", "keys_statement"]
+__all__ = ["DUE_ROTATIONS", "ROW_COLUMNS", "due_keys_statement", "keys_statement", "rotations_statement"]
 
 ROW_COLUMNS: Final = "id, kind, tenant, revision, body, seal, material, created, position"
 
@@ -59,3 +59,48 @@ def _source(matching: RowFilter, conditions: list[str]) -> tuple[str, str]:
     else:
         index = "rows_newest"
     return f"rows AS r INDEXED BY {index}", "r.created DESC, r.id DESC"
+
+
+_COUNTED_FROM: Final = "coalesce(json_extract(body, '$.due_from'), json_extract(body, '$.created_at'))"
+_POLICY: Final = "json_extract(body, '$.rotation_policy_id')"
+
+
+def due_keys_statement(policy_id: str | None) -> str:
+    """The statement that lists keys that may be due under a policy that they name; of a type, where none is given."""
+    index = "rows_due_by_type" if policy_id is None else "rows_due_by_policy"
+    whose = f"type = :type AND {_POLICY} IS NULL" if policy_id is None else f"{_POLICY} = :policy_id"
+    named = "" if policy_id is None else f" AND {_POLICY} IS NOT NULL"
+    return (
+        f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY {index} WHERE kind = 'key' AND state = 'active'"
+        f" AND tenant = :tenant AND {whose}{named} AND {_COUNTED_FROM} <= :before"
+        f" AND ({_COUNTED_FROM}, id) > (:time, :id) ORDER BY {_COUNTED_FROM}, id LIMIT :limit"
+    )
+
+
+_NEXT_AT: Final = "json_extract(body, '$.next_at')"
+DUE_ROTATIONS: Final = (
+    f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_steps_due WHERE kind = 'rotation' AND {_NEXT_AT} IS NOT NULL"
+    f" AND {_NEXT_AT} <= ? AND ({_NEXT_AT}, id) > (?, ?) ORDER BY {_NEXT_AT}, id LIMIT ?"
+)
+_ROTATION_CONDITIONS: Final = {
+    "before": "created < :before",
+    "key_id": "json_extract(body, '$.key') = :key_id",
+    "policy_id": "json_extract(body, '$.policy_id') = :policy_id",
+    "strategy": "json_extract(body, '$.strategy') = :strategy",
+    "stage": "json_extract(body, '$.stage') = :stage",
+}
+
+
+def rotations_statement(matching: RotationFilter, limit: int) -> tuple[str, dict[str, object]]:
+    """The statement and its parameters, newest rotations first."""
+    parameters: dict[str, object] = {"tenant": matching.tenant, "limit": limit}
+    conditions = ["kind = 'rotation'", "tenant = :tenant"]
+    for field, condition in _ROTATION_CONDITIONS.items():
+        value = getattr(matching, field)
+        if value is not None:
+            parameters[field] = value
+            conditions.append(condition)
+    index = "rows_rotations" if matching.policy_id is None else "rows_rotations_of_policy"
+    index = index if matching.key_id is None else "rows_rotations_of_key"
+    found = f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY {index} WHERE {' AND '.join(conditions)}"
+    return f"{found} ORDER BY created DESC, id DESC LIMIT :limit", parameters

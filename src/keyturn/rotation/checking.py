@@ -1,0 +1,56 @@
+"""Asking the caller's own check whether staged versions may take over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from keyturn.domain.change import EventType
+from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
+from keyturn.errors import ConflictError, IllegalTransitionError
+from keyturn.ports.clock import Clock
+from keyturn.rotation.events import RotationEvent
+from keyturn.rotation.history import History
+from keyturn.rotation.moving import Mover
+
+Check = Callable[[Rotation], bool]
+"""Given a rotation whose new version is staged, whether that may take over."""
+
+_PAGE: Final = 200
+
+
+class Checks:
+    """Asks about rotations of the caller's tenant that await nothing but an approval."""
+
+    def __init__(self, *, history: History, mover: Mover, clock: Clock) -> None:
+        self._history = history
+        self._mover = mover
+        self._clock = clock
+
+    def ask(self, check: Check, by: Principal) -> list[RotationEvent]:
+        """Approve of those for which the check is true, and pause the others; what was done."""
+        done, cursor = [], None
+        while True:
+            page = self._history.list(by, stage=Stage.STAGED, limit=_PAGE, cursor=cursor)
+            for rotation in page.items:
+                if rotation.awaited == {Awaited.CHECK} and rotation.paused is None:
+                    event = self._asked(rotation, check, by)
+                    done += [] if event is None else [event]
+            if page.next_cursor is None:
+                return done
+            cursor = page.next_cursor
+
+    def _asked(self, rotation: Rotation, check: Check, by: Principal) -> RotationEvent | None:
+        try:
+            why = None if check(rotation) is True else "the check refused the new version"
+        except Exception as error:  # noqa: BLE001 - the caller's code: whatever it raises is no approval
+            why = f"the check failed: {type(error).__name__}"
+        try:
+            if why is None:
+                kind, moved = EventType.ROTATION_CHECKED, self._mover.approve(rotation.rotation_id, by)
+            else:
+                kind, moved = EventType.ROTATION_PAUSED, self._mover.pause(rotation.rotation_id, by, why=why)
+        except (ConflictError, IllegalTransitionError):
+            return None  # somebody else was first
+        return RotationEvent.of(kind, moved, self._clock.now())

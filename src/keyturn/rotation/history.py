@@ -1,0 +1,75 @@
+"""Listing rotations, running and past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.bodies import rotation_from
+from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
+from keyturn.ports.ledger import Ledger, RotationFilter
+from keyturn.records.records import Records
+
+_PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationPage:
+    """Some rotations, newest first, and the cursor for those after them; None when there are no more."""
+
+    items: tuple[Rotation, ...]
+    next_cursor: str | None
+
+
+class History:
+    """Reads rotations for callers of one process."""
+
+    def __init__(self, *, ledger: Ledger, records: Records) -> None:
+        self._ledger = ledger
+        self._records = records
+
+    def list(
+        self,
+        by: Principal,
+        *,
+        key_id: str | None = None,
+        policy_id: str | None = None,
+        stage: Stage | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+    ) -> RotationPage:
+        """Rotations of the caller's tenant, newest first; of one key, policy or stage if named. `limit`: 1 to 1,000."""
+        check_limit(limit)
+        cursors = Cursors(
+            self._records.keyring, by.tenant, f"rotations {key_id!r} {policy_id!r} {stage and stage.value!r}"
+        )
+        matching = RotationFilter(
+            tenant=by.tenant,
+            before=cursors.read(cursor),
+            key_id=key_id,
+            policy_id=policy_id,
+            stage=None if stage is None else stage.value,
+        )
+        rows = self._ledger.list_rotations(matching, limit + 1)
+        more, rows = len(rows) > limit, rows[:limit]
+        found = (rotation_from(opened.body) for opened in self._records.open_all(rows))
+        # Index columns found these rows; the sealed bodies have the last word.
+        items = tuple(
+            rotation
+            for rotation in found
+            if rotation.tenant == by.tenant
+            and key_id in (None, rotation.key_id)
+            and policy_id in (None, rotation.policy_id)
+        )
+        return RotationPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
+
+    def newest_first(self, tenant: str) -> Iterator[Rotation]:
+        """All rotations of a tenant, newest first, a page at a time."""
+        before = None
+        while rows := self._ledger.list_rotations(RotationFilter(tenant=tenant, before=before), _PAGE):
+            before = rows[-1].created
+            for opened in self._records.open_all(rows):
+                yield rotation_from(opened.body)

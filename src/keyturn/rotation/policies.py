@@ -1,0 +1,271 @@
+"""Rotation policies: writing them down, changing them, and giving keys one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+from keyturn.domain.bodies import key_from
+from keyturn.domain.change import ChangeSet, Event, EventType
+from keyturn.domain.fields import check_policy_id
+from keyturn.domain.instants import rfc3339
+from keyturn.domain.key import Key
+from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.bodies import policy_from, policy_put
+from keyturn.domain.rotation.kept_policy import KeptPolicy
+from keyturn.domain.rotation.policy import UNSAID, RotationPolicy
+from keyturn.errors import ConflictError, InvalidInputError, shown
+from keyturn.issuing.conditions import always
+from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
+from keyturn.issuing.keys import Keys
+from keyturn.issuing.retrying import Retrying
+from keyturn.issuing.updating import Updater
+from keyturn.ports.clock import Clock
+from keyturn.ports.ledger import Ledger, Row, RowFilter
+from keyturn.records.records import Records
+from keyturn.rotation.selecting import is_selected
+
+CHANGEABLE: Final = frozenset(each.name for each in fields(RotationPolicy)) - {"policy_id"}
+# What suits one strategy or frequency is filled in anew for another.
+_BY_STRATEGY: Final = (
+    "overlap",
+    "max_overlap",
+    "retire_unused_after",
+    "shares",
+    "dwell",
+    "pause_above",
+    "lead",
+    "requires_check",
+    "rollback_window",
+)
+_FILLED_IN: Final = ("overlap", "max_overlap", "shares", "dwell", "pause_above", "rollback_window", "notices")
+_PAGE: Final = 200
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyPage:
+    """Some policies, newest first, and the cursor for those after them; None when there are no more."""
+
+    items: tuple[KeptPolicy, ...]
+    next_cursor: str | None
+
+
+class Policies:
+    """Keeps policies."""
+
+    def __init__(
+        self, *, ledger: Ledger, records: Records, keys: Keys, updater: Updater, clock: Clock
+    ) -> None:
+        self._ledger = ledger
+        self._records = records
+        self._keys = keys
+        self._updater = updater
+        self._clock = clock
+        self._retrying = Retrying(turns=keys.turns, clock=clock)
+
+    def create(self, policy: RotationPolicy, by: Principal, *, may_select_none: bool = False) -> KeptPolicy:
+        """Keep a policy. ConflictError where there is one of that name already.
+
+        InvalidInputError for a selection that no key of the tenant meets, unless `may_select_none`.
+        """
+        if not isinstance(policy, RotationPolicy):
+            raise InvalidInputError("a policy is a RotationPolicy", field="policy")
+        if not may_select_none:
+            self._require_keys(policy, by)
+        now = self._clock.now()
+        before = self._keys.kept_policy(by.tenant, policy.policy_id)
+        if before is not None and not before.is_deleted:
+            raise ConflictError(
+                f"there is a policy {shown(policy.policy_id)} already",
+                fix="Choose another policy_id, or update that one.",
+            )
+        kept = (
+            KeptPolicy(
+                row_id=self._keys.policy_row_id(by.tenant, policy.policy_id),
+                tenant=by.tenant,
+                policy=policy,
+                created_at=now,
+                updated_at=now,
+            )
+            if before is None
+            else before.changed(now, policy=policy, created_at=now, is_deleted=False, paused=None)
+        )
+        return self._committed(EventType.POLICY_CREATED, kept, by, now)
+
+    def get(self, policy_id: str, by: Principal) -> KeptPolicy:
+        """A policy; NotFoundError for one that there is not, or not any more."""
+        return self._keys.policy(by.tenant, policy_id)
+
+    def update(
+        self,
+        policy_id: str,
+        by: Principal,
+        changes: Mapping[str, Any],
+        *,
+        may_select_none: bool = False,
+    ) -> KeptPolicy:
+        """The policy with these fields changed. Rotations that have begun go on as they were planned.
+
+        With another strategy or frequency, what is not named beside it is filled in anew.
+        """
+        unknown = sorted(set(changes) - CHANGEABLE)
+        if unknown or not changes:
+            raise InvalidInputError(
+                "there is nothing to change" if not unknown else f"{shown(unknown[0])} cannot be changed",
+                field=unknown[0] if unknown else "",
+                fix=f"Name what shall change: {', '.join(sorted(CHANGEABLE))}.",
+            )
+
+        def attempt() -> KeptPolicy:
+            kept, now = self.get(policy_id, by), self._clock.now()
+            policy = replace(kept.policy, **_filled_in_anew(kept.policy, changes), **changes)
+            if "keys" in changes and not may_select_none:
+                self._require_keys(policy, by)
+            return self._committed(
+                EventType.POLICY_UPDATED, kept.changed(now, policy=policy), by, now, changes
+            )
+
+        return self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
+
+    def delete(self, policy_id: str, by: Principal) -> None:
+        """Let a policy be none. Keys that name it are not rotated by it; what has begun goes on."""
+        check_policy_id(policy_id)
+
+        def attempt() -> None:
+            kept, now = self.get(policy_id, by), self._clock.now()
+            self._committed(EventType.POLICY_DELETED, kept.changed(now, is_deleted=True), by, now)
+
+        self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
+
+    def pause(self, policy_id: str, by: Principal, why: str) -> KeptPolicy:
+        """Let no rotation begin by a policy until it is resumed; one that is paused stays as it is."""
+
+        def attempt() -> KeptPolicy:
+            kept, now = self.get(policy_id, by), self._clock.now()
+            if kept.paused is not None:
+                return kept
+            return self._committed(EventType.POLICY_PAUSED, kept.changed(now, paused=why), by, now)
+
+        return self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
+
+    def resume(self, policy_id: str, by: Principal) -> KeptPolicy:
+        """Let rotations begin by a policy again."""
+
+        def attempt() -> KeptPolicy:
+            kept, now = self.get(policy_id, by), self._clock.now()
+            if kept.paused is None:
+                return kept
+            return self._committed(EventType.POLICY_RESUMED, kept.changed(now, paused=None), by, now)
+
+        return self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
+
+    def assign(self, key_id: str, policy_id: str | None, by: Principal) -> Key:
+        """Let a key follow a policy, or none, whatever others select; errors as for updating it."""
+        return self._updater.update(key_id, by, {"rotation_policy_id": policy_id}, only_if=always)
+
+    def list(self, by: Principal, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> PolicyPage:
+        """Policies of the caller's tenant, newest first; `limit` is 1 to 1,000."""
+        check_limit(limit)
+        cursors = Cursors(self._records.keyring, by.tenant, "rotation policies")
+        rows = self._ledger.list_policies(by.tenant, cursors.read(cursor), limit + 1)
+        more, rows = len(rows) > limit, rows[:limit]
+        items = tuple(kept for kept in self._opened(rows) if kept.tenant == by.tenant)
+        return PolicyPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
+
+    def of_all_tenants(self) -> Iterator[KeptPolicy]:
+        """Every policy that there is, of every tenant, a page at a time."""
+        before = None
+        while rows := self._ledger.list_policies(None, before, _PAGE):
+            before = rows[-1].created
+            yield from self._opened(rows)
+
+    def _opened(self, rows: Sequence[Row]) -> Iterator[KeptPolicy]:
+        for opened in self._records.open_all(rows):
+            kept = policy_from(opened.body)
+            if not kept.is_deleted:
+                yield kept
+
+    def _require_keys(self, policy: RotationPolicy, by: Principal) -> None:
+        if policy.keys is None:
+            return
+        if not any(is_selected(policy, key) for key in self._keys_of(policy, by.tenant)):
+            raise InvalidInputError(
+                "the policy selects no key that there is",
+                field="keys",
+                fix="Look at the selection; or allow it to select none yet.",
+            )
+
+    def _keys_of(self, policy: RotationPolicy, tenant: str) -> Iterator[Key]:
+        """Keys among which those of the selection are, newest first."""
+        selection = policy.keys
+        assert selection is not None
+        if selection.key_ids:
+            found = self._records.get_many(selection.key_ids)
+            yield from (
+                key_from(opened.body)
+                for opened in found
+                if opened is not None and opened.body["tenant"] == tenant
+            )
+            return
+        before = None
+        owner, tag, key_type = _only(selection.owners), _only(selection.tags), _only(selection.types)
+        narrow = RowFilter(
+            tenant=tenant, owner=owner, tag=tag, type=None if key_type is None else key_type.value
+        )
+        while rows := self._ledger.list_keys(replace(narrow, before=before), _PAGE):
+            before = rows[-1].created
+            yield from (key_from(opened.body) for opened in self._records.open_all(rows))
+
+    def _committed(
+        self,
+        kind: EventType,
+        kept: KeptPolicy,
+        by: Principal,
+        now: datetime,
+        changes: Mapping[str, Any] | None = None,
+    ) -> KeptPolicy:
+        details: dict[str, object] = {"policy_id": kept.policy.policy_id}
+        if changes:
+            details["changed"] = {name: _shown(getattr(kept.policy, name)) for name in sorted(changes)}
+        if kept.paused is not None:
+            details["why"] = kept.paused
+        event = Event(
+            type=kind,
+            time=now,
+            tenant=kept.tenant,
+            actor=by.actor,
+            subjects=(kept.row_id,),
+            rows=(kept.row_id,),
+            details=details,
+        )
+        self._records.commit(ChangeSet(puts=(policy_put(kept),), events=(event,)))
+        return kept
+
+
+def _only(values: Sequence[_T]) -> _T | None:
+    return values[0] if len(values) == 1 else None
+
+
+def _filled_in_anew(policy: RotationPolicy, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a change of strategy or frequency leaves to be filled in, or that it leaves without a meaning."""
+    anew: dict[str, Any] = {}
+    if changes.get("strategy", policy.strategy) is not policy.strategy:
+        cleared = {"retire_unused_after": None, "lead": 0, "requires_check": False}
+        anew |= {name: cleared.get(name, UNSAID) for name in _BY_STRATEGY}
+    if {"frequency", "cron", "max_age"} & changes.keys():
+        anew |= dict.fromkeys(_FILLED_IN, UNSAID)
+        if "frequency" in changes and changes["frequency"] is not policy.frequency:
+            anew["cron"] = None
+    return {name: value for name, value in anew.items() if name not in changes}
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    return value if isinstance(value, (str, int, bool)) or value is None else str(value)
