@@ -72,6 +72,20 @@ def test_without_keyturn_nobody_passes_and_with_it_they_do_again(own_scene: Scen
     scene.stops(key="hello")
 
 
+@pytest.mark.parametrize("broken", ["local reply = nil", 'error("on purpose")', "do return end"])
+def test_an_action_that_fails_lets_nobody_pass(tmp_path: Path, broken: str) -> None:
+    """HAProxy goes on with the next rule where the Lua of one has failed."""
+    with scene_of("haproxy", tmp_path) as scene:
+        scene.gateway.stop()
+        script = tmp_path / "gateway" / "haproxy" / "keyturn.lua"
+        before = "    local code = first("
+        assert before in script.read_text()
+        script.write_text(script.read_text().replace(before, f"    {broken}\n{before}"))
+        scene.gateway.start()
+        for key in (scene.token("reader"), scene.token("admin"), None):
+            assert scene.stops(key=key).status == 503
+
+
 def test_a_gateway_whose_key_is_revoked_lets_nobody_pass(own_scene: Scene) -> None:
     scene = own_scene
     scene.passes(key=scene.token("reader"))

@@ -254,6 +254,18 @@ def test_a_gateways_key_is_bound_to_its_own_address(served: Served, way: str) ->
 
 
 @both_ways
+def test_where_a_gateway_asks_from_is_looked_at_each_time(served: Served, way: str) -> None:
+    own, home = str(served.issue()["key"]), another_source()
+    gateway = served.provision("keys.verify", allowed_ips=[home])
+    for source in (home, home, another_source(), home, another_source(), another_source(), home):
+        answer = put(served, way, gateway, key=own, source=source)
+        if source == home:
+            assert_passes(answer)
+        else:
+            assert_refused(answer, 403, "gateway_forbidden")
+
+
+@both_ways
 def test_a_gateway_asks_about_its_own_tenant(served: Served, way: str) -> None:
     theirs = str(served.issue_elsewhere()["key"])
     assert_passes(put(served, way, served.foreigner, key=theirs))
@@ -414,4 +426,16 @@ def test_whole_requests_in_one_write_are_answered_in_order(served: Served) -> No
         client.send(b"".join(WAYS[way]("/v1/authorize/a?b", fields) for way, _, fields in sent))
         for way, owner, _ in sent:
             assert_passes(client.answer("HEAD" if way == "head" else "GET"), owner=owner)
+        assert client.end().rest() == b""
+
+
+def test_a_refusal_has_a_body_but_for_a_head(served: Served) -> None:
+    """What followed would otherwise be taken for the next answer."""
+    fields = [("Keyturn-Gateway-Key", gateway_of(served)), ("X-API-Key", "hello")]
+    ways = [way for way in WAYS if way != "old"] * 3
+    with Raw(served.port) as client:
+        for way in ways:
+            client.send(WAYS[way]("/v1/authorize", fields))
+            answer = client.answer("HEAD" if way == "head" else "GET")
+            assert_refused(answer, 401, "malformed", INVALID, is_head=way == "head")
         assert client.end().rest() == b""
