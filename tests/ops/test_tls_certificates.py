@@ -153,7 +153,7 @@ def test_a_key_that_is_encrypted_is_refused_without_asking_for_its_password(
     authority: Authority, tmp_path: Path
 ) -> None:
     encrypted = authority.issue(tmp_path, password=b"a password")
-    assert "encrypted" in refusal(tmp_path, encrypted.certificate, encrypted.key)
+    assert "the private key is encrypted" in refusal(tmp_path, encrypted.certificate, encrypted.key)
 
 
 def test_files_of_another_kind_are_refused(pair: Pair, tmp_path: Path) -> None:

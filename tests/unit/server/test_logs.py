@@ -184,6 +184,14 @@ def test_a_thread_that_fails_is_told_of_in_the_same_form(capfd: pytest.CaptureFi
     assert all("nobody foresaw this" in line["exception"] for line in lines)
 
 
+def test_what_waits_is_written_before_the_block_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    with to_stderr(is_production=True):
+        for number in range(5_000):
+            logging.getLogger("keyturn.test").error("%d", number)
+    assert not [thread for thread in threading.enumerate() if thread.name == "keyturn-log"]
+    assert len(capfd.readouterr().err.splitlines()) == 5_000
+
+
 def test_logging_is_as_it_was_afterwards() -> None:
     root = logging.getLogger()
     before = (list(root.handlers), root.level, threading.excepthook, sys.stderr)
