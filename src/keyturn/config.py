@@ -46,9 +46,9 @@ class Settings:
     config_dir: Path
     environment: Environment
     max_staleness: float
-    tls_cert: Path | None
-    tls_key: Path | None
-    allow_plain_http: bool
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    allow_plain_http: bool = False
 
     @property
     def is_sqlite(self) -> bool:

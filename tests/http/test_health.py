@@ -236,6 +236,19 @@ def test_the_description_says_that_refusals_are_problems(described: dict[str, An
             assert list(answer["content"]) == [PROBLEM], (method, path)
 
 
+def test_the_description_says_which_answers_carry_an_id(served: Served, described: dict[str, Any]) -> None:
+    for path, method, operation in operations(described):
+        plain = path in ("/v1/verify", "/v1/verify/batch", "/livez")
+        for status, answer in operation["responses"].items():
+            assert ("X-Request-Id" in answer.get("headers", {})) == (status >= "400" or not plain), (
+                method,
+                path,
+            )
+    assert "request_id" in described["components"]["schemas"]["ProblemBody"]["required"]
+    metrics = described["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    assert list(metrics) == [served.call("GET", "/metrics", key=None).field("content-type")]
+
+
 def test_documentation_and_description_are_read_only(served: Served) -> None:
     for path in ("/docs", "/openapi.json", "/readyz", "/static-offline-docs/swagger-ui.css"):
         for method in ("POST", "PUT", "PATCH", "DELETE"):

@@ -238,12 +238,14 @@ def test_management_calls_are_counted_and_timed_by_template_and_status(served: S
     def call() -> None:
         served.call("GET", f"/v1/keys/{UNKNOWN_ID}").problem(404, "not_found")
         served.call("GET", "/v1/nowhere").problem(404, "not_found")
+        assert served.call("GET", "/static-offline-docs/swagger-ui.css", key=None).status == 200
         served.call("POST", "/v1/owners/a%2Fb/revoke", {}).ok()
         served.call("POST", "/v1/keys", b"{").problem(400, "malformed_json")
 
     for method, route, status in (
         ("GET", "/v1/keys/{key_id}", "404"),
         ("GET", "unmatched", "404"),
+        ("GET", "/static-offline-docs", "200"),
         ("POST", "/v1/owners/{owner}/revoke", "200"),
         ("POST", "/v1/keys", "400"),
     ):

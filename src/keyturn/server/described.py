@@ -76,6 +76,12 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ProblemBody} for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 }
 
+_WITHOUT_ID: Final = frozenset(("/v1/verify", "/v1/verify/batch", "/livez"))
+_REQUEST_ID: Final = {
+    "description": "The request's own X-Request-Id where it may be kept, else a new one; it is in the server's log.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+}
+
 described: Final = APIRouter(responses=PROBLEMS)
 
 
@@ -101,9 +107,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         app.openapi_schema = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=routes
         )
-        for methods in app.openapi_schema["paths"].values():
+        for path, methods in app.openapi_schema["paths"].items():
             for operation in methods.values():
                 _name_problems(operation["responses"])
+                _name_ids(operation["responses"], only_problems=path in _WITHOUT_ID)
     return app.openapi_schema
 
 
@@ -111,3 +118,9 @@ def _name_problems(answers: dict[str, Any]) -> None:
     for status, answer in answers.items():
         if status >= "400":
             answer["content"] = {CONTENT_TYPE: answer["content"]["application/json"]}
+
+
+def _name_ids(answers: dict[str, Any], *, only_problems: bool) -> None:
+    for status, answer in answers.items():
+        if status >= "400" or not only_problems:
+            answer.setdefault("headers", {})["X-Request-Id"] = _REQUEST_ID

@@ -82,7 +82,11 @@ class LineWriter(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record's line. What it says is settled here, in the thread that says it."""
         try:
-            self._waiting.put_nowait(self.format(record))
+            line = self.format(record)
+            if self._thread.is_alive():
+                self._waiting.put_nowait(line)
+            else:
+                self._write_line(line)  # in a process that was forked from this one there is no such thread
         except Full:
             self.dropped += 1
         except Exception:  # noqa: BLE001 - as every handler: whoever logs must not fail because of it
@@ -97,15 +101,16 @@ class LineWriter(logging.Handler):
 
     def _write_all(self) -> None:
         while (line := self._waiting.get()) is not None:
-            with suppress(OSError, ValueError):  # nobody reads any more
-                self._write(f"{line}\n".encode(errors="backslashreplace"))
+            self._write_line(line)
 
-    def _write(self, data: bytes) -> None:
-        while data:
-            count: int | None = self._stream.write(data)
-            if count is None:  # a descriptor that somebody set to non-blocking
-                time.sleep(_AGAIN_SECONDS)
-            data = data[count or 0 :]
+    def _write_line(self, line: str) -> None:
+        data = f"{line}\n".encode(errors="backslashreplace")
+        with suppress(OSError, ValueError):  # nobody reads any more
+            while data:
+                count: int | None = self._stream.write(data)
+                if count is None:  # a descriptor that somebody set to non-blocking
+                    time.sleep(_AGAIN_SECONDS)
+                data = data[count or 0 :]
 
 
 class JsonLines(logging.Formatter):

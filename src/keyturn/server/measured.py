@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from keyturn.domain.verdict import Code
-from keyturn.measures import Family, Histogram, Histograms, Labels, Tally, counted, gauge, spread
+from keyturn.measures import Family, Histogram, Histograms, Tally, counted, gauge, spread
 
 LOOP_SECONDS: Final = 0.25  # between two looks at how late the event loop is
+
+ENDPOINTS: Final = ("verify", "batch")  # that answer with a verdict
 
 Verdicts = dict[Code, int]
 """Answers by code; only the event loop's thread counts in it."""
@@ -19,7 +21,7 @@ class Measured:
     """Counters of one server.
 
     Attributes:
-        verify: answers of `/v1/verify`; `batch`: those of `/v1/verify/batch`, one for each of its items.
+        verdicts: answers by endpoint; of a batch one for each of its items.
         waited: seconds of verifications that memory could not answer.
         batches: seconds of whole batches.
         calls: management calls by method, route and status, with their `call_seconds` by method and route.
@@ -29,8 +31,7 @@ class Measured:
     """
 
     def __init__(self) -> None:
-        self.verify: Verdicts = dict.fromkeys(Code, 0)
-        self.batch: Verdicts = dict.fromkeys(Code, 0)
+        self.verdicts: dict[str, Verdicts] = {endpoint: dict.fromkeys(Code, 0) for endpoint in ENDPOINTS}
         self.waited = Histogram()
         self.batches = Histogram()
         self.calls = Tally()
@@ -54,7 +55,11 @@ class Measured:
             "keyturn_verifications_total",
             "Verifications answered, by endpoint and code.",
             ("endpoint", "code"),
-            {**_by_code("verify", self.verify), **_by_code("batch", self.batch)},
+            {
+                (endpoint, code.value): count
+                for endpoint, verdicts in self.verdicts.items()
+                for code, count in verdicts.items()
+            },
         )
         yield spread(
             "keyturn_verification_wait_seconds",
@@ -95,7 +100,3 @@ class Measured:
         )
         yield gauge("keyturn_connections", "Connections of clients that are open.", self.connections())
         yield from self.tls()
-
-
-def _by_code(endpoint: str, verdicts: Verdicts) -> dict[Labels, float]:
-    return {(endpoint, code.value): count for code, count in verdicts.items()}

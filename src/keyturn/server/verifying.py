@@ -58,7 +58,7 @@ class VerifyEndpoint:
 
     def asker(self, authorization: str) -> Asker:
         """What answers verifications that come with this Authorization header."""
-        return Asker(self, self._verifier, self._measured.verify, authorization)
+        return Asker(self, self._verifier, self._measured.verdicts["verify"], authorization)
 
     async def verify(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One verification: 200, whatever the answer, once the caller is known and the question makes sense."""
@@ -75,7 +75,7 @@ class VerifyEndpoint:
         answers = await self._decide_all(questions)
         self._measured.batches.observe(perf_counter() - began)
         for answer in answers:
-            self._measured.batch[answer.reason] += 1
+            self._measured.verdicts["batch"][answer.reason] += 1
         await send_json(send, orjson.dumps({"items": [verification_view(answer) for answer in answers]}))
 
     async def _decide_all(self, questions: list[Question]) -> list[Verification]:
@@ -102,7 +102,7 @@ class VerifyEndpoint:
         return self._after_wait(await self._decider.resolve(miss, *asked), began)
 
     def _after_wait(self, answer: Verification, began: float) -> bytes:
-        self._measured.verify[answer.reason] += 1
+        self._measured.verdicts["verify"][answer.reason] += 1
         self._measured.waited.observe(perf_counter() - began)
         return _encoded(answer)
 

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any, Final, TextIO
@@ -198,3 +199,15 @@ def test_logging_is_as_it_was_afterwards() -> None:
     with to_stderr(is_production=False):
         assert root.handlers != before[0]
     assert (list(root.handlers), root.level, threading.excepthook, sys.stderr) == before
+
+
+def test_a_process_that_was_forked_off_writes_by_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    with to_stderr(is_production=True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forks beside threads
+            child = os.fork()
+        if child == 0:
+            logging.getLogger("keyturn.test").error("from the child")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    assert "from the child" in capfd.readouterr().err
