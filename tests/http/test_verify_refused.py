@@ -129,9 +129,9 @@ INVALID: Final[list[tuple[str, object]]] = [
     *(("scope", {"key": "a", "scope": name}) for name in ("", "none", "READ", "read ", "read,write")),
     *(
         ("permissions", {"key": "a", "permissions": query})
-        for query in ("", " ", "AND", "a AND", "a and b", "a  b", "a OR", "NOT", "(a", "a)", "()", "a NOT b", "a.*", "*",
-                      "a..b", ".a", "a\tAND b", "é", "a" * 129, "a." * 8 + "a", " AND ".join("ab" for _ in range(65)),
-                      "a" + " " * 1_024)
+        for query in ("", " ", "AND", "a AND", "a and b", "a  b", "a OR", "NOT", "(a", "a)", "()", "a NOT b", "a.*",
+                      "*", "a..b", ".a", "a\tAND b", "é", "a" * 129, "a." * 8 + "a",
+                      " AND ".join("ab" for _ in range(65)), "a" + " " * 1_024)
     ),
     *(
         ("ip", {"key": "a", "ip": ip})
