@@ -6,8 +6,18 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links --quiet
+# Tests wait for servers and clocks most of the time; those of one file share them.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 BENCH_PROGRAMS := wrk nginx
 BENCH_PACKAGES := wrk nginx-light
+TEST_PROGRAMS := nginx haproxy promtool
+TEST_PACKAGES := nginx-light haproxy prometheus
+
+# The programs in a virtual environment name the directory that it was made in: in a clone that was moved they do not run.
+ifeq ($(shell test -e $(BIN)/keyturn && ! grep -qF '$(CURDIR)/$(VENV)/bin/' $(BIN)/keyturn && echo moved),moved)
+$(info This directory was moved: making $(VENV) anew)
+$(shell rm -rf $(VENV))
+endif
 
 # Each is newer than what it was installed from, so that nothing is installed twice.
 CAN_SERVE := $(VENV)/.can-serve
@@ -15,28 +25,31 @@ CAN_TEST := $(VENV)/.can-test
 
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: help serve test check bench lock clean
+.PHONY: help serve test check bench reference lock clean
 
 help: ## what can be made (this list)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make PYTHON=python3.13 ... chooses the interpreter of a new $(VENV)."
 
 serve: $(CAN_SERVE) ## install what the server needs and start it on http://127.0.0.1:8700
 	@exec $(BIN)/keyturn serve
 
-test: $(CAN_TEST) ## install what the tests need and run them all
-	$(BIN)/python -m pytest --cov --cov-report=term
+test: $(CAN_TEST) test-programs ## install what the tests need and run them all
+	$(PYTEST) --cov --cov-report=term
 
-check: $(CAN_TEST) ## lint, types, layers and all tests: what a change has to pass
+check: $(CAN_TEST) test-programs ## lint, types, layers and all tests: what a change has to pass
 	$(BIN)/ruff format --check --output-format concise
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 bench: $(CAN_TEST) bench-programs ## run the benchmarks
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m benchmarks
+
+reference: $(CAN_TEST) ## write docs/reference.md anew from the code
+	$(BIN)/python docs/reference.py
 
 lock: $(VENV)/pyvenv.cfg ## remake the locked requirements (make lock ARGS=--upgrade takes newer versions)
 	@test -x $(BIN)/uv || $(PIP) install --quiet uv
@@ -71,14 +84,21 @@ $(CAN_SERVE) $(CAN_TEST): pyproject.toml | $(VENV)/pyvenv.cfg
 	@$(PIP) check || { echo "pyproject.toml asks for more than $(LOCKED) has: make lock" >&2; exit 1; }
 	@touch $@
 
-.PHONY: bench-programs
-bench-programs:
+# Programs that come from Debian and not from PyPI. As root they are installed; anybody else is told what to install.
+.PHONY: bench-programs test-programs
+bench-programs: PROGRAMS := $(BENCH_PROGRAMS)
+bench-programs: PACKAGES := $(BENCH_PACKAGES)
+test-programs: PROGRAMS := $(TEST_PROGRAMS)
+test-programs: PACKAGES := $(TEST_PACKAGES)
+bench-programs test-programs:
 	@PATH="$$PATH:/usr/sbin"; missing=; \
-	for program in $(BENCH_PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
+	for program in $(PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
 	if [ -z "$$missing" ]; then exit 0; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		RUNLEVEL=1 apt-get install --yes --no-install-recommends $(BENCH_PACKAGES); \
+		export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive; \
+		apt-get install --yes --no-install-recommends $(PACKAGES) || \
+		{ apt-get update && apt-get install --yes --no-install-recommends $(PACKAGES); }; \
 	else \
-		echo "The benchmarks need $(BENCH_PROGRAMS). On Debian or Ubuntu: sudo apt-get install $(BENCH_PACKAGES)" >&2; \
+		echo "This needs $(PROGRAMS). On Debian or Ubuntu: sudo apt-get install $(PACKAGES)" >&2; \
 		exit 1; \
 	fi

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import http, in_process, scale
+from benchmarks import gateway, http, in_process, scale
 
-PARTS = {"in-process": in_process.run, "http": http.run, "scale": scale.run}
+PARTS = {"in-process": in_process.run, "http": http.run, "gateway": gateway.run, "scale": scale.run}
 
 
 def main() -> None:

@@ -32,10 +32,8 @@ BATCH = 1_000
 
 def run() -> None:
     """Measure and print."""
-    for program in ("wrk", "nginx"):
-        if shutil.which(program) is None:
-            print(f"\nHTTP: not measured, for {program} is not installed")
-            return
+    if not can_measure():
+        return
     with tempfile.TemporaryDirectory() as name:
         folder, kek = Path(name), b"k" * 32
         url = f"sqlite:///{folder / 'keys.db'}"
@@ -44,19 +42,28 @@ def run() -> None:
         tokens = fill(folder / "keys.db", kek, KEYS)
         caller = first.secret.reveal()
         script = _wrk_script(folder, caller, tokens)
-        with _nginx(folder) as floor, _server(folder, url, kek) as ours:
-            _await(ours.port)
-            cold = _warm_up(ours, caller, tokens)
-            rounds = [(_measured(floor, script), _measured(ours, script)) for _ in range(ROUNDS)]
+        with nginx_of(folder) as floor, served(folder, url, kek) as ours:
+            await_port(ours.port)
+            cold = warm_up(ours, caller, tokens)
+            rounds = [(measured(floor, script), measured(ours, script)) for _ in range(ROUNDS)]
     print(
         f"\nHTTP, one worker, wrk -c{CONNECTIONS}, {KEYS:,} keys in random order; medians of {ROUNDS} rounds in turn"
     )
-    _show("nginx, one worker, fixed body (the floor)", [pair[0] for pair in rounds])
-    _show("POST /v1/verify", [pair[1] for pair in rounds])
+    show("nginx, one worker, fixed body (the floor)", [pair[0] for pair in rounds])
+    show("POST /v1/verify", [pair[1] for pair in rounds])
     rates = statistics.median(pair[1].rate / pair[0].rate for pair in rounds)
     work = statistics.median(pair[0].cpu / pair[1].cpu for pair in rounds)
     print(f"  POST /v1/verify/batch with {BATCH:,} cold keys each: {cold:,.0f} keys/s")
     print(f"  of nginx: {rates:.2f} by requests a second, {work:.2f} by processor time a request")
+
+
+def can_measure() -> bool:
+    """Whether the programs are there that are needed; says which one is not."""
+    for program in ("wrk", "nginx"):
+        if shutil.which(program) is None:
+            print(f"\nHTTP: not measured, for {program} is not installed")
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +82,14 @@ class Round:
     cpu: float
 
 
-def _show(what: str, rounds: list[Round]) -> None:
+def show(what: str, rounds: list[Round]) -> None:
+    """Print medians."""
     rate = statistics.median(each.rate for each in rounds)
     cpu = statistics.median(each.cpu for each in rounds)
     print(f"  {what}: {rate:,.0f} requests/s, {cpu * 1e6:.1f} µs of processor time a request")
 
 
-def _warm_up(server: Running, caller: str, tokens: list[str]) -> float:
+def warm_up(server: Running, caller: str, tokens: list[str]) -> float:
     """Have every key loaded; how many a second."""
     started = time.perf_counter()
     for at in range(0, len(tokens), BATCH):
@@ -92,7 +100,8 @@ def _warm_up(server: Running, caller: str, tokens: list[str]) -> float:
     return len(tokens) / (time.perf_counter() - started)
 
 
-def _measured(server: Running, script: Path) -> Round:
+def measured(server: Running, script: Path) -> Round:
+    """One run of wrk."""
     before = _cpu_seconds(server.pid)
     requests, rate = _wrk(server.port, script)
     return Round(rate, (_cpu_seconds(server.pid) - before) / requests)
@@ -138,40 +147,49 @@ def _wrk(port: int, script: Path) -> tuple[int, float]:
 
 
 @contextmanager
-def _nginx(folder: Path) -> Iterator[Running]:
-    port = _free_port()
+def nginx_of(folder: Path, location: str = "", more: str = "") -> Iterator[Running]:
+    """Nginx with one worker that returns a fixed body, or does at `/` what else it is told."""
+    port = free_port()
+    fixed = """default_type application/json; return 200 '{"valid":true,"code":"valid"}';"""
     configuration = folder / "nginx.conf"
     configuration.write_text(
         f"""
         daemon off; master_process off; pid {folder / "nginx.pid"}; error_log stderr crit;
         events {{ worker_connections 1024; }}
         http {{
-          access_log off; keepalive_requests 100000000; client_body_temp_path {folder / "bodies.tmp"};
+          access_log off; keepalive_requests 100000000;
+          client_body_temp_path {folder / "bodies.tmp"}; proxy_temp_path {folder / "proxy.tmp"};
+          {more}
           server {{ listen 127.0.0.1:{port};
-            location / {{ default_type application/json; return 200 '{{"valid":true,"code":"valid"}}'; }} }}
+            location / {{ {location or fixed} }}
+            location = /livez {{ return 200; }}
+            include {folder}/more-*.conf; }}
         }}
         """
     )
-    with _running(["nginx", "-c", str(configuration), "-p", str(folder)], {}) as pid:
-        _await(port)
+    with running(["nginx", "-c", str(configuration), "-p", str(folder)], {}) as pid:
+        await_port(port)
         yield Running(port, pid)
 
 
 @contextmanager
-def _server(folder: Path, url: str, kek: bytes) -> Iterator[Running]:
-    port = _free_port()
+def served(folder: Path, url: str, kek: bytes, **settings: str) -> Iterator[Running]:
+    """Keyturn with one worker, with more settings if need be."""
+    port = free_port()
     environment = {
         "KEYTURN_STORE": url,
         "KEY_STORE_ENCRYPTION_KEY": f"hex:{kek.hex()}",
         "KEYTURN_PORT": str(port),
         "XDG_CONFIG_HOME": str(folder),
+        **settings,
     }
-    with _running([str(Path(sys.executable).parent / "keyturn"), "serve"], environment) as pid:
+    with running([str(Path(sys.executable).parent / "keyturn"), "serve"], environment) as pid:
         yield Running(port, pid)
 
 
 @contextmanager
-def _running(command: list[str], environment: dict[str, str]) -> Iterator[int]:
+def running(command: list[str], environment: dict[str, str]) -> Iterator[int]:
+    """Run a server; its process."""
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
     try:
         yield process.pid
@@ -180,7 +198,8 @@ def _running(command: list[str], environment: dict[str, str]) -> Iterator[int]:
         process.wait(timeout=20)
 
 
-def _await(port: int) -> None:
+def await_port(port: int) -> None:
+    """Wait until somebody answers there."""
     for _ in range(300):
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=1).read()
@@ -191,7 +210,8 @@ def _await(port: int) -> None:
     raise RuntimeError(f"nothing answers on port {port}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

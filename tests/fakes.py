@@ -40,6 +40,7 @@ from keyturn.ports.ledger import (
     Ledger,
     LogEntry,
     Position,
+    Reseal,
     Row,
     RowFilter,
     SealedHead,
@@ -60,9 +61,10 @@ TICK: Final = 2.0**-20  # seconds, about a microsecond; a power of two, so that 
 Hook = Callable[[], object]
 Look = Literal["now", "nanos", "steady"]
 Method = Literal[
-    "commit", "read", "read_credential", "read_versions", "list_keys", "list_owned", "list_expired", "read_log",
+    "commit", "read", "read_credential", "read_versions", "list_keys", "list_owned", "list_expired", "forget_answers",
+    "read_log",
     "head", "sealed_head", "seal_head", "snapshot", "save_snapshot", "record_uses", "read_uses", "last_uses",
-    "wait_for_news", "close",
+    "wait_for_news", "close", "list_rows", "count_rows", "reseal",
 ]  # fmt: skip
 
 _T = TypeVar("_T")
@@ -194,6 +196,18 @@ class HookedLedger:
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         return self._call("list_expired", lambda: self.inner.list_expired(before, after, limit))
 
+    def forget_answers(self, before: int, limit: int) -> int:
+        return self._call("forget_answers", lambda: self.inner.forget_answers(before, limit))
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        return self._call("list_rows", lambda: self.inner.list_rows(after, limit))
+
+    def count_rows(self) -> int:
+        return self._call("count_rows", self.inner.count_rows)
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        return self._call("reseal", lambda: self.inner.reseal(reseals))
+
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         return self._call("read_log", lambda: self.inner.read_log(start, limit))
 
@@ -215,8 +229,12 @@ class HookedLedger:
     def record_uses(self, uses: Sequence[UseCount]) -> None:
         self._call("record_uses", lambda: self.inner.record_uses(uses))
 
-    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
-        return self._call("read_uses", lambda: self.inner.read_uses(key_id, first_minute, last_minute))
+    def read_uses(
+        self, key_id: str, first_minute: int, last_minute: int, *, period: int = 1
+    ) -> list[UsageCount]:
+        return self._call(
+            "read_uses", lambda: self.inner.read_uses(key_id, first_minute, last_minute, period=period)
+        )
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:
         return self._call("last_uses", lambda: self.inner.last_uses(key_ids))
@@ -327,11 +345,19 @@ class Site:
         return site
 
     def process(
-        self, *, max_staleness: float = DEFAULT_MAX_STALENESS, capacity: int = DEFAULT_CAPACITY
+        self,
+        *,
+        max_staleness: float = DEFAULT_MAX_STALENESS,
+        capacity: int = DEFAULT_CAPACITY,
+        kek: bytes = KEK,
     ) -> Process:
         """One more process; the site closes it."""
         ledger = HookedLedger(self.open_ledger())
-        node = _node_over(ledger, wrapper(), self.clock, max_staleness, capacity)
+        try:
+            node = _node_over(ledger, wrapper(kek), self.clock, max_staleness, capacity)
+        except BaseException:
+            ledger.close()
+            raise
         process = Process(node=node, ledger=ledger, clock=self.clock)
         self._processes.append(process)
         return process

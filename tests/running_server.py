@@ -14,6 +14,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 20.0
 
 _PROGRAM: Final = (sys.executable, "-c", "import sys; from keyturn.cli import main; sys.exit(main())")
-_ADDRESS: Final = re.compile(r"http://127\.0\.0\.1:([0-9]+)")
+_ADDRESS: Final = re.compile(r"https?://127\.0\.0\.1:([0-9]+)")
 _TOKEN: Final = re.compile(r"\bkt_[0-9A-Za-z_]+")
 
 
@@ -69,9 +70,18 @@ class RunningServer:
     """One server process: started, called, frozen, stopped or killed at will."""
 
     def __init__(
-        self, store_url: str, *, kek: bytes | None = KEK, first_key: str | None = None, **settings: str
+        self,
+        store_url: str,
+        started_by: tuple[str, ...] = (),
+        /,
+        *,
+        kek: bytes | None = KEK,
+        first_key: str | None = None,
+        **settings: str,
     ) -> None:
+        self._started_by = started_by
         self._environment = program_environment(store_url, kek, **settings)
+        self._certificate = settings.get("KEYTURN_TLS_CERT")
         self._first_key = first_key
         self._output = Path(tempfile.mkdtemp(prefix="keyturn-server-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,7 +106,7 @@ class RunningServer:
     @property
     def url(self) -> str:
         """Where it answers, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self._certificate is None else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def first_key(self) -> str:
@@ -118,7 +128,11 @@ class RunningServer:
         """Start and wait until it answers."""
         with (self._output / "stdout").open("wb") as out, (self._output / "stderr").open("ab") as err:
             self._process = subprocess.Popen(
-                [*_PROGRAM, "serve"], env=self._environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                [*self._started_by, *_PROGRAM, "serve"],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
@@ -144,7 +158,7 @@ class RunningServer:
         self, method: str, path: str, body: object = None, *, key: str | None = None, seconds: float = 30.0
     ) -> tuple[int, Any]:
         """One request on a connection of its own: the status and the JSON of the answer. OSError when none comes."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        connection = self._connection(seconds)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
@@ -156,6 +170,13 @@ class RunningServer:
             raise OSError(f"no answer: {error!r}") from error
         finally:
             connection.close()
+
+    def _connection(self, seconds: float) -> http.client.HTTPConnection:
+        """One over TLS where the server has a certificate, which is then its own authority."""
+        if self._certificate is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        context = ssl.create_default_context(cafile=self._certificate)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=seconds, context=context)
 
     def verify(self, token: str, **asked: object) -> dict[str, Any]:
         """What `POST /v1/verify` answers for a token, asked for with the first key."""

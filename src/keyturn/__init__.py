@@ -1,4 +1,4 @@
-"""Issue, verify, rotate and audit API keys and signing keys.
+"""Issue, verify, revoke and audit API keys and signing keys.
 
 from keyturn import KeyScope, KeyType, SecureKeyGenerator, SecureKeyStore
 
@@ -10,7 +10,7 @@ verification = store.authenticate(api_key.secret.reveal(), scope=KeyScope.READ)
 if verification: ...
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keyturn.errors import KeyturnError
 from keyturn.key_generator import (
@@ -35,11 +35,16 @@ from keyturn.key_store import (
     Verification,
 )
 
+if TYPE_CHECKING:
+    from keyturn.client import Client, IssuedKey
+
 __version__: Final = "0.1.0"
 
 __all__ = [
+    "Client",
     "DerivedKey",
     "GeneratedKey",
+    "IssuedKey",
     "KeyCheck",
     "KeyLength",
     "KeyMetadata",
@@ -57,3 +62,12 @@ __all__ = [
     "UsageStatistics",
     "Verification",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # The client brings an HTTP library with it, which whoever uses the store alone should not load.
+    if name in ("Client", "IssuedKey"):
+        from keyturn import client  # noqa: PLC0415
+
+        return getattr(client, name)
+    raise AttributeError(f"module 'keyturn' has no attribute {name!r}")

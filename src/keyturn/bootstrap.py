@@ -8,13 +8,16 @@ from types import ModuleType
 from typing import Final
 
 from keyturn.adapters.kms.local import LocalKeyWrapper
+from keyturn.adapters.ledger.watching import LedgerCalls, watched
 from keyturn.audit.trail import Trail
 from keyturn.audit.usage import Usage
 from keyturn.config import Environment, Settings
 from keyturn.crypto.generation import generate_material, new_key_id
-from keyturn.crypto.keyring import KEYRING_ROW, Keyring, create_keyring, open_keyring
+from keyturn.crypto.keyring import KEYRING_ROW, Keyring, UnknownDataKeyError
+from keyturn.crypto.keyring_body import create_keyring
 from keyturn.crypto.randomness import random_base62
-from keyturn.domain import canonical
+from keyturn.custody.changing import KeyringChanges
+from keyturn.custody.resealing import Resealer
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.change import ChangeSet, Event, EventType
 from keyturn.domain.entry import chain_start
@@ -23,23 +26,26 @@ from keyturn.domain.key import KeyType
 from keyturn.domain.principal import LOCAL_ACTOR, SYSTEM_ACTOR
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey, KeySpec
-from keyturn.domain.stored import read_as
-from keyturn.errors import ConfigurationError, ConflictError, IntegrityError, SchemaError, shown
+from keyturn.errors import ConfigurationError, ConflictError, IntegrityError, shown
+from keyturn.issuing.answers import Answers
 from keyturn.issuing.issuer import Issuer, OwnerAtIssue, created_event, rows_of
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.lifecycle import Lifecycle
 from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
-from keyturn.key_file import wrapper_from_key_file
+from keyturn.issuing.versions import Versions
+from keyturn.key_file import KeyFile, require_apart
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 from keyturn.ports.forking import survive_forks
 from keyturn.ports.key_wrapper import KeyWrapper
 from keyturn.ports.ledger import Ledger
 from keyturn.records.entry_seals import Seen
+from keyturn.records.keyring_row import KeyringRow
 from keyturn.records.log_reader import LogReader
 from keyturn.records.records import Records
-from keyturn.records.rows import open_row, seal_changes
+from keyturn.records.rows import seal_changes
 from keyturn.records.sealed_state import head_after
+from keyturn.signing.signer import Signer
 from keyturn.verifier.cache import DEFAULT_CAPACITY, Cache
 from keyturn.verifier.recorder import Recorder
 from keyturn.verifier.uses import Uses
@@ -58,15 +64,23 @@ class Node:
     """One process's Keyturn: services over one ledger. Close it to write what it has counted."""
 
     ledger: Ledger
+    ledger_calls: LedgerCalls
     records: Records
     issuer: Issuer
     lifecycle: Lifecycle
     updater: Updater
     reader: Reader
+    versions: Versions
+    answers: Answers
     trail: Trail
     usage: Usage
+    signer: Signer
     verifier: Verifier
+    cache: Cache
+    uses: Uses
     recorder: Recorder
+    keyring_changes: KeyringChanges
+    resealer: Resealer
     clock: Clock
 
     def close(self) -> None:
@@ -123,43 +137,52 @@ def open_node(
 def _node_over(
     ledger: Ledger, wrapper: KeyWrapper, clock: Clock, max_staleness: float, cache_capacity: int
 ) -> Node:
-    keyring, log = _open_log(ledger, wrapper, clock)
+    calls = LedgerCalls()
+    ledger = watched(ledger, calls)
+    keyring, log = open_log(ledger, wrapper, clock)
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
     cache = Cache(cache_capacity)
     node = Node(
         ledger=ledger,
+        ledger_calls=calls,
         records=records,
         issuer=Issuer(records=records, keys=keys, clock=clock),
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
         updater=Updater(records=records, keys=keys, clock=clock),
         reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
+        versions=Versions(ledger=ledger, records=records, keys=keys),
+        answers=Answers(ledger=ledger, records=records, clock=clock),
         trail=Trail(ledger=ledger, keyring=keyring, log=log),
         usage=Usage(ledger),
+        signer=Signer(records=records, keys=keys, uses=uses, clock=clock),
         verifier=Verifier(records=records, uses=uses, clock=clock, cache=cache, max_staleness=max_staleness),
+        cache=cache,
+        uses=uses,
         recorder=Recorder(records=records, uses=uses, clock=clock),
+        keyring_changes=KeyringChanges(ledger=ledger, records=records, wrapper=wrapper, clock=clock),
+        resealer=Resealer(ledger=ledger, records=records, clock=clock),
         clock=clock,
     )
     survive_forks(node)
     return node
 
 
-def _open_log(ledger: Ledger, wrapper: KeyWrapper, clock: Clock) -> tuple[Keyring, LogReader]:
-    row = ledger.read((KEYRING_ROW,))[0]
-    if row is None:
-        if ledger.head() > 0:
-            raise IntegrityError("the keyring is missing from a store that has a log")
-        raise SchemaError("the store has no keyring yet")
-    with read_as("the keyring row"):
-        body = canonical.decode(row.body)
-    if not isinstance(body, dict):
-        raise IntegrityError("the keyring row is malformed")
-    keyring = open_keyring(body, wrapper, ledger.log_id)
-    opened = open_row(keyring, row)
-    log = LogReader(ledger=ledger, keyring=keyring, clock=clock)
-    if not log.floor.admits(row.id, row.revision, opened.digest):
+def open_log(ledger: Ledger, wrapper: KeyWrapper, clock: Clock) -> tuple[Keyring, LogReader]:
+    """The keyring of an open ledger, and its log, read to the end; the errors are those of `open_node`."""
+    try:
+        return _opened_log(ledger, wrapper, clock)
+    except UnknownDataKeyError:
+        # A data key that is newer than the keyring's row which was read, unless somebody made it up.
+        return _opened_log(ledger, wrapper, clock)
+
+
+def _opened_log(ledger: Ledger, wrapper: KeyWrapper, clock: Clock) -> tuple[Keyring, LogReader]:
+    row = KeyringRow(ledger=ledger, wrapper=wrapper)
+    log = LogReader(ledger=ledger, keyring=row.keyring, clock=clock, row=row)
+    if not row.is_named_by(log.floor):
         raise IntegrityError("the keyring row is not the one that the log names")
-    return keyring, log
+    return row.keyring, log
 
 
 def initialise(
@@ -217,7 +240,7 @@ def _begin(ledger: Ledger, wrapper: KeyWrapper, clock: Clock, with_first_key: bo
 def first_key(clock: Clock) -> GeneratedKey:
     """A provisioning key of the tenant `default` that may do everything."""
     spec = KeySpec(type=KeyType.PROVISIONING, scope=KeyScope.FULL, name="first", permissions=("*",))
-    material = generate_material(spec.type, spec.length, spec.prefix)
+    material = generate_material(spec)
     return GeneratedKey(key_id=new_key_id(), spec=spec, created_at=clock.now(), **material._asdict())
 
 
@@ -237,4 +260,5 @@ def wrapper_for(settings: Settings) -> tuple[KeyWrapper, bool]:
             "there is no key-encryption key",
             fix="Set KEY_STORE_ENCRYPTION_KEY, for example to 'base64:' and the output of 'openssl rand -base64 32'.",
         )
-    return wrapper_from_key_file(settings), True
+    require_apart(settings)
+    return KeyFile(settings.kek_file).wrapper(), True

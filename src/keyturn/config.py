@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -9,18 +10,23 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from keyturn.domain.fields import check_networks
 from keyturn.domain.plain import require_plain
 from keyturn.domain.secret import Secret
-from keyturn.errors import ConfigurationError, shown
+from keyturn.errors import ConfigurationError, InvalidInputError, shown
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, MAX_STALENESS_RANGE, check_staleness
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8700
 MAX_PORT: Final = 65_535
 
+_URL: Final = re.compile("[a-z]+:|supabase$")
 KNOWN_SETTINGS: Final = frozenset(
     "KEYTURN_" + name
-    for name in ("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS")
+    for name in (
+        *("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS"),
+        *("TLS_CERT", "TLS_KEY", "ALLOW_PLAIN_HTTP", "TRUSTED_PROXIES"),
+    )
 )
 _KEK: Final = "KEY_STORE_ENCRYPTION_KEY"
 _CHECKED: Final = KNOWN_SETTINGS | {_KEK, "HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"}
@@ -35,7 +41,11 @@ class Environment(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of one process. `kek` is None when the environment gives none."""
+    """All settings of one process.
+
+    `kek` is None when the environment gives none; so are the files for TLS. `trusted_proxies` are addresses and
+    networks in their canonical form.
+    """
 
     store: str
     kms: str
@@ -46,6 +56,10 @@ class Settings:
     config_dir: Path
     environment: Environment
     max_staleness: float
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    allow_plain_http: bool = False
+    trusted_proxies: tuple[str, ...] = ()
 
     @property
     def is_sqlite(self) -> bool:
@@ -65,11 +79,7 @@ def sqlite_url(path: Path) -> str:
 
 def settings_from(environ: Mapping[str, str]) -> Settings:
     """The settings that an environment says; ConfigurationError that names what is wrong and how to mend it."""
-    unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in KNOWN_SETTINGS)
-    if unknown:
-        raise ConfigurationError(
-            f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(KNOWN_SETTINGS))}."
-        )
+    _check_names(environ)
     _check_characters(environ)
     home = Path(environ.get("HOME") or Path.home())
     data_dir = Path(
@@ -90,8 +100,17 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         data_dir=data_dir,
         config_dir=Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "keyturn",
         environment=environment,
-        max_staleness=_staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS)),
+        max_staleness=staleness_from(environ),
+        tls_cert=_path(environ.get("KEYTURN_TLS_CERT")),
+        tls_key=_path(environ.get("KEYTURN_TLS_KEY")),
+        allow_plain_http=_switch("KEYTURN_ALLOW_PLAIN_HTTP", environ),
+        trusted_proxies=_proxies(environ.get("KEYTURN_TRUSTED_PROXIES") or ""),
     )
+    if _URL.match(settings.store) is None:
+        raise ConfigurationError(
+            "KEYTURN_STORE is not a URL",
+            fix="Name a file as sqlite:///relative.db or sqlite:////absolute.db (three slashes or four).",
+        )
     if environment is Environment.DEVELOPMENT and not settings.is_sqlite:
         raise ConfigurationError(
             "development keeps to SQLite", fix="Set KEYTURN_ENV=production to use another store."
@@ -106,6 +125,20 @@ def _check_characters(environ: Mapping[str, str]) -> None:
             raise ConfigurationError(f"{name} begins or ends with white space", fix="Set it without.")
 
 
+def staleness_from(environ: Mapping[str, str]) -> float:
+    """The bound on staleness that an environment says, or the default, in seconds; ConfigurationError as above."""
+    _check_names(environ)
+    return _staleness(environ.get("KEYTURN_MAX_STALENESS") or str(DEFAULT_MAX_STALENESS))
+
+
+def _check_names(environ: Mapping[str, str]) -> None:
+    unknown = sorted(name for name in environ if name.startswith("KEYTURN_") and name not in KNOWN_SETTINGS)
+    if unknown:
+        raise ConfigurationError(
+            f"unknown setting {unknown[0]}", fix=f"Known are: {', '.join(sorted(KNOWN_SETTINGS))}."
+        )
+
+
 def _environment(text: str) -> Environment:
     try:
         return Environment(text)
@@ -113,6 +146,17 @@ def _environment(text: str) -> Environment:
         raise ConfigurationError(
             f"KEYTURN_ENV is {shown(text)}", fix="Use 'development' or 'production'."
         ) from None
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _switch(name: str, environ: Mapping[str, str]) -> bool:
+    text = environ.get(name) or "0"
+    if text not in ("0", "1"):
+        raise ConfigurationError(f"{name} is {shown(text)}", fix="Use 1 for yes, 0 for no.")
+    return text == "1"
 
 
 def _port(text: str) -> int:
@@ -132,3 +176,21 @@ def _staleness(text: str) -> float:
             f"KEYTURN_MAX_STALENESS is {shown(text)}",
             fix=f"Use seconds from {low} to {high:.0f}; the default is 1.",
         ) from None
+
+
+def _proxies(text: str) -> tuple[str, ...]:
+    if not text.strip():
+        return ()
+    try:
+        networks = check_networks([part.strip() for part in text.split(",")])
+    except InvalidInputError as error:
+        raise ConfigurationError(
+            f"KEYTURN_TRUSTED_PROXIES: {error}",
+            fix="Use addresses and networks with commas between: 10.0.0.5, 192.168.0.0/24, 2001:db8::/64.",
+        ) from None
+    if everybody := [network for network in networks if network.endswith("/0")]:
+        raise ConfigurationError(
+            f"KEYTURN_TRUSTED_PROXIES has {everybody[0]}: then every client says itself where it comes from",
+            fix="Name the addresses of your proxies.",
+        )
+    return networks

@@ -6,14 +6,19 @@
     ├── ForbiddenError                        the caller lacks a permission
     ├── NotFoundError                         unknown id, or another tenant's: the two look alike
     ├── ConflictError                         a row moved since it was read; read again and retry
+    ├── PreconditionFailedError               the thing is not the one that the caller has seen
+    ├── IdempotencyMismatchError              an Idempotency-Key was sent before, with another request
     ├── IllegalTransitionError                the key's state does not allow the act
+    ├── NotRecoverableError                   the secret was never kept, so it cannot come back
     ├── ThrottledError                        too many failures from one source
+    ├── PoolEmptyError                        RSA keys that were made ahead are used up
     ├── IntegrityError                        a seal, a chain or a floor does not hold
     ├── StaleError                            this node has not read the log recently enough to decide
     ├── StorageError                          the store could not be reached or did not answer in time
     │   ├── StorageFullError                  nothing was written: the disk or quota is full
     │   ├── StorageBusyError                  nothing was written: another writer holds the store
-    │   └── OutcomeUnknownError               the answer to a commit was lost; it may have happened
+    │   ├── OutcomeUnknownError               the answer to a commit was lost; it may have happened
+    │   └── KeysUnavailableError              the store uses a data key that this process could not unwrap
     └── ConfigurationError                    settings, schema or key-encryption key do not fit
         ├── SchemaError
         └── WrongKekError
@@ -32,6 +37,8 @@ MAX_SHOWN_AS_IT_IS: Final = 11
 _NAME: Final = re.compile(
     r"[a-z_.]+"
 )  # of a field, a permission, a scheme: no random text has small letters alone
+
+_ITEM: Final = re.compile(r"\Aitems\.[0-9]{1,4}\.")  # before the field of one item of a batch
 
 
 def shown(value: object) -> str:
@@ -73,7 +80,7 @@ class InvalidInputError(KeyturnError, ValueError):
 
     def __init__(self, message: str, *, field: str = "", fix: str | None = None) -> None:
         super().__init__(message, fix=fix)
-        self.field = field if may_be_shown(field) else ""
+        self.field = field if may_be_shown(_ITEM.sub("", field, count=1)) else ""
 
 
 class UnauthenticatedError(KeyturnError):
@@ -104,6 +111,20 @@ class ConflictError(KeyturnError):
     default_fix = "Read the current state and try again."
 
 
+class PreconditionFailedError(KeyturnError):
+    """The caller asked for a change of the state that it has seen, and there is another one by now."""
+
+    code = "precondition_failed"
+    default_fix = "Read the current state, decide again, and send its ETag."
+
+
+class IdempotencyMismatchError(KeyturnError):
+    """The same Idempotency-Key came with another request; nothing was done."""
+
+    code = "idempotency_mismatch"
+    default_fix = "Send a fresh Idempotency-Key with each new request; the same one is for the same request."
+
+
 class IllegalTransitionError(KeyturnError):
     """The key's state does not allow the act."""
 
@@ -111,11 +132,29 @@ class IllegalTransitionError(KeyturnError):
     default_fix = "Look at the key's state; an ended key stays ended: issue a new one."
 
 
+class NotRecoverableError(KeyturnError):
+    """The key's secret was not kept when it was issued: only its digest was."""
+
+    code = "not_recoverable"
+    default_fix = "Issue a new key; to be able to read a token again, issue it as recoverable."
+
+
 class ThrottledError(KeyturnError):
     """Too many failing requests from one source; `retry_after` is in seconds."""
 
     code = "throttled"
     default_fix = "Wait for the time in Retry-After, and stop sending keys that are refused."
+
+    def __init__(self, message: str, *, retry_after: int = 1, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
+
+
+class PoolEmptyError(KeyturnError):
+    """No RSA key of the size is ready; `retry_after` is in seconds."""
+
+    code = "pool_empty"
+    default_fix = "Ask again after the time in Retry-After: keys are made ahead, a few at a time."
 
     def __init__(self, message: str, *, retry_after: int = 1, fix: str | None = None) -> None:
         super().__init__(message, fix=fix)
@@ -164,6 +203,15 @@ class OutcomeUnknownError(StorageError):
     default_fix = "Read the current state before trying again."
 
 
+class KeysUnavailableError(StorageError):
+    """The store is sealed under a data key that this process could not unwrap; nothing can be decided from it here."""
+
+    code = "keys_unavailable"
+    default_fix = (
+        "Restart this process with the store's present key-encryption key, and check that its KMS answers."
+    )
+
+
 class ConfigurationError(KeyturnError):
     """Settings that cannot work together, or that name nothing known."""
 
@@ -181,4 +229,7 @@ class WrongKekError(ConfigurationError):
     """The key-encryption key is not the one that wrapped this store's data keys."""
 
     code = "wrong_kek"
-    default_fix = "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with."
+    default_fix = (
+        "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with, or to the one that 'keyturn rekey' gave"
+        " it since."
+    )

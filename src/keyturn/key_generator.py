@@ -23,13 +23,18 @@ from keyturn.crypto.derivation import (
     derive_by_pbkdf2,
 )
 from keyturn.crypto.digests import token_digest
-from keyturn.crypto.generation import generate_material, new_key_id
+from keyturn.crypto.edge import edge_row
+from keyturn.crypto.generation import Material, RsaKeys, generate_material, new_key_id
+from keyturn.crypto.importing import imported, length_of, read_private_key
+from keyturn.crypto.integrity import check_material
+from keyturn.crypto.key_pairs import make_rsa_key
 from keyturn.domain import token
-from keyturn.domain.bytestext import from_base64url
-from keyturn.domain.key import KeyLength, KeyType
+from keyturn.domain.algorithms import parse_algorithm, parse_length
+from keyturn.domain.key import Algorithm, KeyLength, KeyType
+from keyturn.domain.requirement import check_profile
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
-from keyturn.domain.spec import GeneratedKey, KeySpec, expiry
+from keyturn.domain.spec import UNSAID, GeneratedKey, KeySpec, expiry
 from keyturn.domain.verdict import KeyCheck
 from keyturn.errors import InvalidInputError, shown
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
@@ -50,8 +55,9 @@ MAX_BATCH: Final = 10_000
 class SecureKeyGenerator:
     """Makes keys from the operating system's randomness. Needs no store and keeps nothing."""
 
-    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, rsa_keys: RsaKeys = make_rsa_key) -> None:
         self._clock = clock
+        self._rsa_keys = rsa_keys
 
     def generate_api_key(
         self,
@@ -59,7 +65,8 @@ class SecureKeyGenerator:
         key_scope: KeyScope = KeyScope.READ,
         expires_in: int | None = None,
         *,
-        length: KeyLength | int = KeyLength.BITS_256,
+        length: KeyLength | int | None = None,
+        algorithm: Algorithm | str | None = None,
         name: str | None = None,
         owner: str | None = None,
         prefix: str | None = None,
@@ -70,20 +77,24 @@ class SecureKeyGenerator:
         recoverable: bool = False,
         not_before: datetime | None = None,
         expires_at: datetime | None = None,
+        profile: Mapping[str, object] | None = None,
     ) -> GeneratedKey:
         """A fresh key.
 
         Args:
-            key_type: API_TOKEN and PROVISIONING are presented by their holder; HMAC signs.
+            key_type: API_TOKEN and PROVISIONING are presented by their holder; HMAC, RSA, ECDSA and JWT sign.
             key_scope: which actions it covers.
             expires_in: lifetime in seconds; None, with no `expires_at`, for a key that does not expire.
-            length: bits of the secret: 128, 256, 4096 or 8192.
+            length: bits: 256 when absent, 3072 for RSA; also 128, 4096 and 8192, and 384 and 521 for ECDSA.
+            algorithm: how it signs, such as ``PS256``; what suits type and length when absent.
             owner: your own id for who holds it; all keys of an owner can be revoked at once.
             prefix: 1 to 32 of a-z, 0-9 and _ before the token; `kt` when absent.
             permissions: grants such as ``documents.read`` or ``documents.*``.
             allowed_ips: addresses and networks that may present it; empty for any.
             metadata: what every verification of it shall return; JSON without floats, 16 KiB at most.
             recoverable: whether a token can be read back later; it is then stored encrypted.
+            profile: for the provisioning key of a gateway: the `scope`, the `permissions` query, or both that it
+                requires of every key it asks about.
 
         Raises:
             InvalidInputError: a value is out of bounds; `field` names it and `fix` says what is possible.
@@ -92,7 +103,8 @@ class SecureKeyGenerator:
         spec = KeySpec(
             type=_checked_type(key_type),
             scope=_checked_scope(key_scope),
-            length=_checked_length(length),
+            length=UNSAID if length is None else parse_length(length),
+            algorithm=_checked_algorithm(algorithm),
             name=name,
             owner=owner,
             prefix=prefix,
@@ -103,18 +115,67 @@ class SecureKeyGenerator:
             recoverable=recoverable,
             not_before=not_before,
             expires_at=expiry(now, expires_in, expires_at),
+            profile=None if profile is None else check_profile(profile),
         )
         return self.generate(spec)
 
+    def import_key_pair(
+        self,
+        private_key: Secret | str,
+        key_type: KeyType,
+        key_scope: KeyScope = KeyScope.READ_WRITE,
+        expires_in: int | None = None,
+        *,
+        algorithm: Algorithm | str | None = None,
+        name: str | None = None,
+        owner: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> GeneratedKey:
+        """A key pair that was made elsewhere, under an identity of its own; it is stored as any other.
+
+        Args:
+            private_key: PEM, not encrypted. RSA keys of 2,048 bits are taken too.
+            algorithm: as for `generate_api_key`; for an Ed25519 or P-256 key of type JWT name it.
+
+        Raises:
+            InvalidInputError: it is no such key; or it is a weak one: RSA that is short, has a small exponent or
+                primes that are close, or comes from a chip with the ROCA flaw.
+        """
+        pem = private_key if isinstance(private_key, Secret) else Secret(private_key)
+        key = read_private_key(pem)
+        spec = KeySpec(
+            type=_checked_type(key_type),
+            scope=_checked_scope(key_scope),
+            length=length_of(key),
+            algorithm=_checked_algorithm(algorithm),
+            is_imported=True,
+            name=name,
+            owner=owner,
+            tags=_strings("tags", tags),
+            expires_at=expiry(self._clock.now(), expires_in, None),
+        )
+        return self._generated(spec, imported(spec, key))
+
+    def export_key_for_supabase(self, key: GeneratedKey) -> dict[str, object]:
+        """A row for a verifier at the edge: what it needs to decide, and nothing that could be presented.
+
+        `digest` is the SHA-256 of the whole token, in hexadecimal; of a key pair there is `public_key`, as PEM. Times
+        are RFC 3339. An HMAC secret is none to hand to an edge: InvalidInputError.
+        """
+        return edge_row(key)
+
     def generate(self, spec: KeySpec) -> GeneratedKey:
         """A fresh key of a checked specification."""
-        material = generate_material(spec.type, spec.length, spec.prefix)
+        return self._generated(spec, generate_material(spec, self._rsa_keys))
+
+    def _generated(self, spec: KeySpec, material: Material) -> GeneratedKey:
         return GeneratedKey(
             key_id=new_key_id(),
             spec=spec,
             secret=material.secret,
             credential_id=material.credential_id,
             digest=material.digest,
+            public_key=material.public_key,
             created_at=self._clock.now(),
         )
 
@@ -125,7 +186,7 @@ class SecureKeyGenerator:
         key_scope: KeyScope = KeyScope.READ,
         expires_in: int | None = None,
         *,
-        length: KeyLength | int = KeyLength.BITS_256,
+        length: KeyLength | int | None = None,
         owner: str | None = None,
         prefix: str | None = None,
         permissions: Sequence[str] = (),
@@ -137,7 +198,7 @@ class SecureKeyGenerator:
         spec = KeySpec(
             type=_checked_type(key_type),
             scope=_checked_scope(key_scope),
-            length=_checked_length(length),
+            length=UNSAID if length is None else parse_length(length),
             owner=owner,
             prefix=prefix,
             permissions=_strings("permissions", permissions),
@@ -177,8 +238,9 @@ class SecureKeyGenerator:
         )
 
     def verify_key_integrity(self, key: GeneratedKey) -> KeyCheck:
-        """Whether a generated key is whole: its token's form, checksum, handle and digest, or its material's length.
+        """Whether a generated key is whole: its token's form, checksum, handle and digest, or its material.
 
+        The material of a pair must be of the key's type and length, and sign for its public key.
         This says that nothing was damaged on the way; whether the key is accepted, only a store can say.
         """
         if not isinstance(key, GeneratedKey):
@@ -188,7 +250,7 @@ class SecureKeyGenerator:
         except UnicodeDecodeError:
             return KeyCheck(False, "the secret has been damaged: it is no text")
         if not key.type.is_token:
-            return _material_check(text, int(key.spec.length) // 8)
+            return check_material(key, text)
         parsed = token.parse(text)
         if parsed is None:
             return KeyCheck(False, "the token is malformed: its form or its checksum does not hold")
@@ -197,14 +259,6 @@ class SecureKeyGenerator:
         if (parsed.credential_id, parsed.prefix) != (key.credential_id, key.spec.prefix):
             return KeyCheck(False, "the token carries another key's handle or prefix")
         return KeyCheck(True, "the token is whole")
-
-
-def _material_check(text: str, length: int) -> KeyCheck:
-    try:
-        whole = len(from_base64url(text)) == length
-    except ValueError:
-        whole = False
-    return KeyCheck(whole, "the material is whole" if whole else "the material has been damaged")
 
 
 def _checked_type(key_type: KeyType) -> KeyType:
@@ -223,14 +277,8 @@ def _checked_scope(scope: KeyScope) -> KeyScope:
     return scope
 
 
-def _checked_length(length: KeyLength | int) -> KeyLength:
-    try:
-        return KeyLength(length)
-    except ValueError:
-        lengths = ", ".join(str(int(known)) for known in KeyLength)
-        raise InvalidInputError(
-            f"there is no key length of {shown(length)} bits", field="length", fix=f"Use one of: {lengths}."
-        ) from None
+def _checked_algorithm(algorithm: Algorithm | str | None) -> Algorithm | None:
+    return parse_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
 
 
 def _strings(field: str, values: Sequence[str]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
 from keyturn.audit.trail import KeyUsageEvent
 from keyturn.audit.usage import UsageStatistics
 from keyturn.bootstrap import Node, initialise, ledger_module, open_node
-from keyturn.config import settings_from, sqlite_url
+from keyturn.config import settings_from, sqlite_url, staleness_from
 from keyturn.domain.fields import check_tenant
 from keyturn.domain.ids import DEFAULT_TENANT, KEY, SYSTEM_TENANT, is_id
 from keyturn.domain.key import Key as KeyMetadata
@@ -35,6 +35,7 @@ from keyturn.domain.network import check_address
 from keyturn.domain.principal import LIBRARY_ACTOR, Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
+from keyturn.domain.signature_check import SignatureCheck
 from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import KeyCheck, Verification
 from keyturn.errors import (
@@ -45,10 +46,12 @@ from keyturn.errors import (
     StorageError,
     shown,
 )
-from keyturn.issuing.reading import DEFAULT_LIMIT, KeyFilter, KeyPage
+from keyturn.issuing.cursors import DEFAULT_LIMIT
+from keyturn.issuing.reading import KeyFilter, KeyPage
+from keyturn.signing.signer import Signature, SignedJwt
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
-from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, check_staleness
+from keyturn.verifier.verifier import check_staleness
 
 __all__ = [
     "KeyCheck",
@@ -84,7 +87,8 @@ class SecureKeyStore:
             from the data: without it the store cannot be opened.
         path: the file; when absent, ``keyturn.db`` in the data directory.
         tenant: the namespace that this object works in.
-        max_staleness: seconds within which a revocation made by another process holds in this one.
+        max_staleness: seconds within which a revocation made by another process holds in this one;
+            KEYTURN_MAX_STALENESS, or 1, where it is absent.
 
     Raises:
         WrongKekError: the store was made with another key.
@@ -99,7 +103,7 @@ class SecureKeyStore:
         *,
         path: str | Path | None = None,
         tenant: str = DEFAULT_TENANT,
-        max_staleness: float = DEFAULT_MAX_STALENESS,
+        max_staleness: float | None = None,
     ) -> None:
         if storage_backend != "local":
             raise ConfigurationError(
@@ -121,7 +125,7 @@ class SecureKeyStore:
         encryption_key: bytes | str | Secret | None = None,
         *,
         tenant: str = DEFAULT_TENANT,
-        max_staleness: float = DEFAULT_MAX_STALENESS,
+        max_staleness: float | None = None,
     ) -> SecureKeyStore:
         """A store by URL, such as ``postgresql://…``, which ``keyturn init`` has prepared; SchemaError otherwise."""
         store = cls.__new__(cls)
@@ -129,16 +133,18 @@ class SecureKeyStore:
         return store
 
     def _open(
-        self, url: str, encryption_key: bytes | str | Secret | None, tenant: str, max_staleness: float
+        self, url: str, encryption_key: bytes | str | Secret | None, tenant: str, max_staleness: float | None
     ) -> None:
         principal = Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant))
-        check_staleness(max_staleness)
-        ledger_module(url)  # refuses what is no store's URL before anything else is said
-        wrapper = _wrapper(encryption_key)
-        if url.startswith("sqlite:"):
-            # A file needs no one to set it up; a database has an owner, who does.
-            initialise(url, wrapper, with_first_key=False)
-        self._begin(open_node(url, wrapper, max_staleness=max_staleness), principal)
+        self._begin(node_at(url, encryption_key, max_staleness), principal)
+
+    @classmethod
+    def over(cls, node: Node, *, tenant: str = DEFAULT_TENANT) -> SecureKeyStore:
+        """A store on a node that somebody else has opened and will close: to close the store leaves it open."""
+        store = cls.__new__(cls)
+        store._begin(node, Principal(actor=LIBRARY_ACTOR, tenant=check_tenant(tenant)))  # noqa: SLF001 - as above
+        store._close.detach()  # noqa: SLF001
+        return store
 
     def _begin(self, node: Node, principal: Principal) -> None:
         self._node = node
@@ -174,7 +180,7 @@ class SecureKeyStore:
         Args:
             token: the whole token.
             scope: the key's scope must cover it.
-            permissions: names joined by AND that its grants must meet, such as ``documents.read``.
+            permissions: what its grants must meet: names with AND, OR, NOT and parentheses.
             ip: the client's address, for keys that allow only some; such a key is refused without it.
 
         Returns:
@@ -217,7 +223,7 @@ class SecureKeyStore:
         if metadata.type.is_token and not metadata.recoverable:
             return RetrievedKey(metadata=metadata, secret=None)
         try:
-            secret = self._node.reader.material(key_id, self._principal)
+            secret = self._node.reader.material(key_id, self._principal).secret
         except IllegalTransitionError:
             return RetrievedKey(metadata=metadata, secret=None)
         return RetrievedKey(metadata=metadata, secret=secret)
@@ -240,6 +246,33 @@ class SecureKeyStore:
         except NotFoundError:
             return KeyCheck(False, "there is no such key")
         return status(key, version, owner, self._clock.nanos())
+
+    def sign(self, key_id: str, data: bytes) -> Signature:
+        """A signature over up to 512 KiB with an HMAC, RSA or ECDSA key whose scope has write.
+
+        >>> store.sign(key_id, b"the bytes").value        # doctest: +SKIP
+        """
+        return self._node.signer.sign(key_id, data, self._principal)
+
+    def verify_signature(
+        self, key_id: str, data: bytes, signature: bytes, *, version: int | None = None
+    ) -> SignatureCheck:
+        """Whether a signature over data is the key's: by its present version, or by the one that is named.
+
+        What was signed before the key was revoked still verifies, unless the reason was keyCompromise.
+        """
+        return self._node.signer.verify(key_id, data, signature, self._principal, version=version)
+
+    def sign_jwt(self, key_id: str, claims: Mapping[str, Any], *, expires_in: int | None = None) -> SignedJwt:
+        """A JSON Web Token with these claims, signed by a JWT key; `expires_in` is in seconds."""
+        return self._node.signer.sign_jwt(key_id, claims, self._principal, expires_in=expires_in)
+
+    def verify_jwt(self, token: str) -> SignatureCheck:
+        """Whether a token was signed by one of this tenant's JWT keys, and is in its time; `claims` is what it says.
+
+        Whom it is for (`aud`) is for you to judge.
+        """
+        return self._node.signer.verify_jwt(token, self._principal)
 
     def revoke_key(
         self,
@@ -282,7 +315,7 @@ class SecureKeyStore:
     def update_key(self, key_id: str, **changes: Any) -> KeyMetadata:
         """Change a key's policy.
 
-        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `not_before`, and `expires_at` or
+        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `profile`, `not_before`, and `expires_at` or
         `expires_in`. What is not named stays; None clears.
 
         >>> store.update_key(key_id, permissions=["documents.read"], name=None)        # doctest: +SKIP
@@ -341,6 +374,19 @@ class SecureKeyStore:
         """
         tenants = (self._principal.tenant, SYSTEM_TENANT)
         return self._node.trail.events(tenants, key_id=key_id, after=after, limit=limit)
+
+
+def node_at(
+    url: str, encryption_key: bytes | str | Secret | None, max_staleness: float | None = None
+) -> Node:
+    """A node on the store at a URL, made first where that is a file; the errors are those of SecureKeyStore."""
+    bound = staleness_from(os.environ) if max_staleness is None else check_staleness(max_staleness)
+    ledger_module(url)  # refuses what is no store's URL before anything else is said
+    wrapper = _wrapper(encryption_key)
+    if url.startswith("sqlite:"):
+        # A file needs no one to set it up; a database has an owner, who does.
+        initialise(url, wrapper, with_first_key=False)
+    return open_node(url, wrapper, max_staleness=bound)
 
 
 def _presented(token: str | Secret) -> str:

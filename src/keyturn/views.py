@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from keyturn.audit.usage import UsageStatistics
+from keyturn.audit.usage import UsageSeries, UsageStatistics
+from keyturn.crypto.key_pairs import public_pem
+from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
+from keyturn.domain.signature_check import SignatureCheck
 from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import Verification
+from keyturn.issuing.reading import HandedOut
+from keyturn.issuing.versions import ListedVersion
+from keyturn.signing.signer import Signature, SignedJwt
 
 View = dict[str, Any]
 
@@ -24,6 +31,7 @@ def key_view(key: Key) -> View:
         "type": key.type.value,
         "scope": key.scope.value,
         "length": int(key.length),
+        "algorithm": None if key.algorithm is None else key.algorithm.value,
         "state": key.state.value,
         "state_changed_at": rfc3339(key.state_changed_at),
         "reason": None if key.reason is None else key.reason.value,
@@ -39,12 +47,68 @@ def key_view(key: Key) -> View:
         "updated_at": rfc3339(key.updated_at),
         "not_before": _time(key.not_before),
         "expires_at": _time(key.expires_at),
+        "profile": None
+        if key.profile is None
+        else {"scope": None, "permissions": None, **key.profile.members},
     }
 
 
 def issued_view(key: Key, generated: GeneratedKey) -> View:
-    """A key as the answer that creates it shows it: with its secret, this once."""
-    return {**key_view(key), "key": generated.secret.reveal()}
+    """A key as the answer that creates it shows it: with its secret, this once, or with its public key.
+
+    The private half of a pair stays here; who must have it asks for it (`/secret`), which is an entry in the log.
+    """
+    if generated.public_key is None:
+        return {**key_view(key), "key": generated.secret.reveal(), "public_key": None}
+    return {**key_view(key), "key": None, "public_key": public_pem(generated.public_key)}
+
+
+def secret_view(handed_out: HandedOut) -> View:
+    """A key's secret, read back: the member is called as where the key was issued."""
+    key = handed_out.key
+    return {
+        "key_id": key.key_id,
+        "version": key.version,
+        "type": key.type.value,
+        "key": handed_out.secret.reveal(),
+    }
+
+
+def version_view(listed: ListedVersion) -> View:
+    """One version of a key, without any secret."""
+    version = listed.version
+    return {
+        "version": version.number,
+        "state": listed.state.value,
+        "state_changed_at": rfc3339(listed.state_changed_at),
+        "is_current": listed.is_current,
+        "credential_id": version.credential_id,
+        "created_at": rfc3339(version.created_at),
+        "expires_at": _time(version.expires_at),
+        "last_used_at": _time(listed.last_used_at),
+    }
+
+
+def series_view(series: UsageSeries) -> View:
+    """Uses and refusals of one key by periods."""
+    refused: Counter[str] = Counter()
+    for point in series.points:
+        refused.update(point.refused)
+    return {
+        "key_id": series.key_id,
+        "period": series.period.value,
+        "from": rfc3339(series.since),
+        "to": rfc3339(series.until),
+        "total": sum(point.count for point in series.points),
+        "refused": dict(sorted(refused.items())),
+        "points": [
+            {"at": rfc3339(point.at), "count": point.count, "refused": dict(point.refused)}
+            for point in series.points
+        ],
+        "last_used_at": _time(series.last_used_at),
+        "last_ip": series.last_ip,
+        "last_used_by_version": _times(series.last_used_by_version),
+    }
 
 
 def verification_view(verification: Verification) -> View:
@@ -63,6 +127,40 @@ def verification_view(verification: Verification) -> View:
         "rate_limits": [],
         "credits": None,
         "as_of": verification.as_of,
+    }
+
+
+def signature_view(signature: Signature) -> View:
+    """A signature over data."""
+    return {
+        "key_id": signature.key_id,
+        "version": signature.version,
+        "algorithm": signature.algorithm.value,
+        "signature": to_base64url(signature.value),
+        "token": None,
+    }
+
+
+def signed_jwt_view(signed: SignedJwt) -> View:
+    """A signed token."""
+    return {
+        "key_id": signed.key_id,
+        "version": signed.version,
+        "algorithm": signed.algorithm.value,
+        "signature": None,
+        "token": signed.token,
+    }
+
+
+def signature_check_view(check: SignatureCheck) -> View:
+    """Whether a signature holds."""
+    return {
+        "valid": bool(check),
+        "code": check.code.value,
+        "key_id": check.key_id,
+        "version": check.version,
+        "algorithm": None if check.algorithm is None else check.algorithm.value,
+        "claims": None if check.claims is None else dict(check.claims),
     }
 
 

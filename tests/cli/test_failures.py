@@ -42,7 +42,7 @@ def test_a_malformed_id_is_refused(program: Program, key_id: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ("issue --type rsa", "type"),
+        ("issue --type rsa --length 2048", "length"),
         ("issue --length 77", "length"),
         ("issue --prefix A", "prefix"),
         ("issue --owner .", "owner"),
@@ -201,3 +201,9 @@ def test_destroying_needs_a_word(program: Program) -> None:
     agreed = program.at_terminal("destroy", key_id, answers={"[y/N]": "y\n"})
     assert agreed.status == 0, agreed.out
     assert program.json("show", key_id)["state"] == "destroyed"
+
+
+def test_metadata_with_a_member_twice_are_refused(program: Program) -> None:
+    done = program.run("issue", "--metadata", '{"plan": "pro", "plan": "free"}')
+    assert (done.status, done.out) == (2, "")
+    assert "the member 'plan' is there twice" in done.err

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.cli.program import TOKEN, Program, in_development
+from tests.cli.program import PROGRAM, TOKEN, Program, in_development
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
+from tests.contract.waiting import until
 
 STARTERS = 4
 
@@ -37,6 +41,71 @@ def test_again_it_shows_no_key_and_says_how_to_issue_another(fresh: Program) -> 
     answer = fresh.verify(issued.secret, "--scope", "full", "--permissions", "keys.create")
     assert (answer["valid"], answer["permissions"]) == (True, ["*"])
     assert fresh.verify(first)["valid"]
+
+
+@pytest.mark.parametrize("command", ["init", "init --json", "serve"])
+def test_a_first_key_that_cannot_be_shown_is_not_lost_in_silence(fresh: Program, command: str) -> None:
+    done = fresh.shell(f"keyturn {command} > /dev/full")
+    assert done.status == 1
+    (first,) = fresh.json("list")["items"]
+    assert f"its first provisioning key, {first['key_id']}, could not be written out" in done.err
+    assert f"keyturn revoke {first['key_id']}" in done.err
+    assert "keyturn issue --type provisioning" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_key_that_was_made_is_shown_whoever_interrupts(
+    fresh: Program, tmp_path: Path, number: signal.Signals
+) -> None:
+    """The pipe is full, so that the program waits between the commit and the key's last character."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    filled = 0
+    with suppress(BlockingIOError):
+        while True:
+            filled += os.write(writing, b"." * 4_096)
+    os.set_blocking(writing, True)
+    process = subprocess.Popen(
+        [*PROGRAM, "init"], env=fresh.environment, stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    until(lambda: (tmp_path / "keys.db").exists() and fresh.run("list").status == 0)
+    process.send_signal(number)
+    with os.fdopen(reading, "rb") as shown:
+        (token,) = TOKEN.findall(shown.read()[filled:].decode())
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130 if number == signal.SIGINT else -number, b"")
+    assert fresh.verify(token)["valid"]
+
+
+def test_commands_are_named_by_the_path_that_the_program_was_started_by(
+    fresh: Program, tmp_path: Path
+) -> None:
+    """Who has it in `.venv/bin` only cannot run `keyturn`."""
+    script = tmp_path / "bin" / "keyturn"
+    script.parent.mkdir()
+    script.write_text(f"#!{PROGRAM[0]}\n{PROGRAM[2]}\n")
+    script.chmod(0o755)
+
+    def out(path: str, environment: dict[str, str], *arguments: str) -> str:
+        done = subprocess.run(
+            [path, *arguments],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done.stdout + done.stderr
+
+    plain = fresh.environment
+    assert "fix: Make one with 'bin/keyturn init'" in out("bin/keyturn", plain, "list")
+    assert "\nStart the server: bin/keyturn serve\n" in out("bin/keyturn", plain, "init")
+    assert "\n  bin/keyturn issue --type provisioning" in out("bin/keyturn", plain, "init")
+    on_path = {**plain, "PATH": f"{script.parent}:{plain['PATH']}"}
+    assert "\nStart the server: keyturn serve\n" in out("keyturn", on_path, "init")
 
 
 def test_as_json_it_says_whether_the_store_was_made(fresh: Program, tmp_path: Path) -> None:

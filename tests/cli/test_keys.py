@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 from keyturn.domain.instants import parse_rfc3339, rfc3339
 from tests.cli.program import TOKEN, Program
 
-KEY = {"key_id", "version", "tenant", "type", "scope", "length", "state", "state_changed_at", "reason", "name",
-       "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
-       "updated_at", "not_before", "expires_at"}  # fmt: skip
+KEY = {"key_id", "version", "tenant", "type", "scope", "length", "algorithm", "state", "state_changed_at", "reason",
+       "name", "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
+       "updated_at", "not_before", "expires_at", "profile"}  # fmt: skip
 VERIFICATION = {"valid", "code", "key_id", "version", "owner", "scope", "permissions", "metadata", "expires_at",
                 "rate_limits", "credits", "as_of"}  # fmt: skip
 
@@ -29,14 +30,15 @@ def test_every_option_of_issue_reaches_the_key(program: Program) -> None:
         "--prefix", "acme_live", "--expires-at", until, "--not-before", "2026-01-31T13:00:00+01:00",
         "--permission", "keys.verify", "--permission", "documents.*", "--allow-ip", "203.0.113.0/24",
         "--allow-ip", "::1", "--metadata", '{"plan": "pro"}', "--tag", "one", "--tag", "two", "--recoverable",
+        "--require-scope", "read", "--require-permissions", "documents.read AND NOT beta",
     )  # fmt: skip
-    assert issued.keys() == KEY | {"key"}
+    assert issued.keys() == KEY | {"key", "public_key"}
     expected = {
         "type": "provisioning", "scope": "read_write", "length": 4096, "name": "gateway", "owner": "acme",
         "prefix": "acme_live", "expires_at": until, "not_before": "2026-01-31T12:00:00.000000Z",
         "permissions": ["keys.verify", "documents.*"], "allowed_ips": ["203.0.113.0/24", "::1"],
         "metadata": {"plan": "pro"}, "tags": ["one", "two"], "recoverable": True, "tenant": "default",
-        "state": "active",
+        "state": "active", "profile": {"scope": "read", "permissions": "documents.read AND NOT beta"},
     }  # fmt: skip
     assert expected.items() <= issued.items()
     assert issued["key"].startswith("acme_live_")
@@ -128,6 +130,18 @@ def test_update_clears_fields(program: Program) -> None:
         "update", issued["key_id"], *(part for field in fields for part in ("--clear", field))
     )
     assert [changed[field] for field in fields] == [None, [], [], None, {}, [], None]
+
+
+def test_what_a_gateways_key_requires_is_replaced_whole_and_cleared(program: Program) -> None:
+    key_id = program.issue("--type", "provisioning", "--require-scope", "write")["key_id"]
+    assert program.json("show", key_id)["profile"] == {"scope": "write", "permissions": None}
+    changed = program.json("update", key_id, "--require-permissions", "a.b OR c")
+    assert changed["profile"] == {"scope": None, "permissions": "a.b OR c"}
+    assert '{"scope": null, "permissions": "a.b OR c"}' in program.run("show", key_id).out
+    assert program.json("update", key_id, "--clear", "profile")["profile"] is None
+    done = program.run("issue", "--require-scope", "read")
+    assert done.status == 1
+    assert "profile" in done.err
 
 
 def test_a_key_lives_and_ends(program: Program) -> None:
@@ -252,3 +266,23 @@ def test_an_expired_key_is_shown_as_such_to_people(program: Program) -> None:
     assert program.run("list").out.splitlines()[1].split()[:2] == [key_id, "expired"]
     assert "active (expired)" in program.run("show", key_id).out
     assert program.json("show", key_id)["state"] == "active"
+
+
+def test_an_owner_without_keys_is_revoked_with_a_warning(program: Program) -> None:
+    """Whoever mistypes an owner in an emergency must not believe that it is over."""
+    program.issue("--owner", "acme")
+    done = program.run("revoke", "--owner", "acne")
+    assert done.status == 0
+    assert "WARNING: the owner acne has no keys in the tenant default: is the id right?" in done.err
+    for _ in range(2):  # one whose keys have ended is known
+        assert "WARNING" not in program.run("revoke", "--owner", "acme").err
+    as_json = program.run("revoke", "--owner", "acne", "--json")
+    assert (as_json.status, as_json.error["level"]) == (0, "warning")
+
+
+def test_fields_at_a_terminal_are_not_filled_up_with_spaces(program: Program) -> None:
+    key_id = program.issue("--name", "a" * 60)["key_id"]
+    shown = program.at_terminal("show", key_id).out
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert len(lines) > 10
+    assert [line for line in lines if line != line.rstrip()] == []

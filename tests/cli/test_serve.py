@@ -17,6 +17,7 @@ import pytest
 
 from tests.cli.program import PROGRAM, TOKEN, Program
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
+from tests.contract.waiting import until
 from tests.running_server import RunningServer, prepared_postgres
 
 KEK = "hex:" + "cd" * 32
@@ -62,6 +63,22 @@ def test_it_ends_in_order_and_writes_what_it_counted(
     assert Program(url).json("usage", issued["key_id"])["total"] == 3
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_it_ends_without_a_traceback_while_a_request_is_unfinished(server: RunningServer, times: int) -> None:
+    process = server._process
+    assert process is not None
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        head = b"POST /v1/keys HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        client.sendall(head)
+        assert server.call("GET", "/livez")[0] == 200
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            until(lambda: "Shutting down" in server.stderr)
+        assert process.wait(30) == 0
+    assert "Traceback" not in server.stderr
+    assert "Error" not in server.stderr
+
+
 def test_a_later_start_shows_no_key_and_how_to_issue_another(server: RunningServer, url: str) -> None:
     first = server.first_key
     server.stop()
@@ -90,6 +107,14 @@ def test_what_the_command_line_revokes_a_running_server_refuses(server: RunningS
 
 def test_what_the_command_line_issues_a_running_server_accepts(server: RunningServer, url: str) -> None:
     assert server.verify(Program(url).issue()["key"])["valid"]
+
+
+def test_it_says_whose_word_counts_for_where_requests_come_from(url: str) -> None:
+    with RunningServer(url, KEYTURN_TRUSTED_PROXIES="10.0.0.0/8,127.0.0.1/32") as server:
+        assert "Trusted proxies: 10.0.0.0/8, 127.0.0.1\n" in server.stdout
+        server.stop()
+    with RunningServer(url) as server:
+        assert "proxies" not in server.stdout
 
 
 def test_a_taken_port_is_refused_before_the_store_is_made(fresh: Program, tmp_path: Path) -> None:

@@ -41,6 +41,12 @@ def version_row(
     return NewRow(f"{key}.{number}", "version", "default", revision, json.dumps(body), SEAL, material)
 
 
+def answer_row(row: str, expires_at: int, revision: int = 1) -> NewRow:
+    """The row of a kept answer."""
+    body = json.dumps({"expires_at": expires_at, "revision": revision})
+    return NewRow(row, "answer", "default", revision, body, SEAL, b"a sealed answer")
+
+
 def entry_of(*rows: str, entry: bytes | None = None, details: str | None = None) -> NewEntry:
     """An entry that no other equals."""
     return NewEntry(os.urandom(24) if entry is None else entry, SEAL, details, rows)

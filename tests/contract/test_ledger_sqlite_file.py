@@ -15,7 +15,7 @@ import pytest
 from keyturn.adapters.ledger.sqlite import initialise, open_ledger
 from keyturn.adapters.ledger.sqlite.connecting import connect_for_reading, connect_for_writing
 from keyturn.errors import ConfigurationError, IntegrityError, StorageError
-from keyturn.ports.ledger import Ledger
+from keyturn.ports.ledger import Ledger, NewRow, Reseal
 from tests.contract.ledger_samples import (
     change_of,
     entries_only,
@@ -136,6 +136,29 @@ def test_destroyed_material_vanishes_from_every_file(path: Path, ledger: Ledger)
     ledger.commit(change_of(plain_row("a", 2), plain_row("c", 2)))
     assert secret not in contents()
     assert other in contents()
+
+
+def test_so_do_material_that_was_sealed_anew_and_wrapped_keys_that_were_wrapped_anew(
+    path: Path, ledger: Ledger
+) -> None:
+    """Whoever has the old data key, or the old key-encryption key, must not find in the file what it opens."""
+    sealed, wrapped = b"SEALED UNDER THE OLD ONE" * 3, "WRAPPED BY THE OLD ONE" * 3
+
+    def keyring(revision: int, text: str) -> NewRow:
+        return NewRow("keyring", "keyring", "system", revision, f'{{"deks": "{text}"}}', bytes(37), None)
+
+    def is_there(text: bytes) -> bool:
+        return any(text in file.read_bytes() for file in path.parent.glob("keyturn.db*"))
+
+    ledger.commit(change_of(plain_row("a", material=sealed), keyring(1, wrapped)))
+    row = one_row(ledger, "a")
+    assert row is not None
+    assert is_there(sealed)
+    assert ledger.reseal([Reseal(row, row.seal, b"under the new one")]) == 1
+    assert not is_there(sealed)
+    assert is_there(wrapped.encode())
+    ledger.commit(change_of(keyring(2, "new")))
+    assert not is_there(wrapped.encode())
 
 
 def test_material_vanishes_later_where_a_reader_was_in_the_way(

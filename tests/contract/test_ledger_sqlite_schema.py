@@ -14,7 +14,7 @@ from sqlite3 import Connection, connect
 import pytest
 
 from keyturn.adapters.ledger.sqlite import initialise, open_ledger
-from keyturn.adapters.ledger.sqlite.ledger import _CREDENTIAL, _EXPIRED, _OWNED
+from keyturn.adapters.ledger.sqlite.ledger import _CREDENTIAL, _EXPIRED, _FORGET, _OWNED
 from keyturn.adapters.ledger.sqlite.listing import keys_statement
 from keyturn.adapters.ledger.sqlite.looking import refuse_foreign
 from keyturn.errors import ConfigurationError, IntegrityError, SchemaError, StorageError
@@ -81,10 +81,30 @@ def test_processes_that_start_at_once_make_one_store(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(store: Store, direct: Connection) -> None:
     direct.execute("UPDATE meta SET value = '7' WHERE key = 'schema_version'")
     store.open().close()  # newer, and yet for programs of this version
-    direct.execute("UPDATE meta SET value = '2' WHERE key = 'oldest_program'")
+    direct.execute("UPDATE meta SET value = '6' WHERE key = 'oldest_program'")
     for act in (store.open, store.initialise):
         with pytest.raises(SchemaError, match="version 7"):
             act()
+
+
+def test_an_older_schema_is_brought_up_to_date_and_keeps_what_it_has(
+    store: Store, direct: Connection
+) -> None:
+    ledger = store.open()
+    ledger.commit(change_of(plain_row("row")))
+    ledger.close()
+    direct.execute("DROP INDEX rows_kept_until")
+    direct.execute("UPDATE meta SET value = '1' WHERE key IN ('schema_version', 'oldest_program')")
+    with pytest.raises(SchemaError, match="keyturn init"):
+        store.open()
+    store.initialise()
+    assert dict(direct.execute("SELECT key, value FROM meta WHERE key <> 'log_id'")) == {
+        "schema_version": "3",
+        "oldest_program": "2",
+    }
+    ledger = store.open()
+    assert ledger.commit(change_of(plain_row("row", 2))) == 2
+    ledger.close()
 
 
 def test_an_unfinished_schema_is_refused_and_finished(store: Store, direct: Connection) -> None:
@@ -208,7 +228,7 @@ def test_a_list_by_tag_walks_along_the_tag(direct: Connection) -> None:
     assert "TEMP B-TREE" not in steps
 
 
-@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED])
+@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED, _FORGET])
 def test_no_other_statement_scans_the_rows(direct: Connection, statement: str) -> None:
     steps = plan(direct, statement, ["1"] * statement.count("?"))
     assert "SEARCH" in steps

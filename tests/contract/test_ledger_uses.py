@@ -29,6 +29,27 @@ def test_minutes_are_read_oldest_first_both_ends_included(ledger: Ledger) -> Non
     assert ledger.read_uses("key_none", 0, 99) == []
 
 
+def test_counts_are_added_up_over_periods(ledger: Ledger) -> None:
+    ledger.record_uses([use_of("key_a", minute, count=1) for minute in (0, 59, 60, 61, 119, 120, 200)])
+    ledger.record_uses(
+        [use_of("key_a", 61, code="revoked", count=5), use_of("key_a", 119, version=2, count=7)]
+    )
+
+    def counted(first: int, last: int, period: int) -> list[tuple[int, int, str, int]]:
+        found = ledger.read_uses("key_a", first, last, period=period)
+        return [(use.minute, use.version, use.code, use.count) for use in found]
+
+    assert counted(0, 199, 60) == [
+        (0, 1, "valid", 2),
+        (60, 1, "revoked", 5),
+        (60, 1, "valid", 3),
+        (60, 2, "valid", 7),
+        (120, 1, "valid", 1),
+    ]
+    assert counted(61, 119, 60) == [(60, 1, "revoked", 5), (60, 1, "valid", 2), (60, 2, "valid", 7)]
+    assert counted(0, 10_000, 1_440) == [(0, 1, "revoked", 5), (0, 1, "valid", 7), (0, 2, "valid", 7)]
+
+
 def test_results_that_belong_to_no_key_are_counted(ledger: Ledger) -> None:
     ledger.record_uses([use_of("", version=0, code="not_found", count=7)])
     assert ledger.read_uses("", 7, 7) == [UsageCount(version=0, code="not_found", minute=7, count=7)]

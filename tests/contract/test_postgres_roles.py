@@ -15,7 +15,7 @@ from tests.contract.ledger_samples import change_of, plain_row
 from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, OWNER_ROLE, PostgresDatabase
 
-PROGRAM_FUNCTIONS = {"commit", "seal_head", "save_snapshot", "record_uses"}
+PROGRAM_FUNCTIONS = {"commit", "seal_head", "save_snapshot", "record_uses", "reseal", "forget_answers"}
 
 
 @pytest.fixture
@@ -153,6 +153,22 @@ def test_init_takes_back_what_a_careless_hand_gave(
     initialise(database.owner_url, log_id=LOG_ID, grant_to=APP_ROLE)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         program.execute("DELETE FROM keyturn.uses")
+
+
+def test_a_role_of_an_older_schema_may_call_what_is_new_after_init(
+    database: PostgresDatabase, owner: psycopg.Connection[Any], program: psycopg.Connection[Any]
+) -> None:
+    """Whoever brings the schema up to date need not remember which role the servers use."""
+    owner.execute("DROP FUNCTION keyturn.reseal(jsonb), keyturn.forget_answers(bigint, integer)")
+    owner.execute("DROP INDEX keyturn.rows_kept_until")
+    owner.execute("DELETE FROM keyturn.schema_versions WHERE version >= 4")
+    initialise(database.owner_url, log_id=LOG_ID)
+    assert program.execute("SELECT keyturn.reseal('[]')").fetchone() == (0,)
+    found = owner.execute(
+        "SELECT a.grantee::regrole::text FROM pg_proc, aclexplode(proacl) AS a"
+        " WHERE oid = 'keyturn.reseal(jsonb)'::regprocedure ORDER BY 1"
+    ).fetchall()
+    assert [role for (role,) in found] == [APP_ROLE, OWNER_ROLE]
 
 
 def test_init_names_the_statement_for_a_role_that_does_not_exist(postgres_url: str) -> None:

@@ -105,11 +105,12 @@ def test_the_quick_start_issues_verifies_and_revokes_a_key(tmp_path: Path) -> No
 
 def test_the_python_program_works_as_it_stands(tmp_path: Path) -> None:
     (program,) = blocks(section("In Python"), "python")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    for _ in range(2):  # a reader runs it again
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_settings_are_those_that_the_program_knows() -> None:

@@ -13,6 +13,7 @@ from tests.http.served import Served
 # Everything that takes a body.
 ENDPOINTS: Final[Mapping[str, tuple[str, str]]] = {
     "issue": ("POST", "/v1/keys"),
+    "issue many": ("POST", "/v1/keys/batch"),
     "update": ("PATCH", "/v1/keys/{key_id}"),
     "revoke": ("POST", "/v1/keys/{key_id}/revoke"),
     "suspend": ("POST", "/v1/keys/{key_id}/suspend"),

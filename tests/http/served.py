@@ -28,13 +28,14 @@ from tests.http.raw import Answer, Raw, ask, request
 from tests.running_server import KEK, RunningServer
 
 UNKNOWN_ID: Final = "key_" + "0" * 22
+REQUEST_ID: Final = "a-test"
 FOREIGN: Final = "elsewhere"  # a tenant beside the default one
 
 # In every answer about a key.
 METADATA: Final = frozenset({
-    "key_id", "version", "tenant", "type", "scope", "length", "state", "state_changed_at", "reason", "name", "owner",
-    "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at", "updated_at", "not_before",
-    "expires_at",
+    "key_id", "version", "tenant", "type", "scope", "length", "algorithm", "state", "state_changed_at", "reason",
+    "name", "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
+    "updated_at", "not_before", "expires_at", "profile",
 })  # fmt: skip
 
 _THE_FIRST: Final = "the first key"
@@ -77,7 +78,12 @@ class Served:
         if key is _THE_FIRST:
             key = self.key
         data = None if body is _NOTHING else body if isinstance(body, bytes) else json.dumps(body).encode()
-        return ask(self.port, request(method, path, data, key=key, fields=fields), source=source)
+        named = list(fields)
+        if not any(name.lower() == "x-request-id" for name, _ in named):
+            named.append(
+                ("X-Request-Id", REQUEST_ID)
+            )  # the same, so that answers can be compared to the byte
+        return ask(self.port, request(method, path, data, key=key, fields=named), source=source)
 
     def issue(self, *, key: str | None = _THE_FIRST, **wanted: Any) -> dict[str, Any]:
         """A new key, secret included."""

@@ -155,7 +155,7 @@ STORIES: Final[Mapping[str, Story]] = {
     "nothing after an answer by ASGI": told(b"", before=_ASGI),
     "empty lines without end": told(b"", repeat(b"\r\n"), every=1.0),
     "a body that nobody asked for": told(
-        b"POST /livez HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", repeat(b"1\r\n \r\n"), every=1.0
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", repeat(b"1\r\n \r\n"), every=1.0
     ),
     "deaf": deaf(0),
     "nearly deaf": deaf(1),

@@ -1,117 +1,34 @@
-"""Who may do what: every route of the application against callers without a key, without a right, of another tenant.
-
-The routes come from the application itself, so that a new one is tested as soon as it is there.
-"""
+"""Who may do what: every route of the application against callers without a key, without a right, of another tenant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final, cast
-from urllib.parse import quote
+from typing import Any, Final
 
 import pytest
 
-from keyturn.server.management import management_app
-from tests.http.raw import Answer
+from tests.http.routes import (
+    GATEWAYS,
+    GUARDED,
+    HOT,
+    PERMISSIONS,
+    WITH_KEY,
+    Route,
+    documented,
+    every_route,
+    routed,
+)
 from tests.http.served import METADATA, UNKNOWN_ID, Served, another_source, unknown_token
-
-# What is open to everybody, and what the contract says of the rest; later versions have more of it.
-OPEN: Final = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/.well-known/jwks.json",
-                         "/v1/tenants/{tenant}/jwks.json"})  # fmt: skip
-PERMISSIONS: Final[Mapping[str, str]] = {
-    "POST /v1/keys": "keys.create",
-    "POST /v1/keys/batch": "keys.create",
-    "GET /v1/keys": "keys.read",
-    "GET /v1/keys/{key_id}": "keys.read",
-    "PATCH /v1/keys/{key_id}": "keys.update",
-    "POST /v1/keys/{key_id}/revoke": "keys.revoke",
-    "POST /v1/keys/{key_id}/suspend": "keys.revoke",
-    "POST /v1/keys/{key_id}/resume": "keys.revoke",
-    "POST /v1/keys/{key_id}/destroy": "keys.destroy",
-    "POST /v1/owners/{owner}/revoke": "keys.revoke",
-    "GET /v1/keys/{key_id}/secret": "keys.reveal",
-    "GET /v1/keys/{key_id}/versions": "keys.read",
-    "GET /v1/keys/{key_id}/usage": "keys.read",
-    "POST /v1/keys/{key_id}/sign": "keys.sign",
-    "POST /v1/keys/{key_id}/verify-signature": "keys.sign",
-    "POST /v1/verify": "keys.verify",
-    "POST /v1/verify/batch": "keys.verify",
-    "GET /v1/audit/entries": "audit.read",
-    "GET /v1/audit/checkpoint": "audit.read",
-    "GET /v1/audit/proof": "audit.read",
-    "GET /v1/reports/{name}": "reports.read",
-}
-# A body with which the route does its work; none where it needs none. A route that needs one and is new belongs here.
-BODIES: Final[Mapping[str, object]] = {
-    "POST /v1/keys": {},
-    "PATCH /v1/keys/{key_id}": {"name": "changed"},
-    "POST /v1/verify": {"key": "a"},
-    "POST /v1/verify/batch": {"items": [{"key": "a"}]},
-}
-
-
-@dataclass(frozen=True)
-class Route:
-    """One method of one path."""
-
-    method: str
-    path: str
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-    def call(
-        self,
-        served: Served,
-        *,
-        key: str | None,
-        key_id: str = UNKNOWN_ID,
-        owner: str = "nobody",
-        fields: Iterable[tuple[str, str]] = (),
-        source: str | None = None,
-    ) -> Answer:
-        """The answer to a well-formed call of it."""
-        path = self.path.replace("{key_id}", key_id).replace("{owner}", quote(owner, safe=""))
-        if str(self) in BODIES:
-            return served.call(self.method, path, BODIES[str(self)], key=key, fields=fields, source=source)
-        return served.call(self.method, path, key=key, fields=fields, source=source)
-
-
-def documented() -> list[Route]:
-    """The routes of the management application, as its OpenAPI document has them."""
-    nothing = cast(Any, None)
-    paths = management_app(nothing, nothing, nothing).openapi()["paths"]
-    return [Route(method.upper(), path) for path, methods in paths.items() for method in methods]
-
-
-HOT: Final = [Route("POST", "/v1/verify"), Route("POST", "/v1/verify/batch")]
-GUARDED: Final = [route for route in dict.fromkeys([*documented(), *HOT]) if route.path not in OPEN]
-WITH_KEY: Final = [route for route in GUARDED if "{key_id}" in route.path]
-
-every_route = pytest.mark.parametrize("route", GUARDED, ids=str)
 
 
 def test_the_matrix_has_every_route() -> None:
     """None is hidden from the document, and so from these tests, but for those of the documentation itself."""
-    nothing = cast(Any, None)
-    found = set(_routes(management_app(nothing, nothing, nothing).routes))
-    assert {str(route) for route in found - set(documented())} == {
+    assert {str(route) for route in routed() - set(documented())} == {
         "GET /openapi.json", "HEAD /openapi.json", "GET /docs", "GET /docs/oauth2-redirect"
     }  # fmt: skip
     assert len(WITH_KEY) >= 6
     assert len(GUARDED) >= 11
-
-
-def _routes(routes: Iterable[Any]) -> Iterator[Route]:
-    for route in routes:
-        included = getattr(route, "original_router", None)  # FastAPI keeps included routers as they are
-        if included is not None:
-            yield from _routes(included.routes)
-        elif getattr(route, "methods", None):
-            path = route.path.replace(":path}", "}")
-            yield from (Route(method, path) for method in route.methods)
 
 
 @cache
@@ -219,9 +136,7 @@ def test_all_permissions_but_its_own_do_not_open_a_route(served: Served, route: 
 def test_its_own_permission_opens_a_route(served: Served, route: Route) -> None:
     own = permission_of(served, route)
     for grant in (own, f"{own.partition('.')[0]}.*", "*"):
-        key = served.issue(owner=f"somebody who {own} {grant}")
-        if route.path.endswith("/resume"):
-            served.act(key["key_id"], "suspend").ok()
+        key = route.suited(served, owner=f"somebody who {own} {grant}")
         caller = served.provision(grant)
         answer = route.call(served, key=caller, key_id=key["key_id"], owner=key["owner"])
         assert answer.status in (200, 201), answer
@@ -379,9 +294,7 @@ def test_a_caller_that_loses_its_permission_has_lost_it_at_once(served: Served) 
 # -- methods ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "path", sorted({route.path for route in [*documented(), *HOT]} - {"/livez"})
-)  # takes any
+@pytest.mark.parametrize("path", sorted({route.path for route in [*documented(), *HOT]} - GATEWAYS))
 def test_any_other_method_is_answered_with_those_that_there_are(served: Served, path: str) -> None:
     allowed = {route.method for route in [*documented(), *HOT] if route.path == path}
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - allowed:

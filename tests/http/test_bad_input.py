@@ -12,15 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keyturn.server.authorizing import AuthorizeEndpoint
 from keyturn.server.dispatcher import Dispatcher
 from keyturn.server.management import management_app
+from keyturn.server.measured import Measured
+from keyturn.server.proxies import TrustedProxies
 from keyturn.server.verifying import VerifyEndpoint
 from tests.contract.postgres_server import PostgresDatabase
 from tests.contract.waiting import until
 from tests.http.endpoints import ENDPOINTS, LIMITS, assert_withstood, every_endpoint, send
 from tests.http.memory import MIB, peak_growth
 from tests.http.raw import Answer, ask, request
-from tests.http.served import Served, another_source
+from tests.http.served import Served, another_source, unknown_token
 from tests.running_server import RunningServer, prepared_postgres
 
 pytestmark = pytest.mark.usefixtures("still_serves")
@@ -118,6 +121,10 @@ TEXT_FIELDS: Final[Mapping[str, list[dict[str, Any]]]] = {
         {"not_before": "@"}, {"permissions": ["@"]}, {"allowed_ips": ["@"]}, {"tags": ["@"]},
         {"metadata": {"a": "@"}}, {"metadata": {"@": 1}}, {"@": 1}, {"metadata": {"a": [{"@": {}}]}}, {"length": "@"},
         {"recoverable": "@"}, {"expires_in": "@"},
+    ],
+    "issue many": [
+        {"items": [{}, {"name": "@"}]}, {"items": [{"metadata": {"@": 1}}]}, {"items": [{"@": 1}]}, {"items": "@"},
+        {"@": []}, {"items": [{"tags": ["@"]}]}, {"items": ["@"]},
     ],
     "update": [
         {"name": "@"}, {"scope": "@"}, {"expires_at": "@"}, {"not_before": "@"}, {"permissions": ["@"]},
@@ -358,9 +365,17 @@ def test_a_failure_that_nobody_foresaw_is_a_problem_without_its_details(
 ) -> None:
     """Also one inside the framework, which has an answer of its own for it."""
     broken: Any = Broken()
-    management = management_app(broken, broken, cast(Any, None))
-    endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken)
-    application = Dispatcher(endpoint=endpoint, management=management)
+    management = management_app(broken, broken, broken, cast(Any, None))
+    measured = Measured()
+    endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken, measured=measured)
+    application = Dispatcher(
+        endpoint=endpoint,
+        gateways=AuthorizeEndpoint(verifier=broken, decider=broken),
+        management=management,
+        admits=broken,
+        proxies=TrustedProxies(),
+        measured=measured,
+    )
     sent: list[dict[str, Any]] = []
     waiting = [{"type": "http.request", "body": b"", "more_body": False}]
 
@@ -427,12 +442,13 @@ def encoded(body: Any) -> bytes:
 def test_anything_that_is_sent_to_be_issued_is_issued_or_refused(served: Served, body: Any) -> None:
     answer = served.call("POST", "/v1/keys", encoded(body))
     if answer.status != 201:
-        assert 400 <= answer.status < 500
+        # RSA keys are made ahead, a few at a time.
+        assert 400 <= answer.status < 500 or answer.any_problem()["code"] == "pool_empty"
         answer.any_problem()
         return
     issued = answer.ok(201)
     shown = served.show(issued["key_id"])
-    assert issued == {**shown, "key": issued["key"]}
+    assert issued == {**shown, "key": issued["key"], "public_key": issued["public_key"]}
 
 
 @settings(max_examples=150)
@@ -483,3 +499,54 @@ def test_anything_that_is_asked_is_answered_or_refused_and_in_both_ways_alike(
 def test_any_path_is_answered(served: Served, path: str, method: str) -> None:
     answer = ask(served.port, request(method, f"/{path}", key=served.key))
     assert answer.status < 500
+
+
+# -- what is said of them ---------------------------------------------------------------------------------------------
+
+MANAGEMENT: Final = tuple(name for name in ENDPOINTS if name not in ("verify", "batch"))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"name": "a", "name": "b"}', "the body: the member 'name' is there twice"),
+        (b'{"metadata": {"a": [{"b": 1, "c": 2, "b": 1}]}}', "the body: the member 'b' is there twice"),
+        (b'{"name": "a", "na\\u006de": "a"}', "the body: the member 'name' is there twice"),
+        (b'{"length": 1' + b"0" * 5_000 + b"}", "a number in the body has too many digits"),
+        (b"[" * 100_000 + b"]" * 100_000, "the body nests too deeply"),
+        (b'{"name": "a"', "the body is not JSON"),
+    ],
+)
+@pytest.mark.parametrize("name", MANAGEMENT)
+def test_a_body_that_is_not_taken_is_told_why(
+    served: Served, key_id: str, name: str, body: bytes, said: str
+) -> None:
+    before = served.show(key_id)
+    answer = send(served, name, key_id, body)
+    answer.problem(400, "malformed_json")
+    problem = json.loads(answer.body)
+    assert problem["detail"] == said
+    assert "Content-Type" not in problem["fix"]
+    assert served.show(key_id) == before
+
+
+def test_a_member_that_is_there_twice_and_may_be_a_secret_is_not_repeated(served: Served) -> None:
+    token = unknown_token()
+    body = json.dumps({token: 1})[:-1] + f', "{token}": 2}}'
+    answer = served.call("POST", "/v1/keys", body.encode())
+    answer.problem(400, "malformed_json")
+    assert token.encode() not in answer.body
+
+
+def test_a_refusal_is_in_words_of_this_program(served: Served) -> None:
+    answer = served.call("POST", "/v1/keys", {"expires_at": "tomorrow"})
+    answer.problem(422, "invalid_request", field="expires_at")
+    assert json.loads(answer.body)["detail"] == "expires_at: not an RFC 3339 time with an offset"
+
+
+def test_an_offset_that_lost_its_plus_in_a_query_is_recognised(served: Served) -> None:
+    for name in ("expires_before", "unused_since"):
+        answer = served.call("GET", f"/v1/keys?{name}=2030-01-01T00:00:00+01:00")
+        answer.problem(422, "invalid_request", field=name)
+        assert "%2B" in json.loads(answer.body)["detail"]
+        served.call("GET", f"/v1/keys?{name}=2030-01-01T00:00:00%2B01:00").ok()

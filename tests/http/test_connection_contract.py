@@ -164,7 +164,7 @@ def test_a_protocol_is_made_with_the_arguments_that_connection_passes_on() -> No
         assert argument in made
     config = uvicorn_config(cast(Any, idle), host="127.0.0.1", port=0)
     config.load()
-    assert config.http_protocol_class is Connection
+    assert issubclass(config.http_protocol_class, Connection)
     assert config.ws_protocol_class is None
     assert config.loaded_app is idle, (
         "no middleware of uvicorn's lies between: plain and sending are looked up on it"
@@ -615,3 +615,34 @@ def test_a_shutdown_closes_who_is_idle_and_lets_the_others_finish() -> None:
             task.cancel()
 
     run(scene())
+
+
+# -- the server -------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_takes_its_listening_sockets_from_who_starts_and_stops_it() -> None:
+    """TlsServer gives it none, and lets clients in by itself."""
+    for method in (Server.startup, Server.shutdown):
+        parameters = inspect.signature(method).parameters.values()
+        bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+        assert str(inspect.Signature(bare)) == "(self, sockets=None)"
+
+    async def scene() -> None:
+        config = uvicorn.Config(cast(Any, idle), log_config=None, lifespan="off")
+        config.load()
+        server = Server(config)
+        server.lifespan = config.lifespan_class(config)  # as `_serve` does before
+        await server.startup(sockets=[])
+        assert (server.started, server.should_exit, server.servers) == (True, False, [])
+        assert server.server_state.connections == set()
+        assert server.lifespan.state == {}
+        await server.shutdown(sockets=[])
+
+    run(scene())
+
+
+def test_each_request_has_a_context_of_its_own() -> None:
+    """One that waited for its turn is begun within the answer to another, whose id must not become its own."""
+    config = uvicorn_config(cast(Any, idle), host="127.0.0.1", port=0)
+    assert config.reset_contextvars
+    assert "context=contextvars.Context()" in inspect.getsource(HttpToolsProtocol._start_asgi_task)

@@ -22,7 +22,12 @@ from tests.running_server import RunningServer, prepared_postgres
 CALLS: Final = {
     "/livez": {"get"},
     "/readyz": {"get"},
+    "/metrics": {"get"},
     "/v1/keys": {"get", "post"},
+    "/v1/keys/batch": {"post"},
+    "/v1/keys/{key_id}/secret": {"get"},
+    "/v1/keys/{key_id}/usage": {"get"},
+    "/v1/keys/{key_id}/versions": {"get"},
     "/v1/keys/{key_id}": {"get", "patch"},
     "/v1/keys/{key_id}/revoke": {"post"},
     "/v1/keys/{key_id}/suspend": {"post"},
@@ -186,6 +191,12 @@ def operations(described: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
             yield path, method, operation
 
 
+def shown(described: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer of an operation, or the one that it refers to."""
+    shared: dict[str, dict[str, Any]] = described["components"]["responses"]
+    return shared[answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
+
+
 def test_the_description_is_of_this_version(described: dict[str, Any]) -> None:
     assert described["openapi"].startswith("3.")
     assert described["info"]["title"] == "Keyturn"
@@ -230,13 +241,29 @@ def test_the_description_says_how_a_caller_proves_itself(described: dict[str, An
 def test_the_description_says_that_refusals_are_problems(described: dict[str, Any]) -> None:
     for path, method, operation in operations(described):
         refusals = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
-        assert refusals, (method, path)
+        assert bool(refusals) != (path == "/livez"), (method, path)
         for answer in refusals.values():
-            assert list(answer["content"]) == [PROBLEM], (method, path)
+            assert list(shown(described, answer)["content"]) == [PROBLEM], (method, path)
+
+
+def test_the_description_says_which_answers_carry_an_id(served: Served, described: dict[str, Any]) -> None:
+    for path, method, operation in operations(described):
+        is_plain = path in ("/v1/verify", "/v1/verify/batch", "/livez")
+        is_gateways = path.startswith("/v1/authorize")
+        for status, answer in operation["responses"].items():
+            has_id = not is_gateways and (status >= "400" or not is_plain)
+            assert ("X-Request-Id" in shown(described, answer).get("headers", {})) == has_id, (
+                method,
+                path,
+                status,
+            )
+    assert "request_id" in described["components"]["schemas"]["ProblemBody"]["required"]
+    metrics = described["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    assert list(metrics) == [served.call("GET", "/metrics", key=None).field("content-type")]
 
 
 def test_documentation_and_description_are_read_only(served: Served) -> None:
-    for path in ("/docs", "/openapi.json", "/readyz", "/static-offline-docs/swagger-ui.css"):
+    for path in ("/docs", "/openapi.json", "/livez", "/readyz", "/static-offline-docs/swagger-ui.css"):
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             served.call(method, path, {}).problem(405, "method_not_allowed")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.http.asking import WAYS, after, seen, send, with_another_secret
 from tests.http.raw import CHUNKED, KEEP_ALIVE, Answer, Raw, ask, chunked, request
-from tests.http.served import Served, unknown_token
+from tests.http.served import REQUEST_ID, Served, unknown_token
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -77,10 +77,11 @@ def questions_of_every_kind(served: Served) -> dict[str, tuple[bytes, str | None
 
 
 def test_the_short_way_and_asgi_answer_every_question_with_the_same_bytes(served: Served) -> None:
+    named = ("X-Request-Id", REQUEST_ID)
     for name, (body, caller) in questions_of_every_kind(served).items():
         plain, asgi = (
             ask(served.port, request("POST", "/v1/verify", body, key=caller, fields=fields))
-            for fields in ((), KEEP_ALIVE)
+            for fields in ([named], [named, *KEEP_ALIVE])
         )
         assert as_if_at_once(plain) == as_if_at_once(asgi), name
         assert plain.closes == asgi.closes, name

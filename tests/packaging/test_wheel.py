@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = {
-    "all", "aws", "azure", "django", "fastapi", "flask", "gcp", "pkcs11", "postgres", "redis", "supabase", "vault",
+    "all", "aws", "azure", "django", "fastapi", "flask", "gcp", "otel", "pkcs11", "postgres", "redis",
+    "supabase", "vault",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.domain import base62, canonical, ids, instants, permissions, token
+from keyturn.domain import base62, canonical, ids, instants, permission_query, permissions, token
 from keyturn.domain.network import NetworkSet, parse_network
 from keyturn.domain.secret import Secret
 from keyturn.errors import InvalidInputError
@@ -226,21 +226,53 @@ def test_nothing_can_be_done_with_what_was_handed_on_that_could_not_before(
         assert permissions.covers(held, name)
 
 
-@given(grants, st.lists(st.sampled_from(NAMES), min_size=1, max_size=5))
-def test_a_query_is_met_exactly_when_nothing_is_missing(held: list[str], names: list[str]) -> None:
-    query = permissions.parse_query(" AND ".join(names))
-    compiled = permissions.Grants(held)
-    assert query.is_met_by(compiled) is all(permissions.covers(held, name) for name in names)
-    assert query.is_met_by(compiled) is (query.missing(compiled) == ())
+# Queries are written as Python's own expressions over the same names, whose precedence is the language's.
+
+
+def written(depth: int = 3) -> st.SearchStrategy[str]:
+    name = st.sampled_from(NAMES)
+    if depth == 0:
+        return name
+    inner = written(depth - 1)
+    several = st.lists(inner, min_size=2, max_size=3)
+    return st.one_of(
+        name,
+        inner.map("NOT {}".format),
+        inner.map("({})".format),
+        several.map(" AND ".join),
+        several.map(" OR ".join),
+    )
+
+
+@given(grants, written())
+def test_a_query_is_met_when_its_truth_table_says_so(held: list[str], text: str) -> None:
+    covered = {name: permissions.covers(held, name) for name in NAMES}
+    expression = text.replace("AND", "and").replace("OR", "or").replace("NOT", "not")
+    expression = re.sub(r"[a-z][a-z.]*", lambda word: word_in(word[0], covered), expression)
+    query = permission_query.parse_query(text)
+    assert query.is_met_by(permissions.Grants(held)) is eval(expression)
+
+
+def word_in(word: str, covered: dict[str, bool]) -> str:
+    return str(covered[word]) if word in covered else word
+
+
+@given(grants, written())
+def test_grants_that_suffice_meet_the_query(held: list[str], text: str) -> None:
+    query = permission_query.parse_query(text)
+    sufficient = permission_query.names_that_suffice(query)
+    if sufficient is not None and sufficient <= set(held):
+        assert query.is_met_by(permissions.Grants(held))
 
 
 @given(st.text() | st.text("ab.* ANDORT()", max_size=30))
-def test_a_query_parses_or_is_refused(text: str) -> None:
+def test_a_query_parses_or_is_refused_with_its_column(text: str) -> None:
     try:
-        names = permissions.parse_query(text).names
-    except InvalidInputError:
-        return
-    assert names == tuple(dict.fromkeys(text.split()[::2]))
+        permission_query.parse_query(text)
+    except InvalidInputError as error:
+        found = re.match(r"column (\d+): ", str(error))
+        assert found is None or 1 <= int(found[1]) <= len(text) + 1
+        assert found is not None or not text.strip(" ")
 
 
 # Networks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -11,7 +12,7 @@ from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState, RevocationReason
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ConflictError, IllegalTransitionError, KeyturnError
-from keyturn.issuing.retrying import ATTEMPTS
+from keyturn.issuing.retrying import ATTEMPTS, ENDING_SECONDS
 from tests.fakes import BY, Process, Site
 
 Act = Callable[[Process, GeneratedKey], object]
@@ -166,38 +167,79 @@ def test_the_secret_of_a_key_that_ends_while_it_is_retrieved_is_not_handed_out(
 # Again and again
 
 
-@pytest.mark.parametrize("act", ["update", "revoke", "suspend"])
+AGAIN: dict[str, Act] = {
+    **ENDS,
+    "suspend": SUSPEND,
+    "owner": lambda p, k: p.revoke_owner("acme"),
+    "update": lambda p, k: p.update(k, tags=("red",)),
+    "resume": RESUME,
+}
+
+
+def be_first_with(theirs: Process, key: GeneratedKey, times: int) -> list[Callable[[], object]]:
+    return [partial(theirs.update, key, name=f"name {number}") for number in range(times)]
+
+
+@pytest.mark.parametrize("act", ["update", "resume"])
 def test_whoever_loses_ten_times_in_a_row_is_told_so(ours: Process, theirs: Process, act: str) -> None:
-    key, number = ours.issue(), iter(range(100))
-    acts: dict[str, Act] = {
-        "update": lambda p, k: p.update(k, tags=("red",)),
-        "revoke": ENDS["revoke"],
-        "suspend": SUSPEND,
-    }
-    be_first: Callable[[], object] = lambda: theirs.update(key, name=f"name {next(number)}")  # noqa: E731
-    ours.ledger.before("commit", *[be_first] * ATTEMPTS)
+    key = ours.issue()
+    if act == "resume":
+        SUSPEND(ours, key)
+    state = ours.get(key).state
+    ours.ledger.before("commit", *be_first_with(theirs, key, ATTEMPTS))
     commits = ours.ledger.calls["commit"]
     with pytest.raises(ConflictError):
-        acts[act](ours, key)
+        AGAIN[act](ours, key)
     assert ATTEMPTS == 10
     assert ours.ledger.calls["commit"] - commits == 10
     found = ours.get(key)
-    assert (found.state, found.tags, found.name) == (KeyState.ACTIVE, (), "name 9")
+    assert (found.state, found.tags, found.name) == (state, (), "name 9")
 
 
-@pytest.mark.parametrize("act", ["update", "revoke", "suspend"])
-def test_whoever_loses_nine_times_in_a_row_wins_the_tenth(ours: Process, theirs: Process, act: str) -> None:
-    key, number = ours.issue(), iter(range(100))
-    acts: dict[str, Act] = {
-        "update": lambda p, k: p.update(k, tags=("red",)),
-        "revoke": ENDS["revoke"],
-        "suspend": SUSPEND,
-    }
-    be_first: Callable[[], object] = lambda: theirs.update(key, name=f"name {next(number)}")  # noqa: E731
-    ours.ledger.before("commit", *[be_first] * (ATTEMPTS - 1))
-    acts[act](ours, key)
-    assert ours.get(key).name == "name 8"
-    assert (ours.get(key).state, ours.get(key).tags) != (KeyState.ACTIVE, ())
+def test_whoever_loses_nine_times_in_a_row_wins_the_tenth(ours: Process, theirs: Process) -> None:
+    key = ours.issue()
+    ours.ledger.before("commit", *be_first_with(theirs, key, ATTEMPTS - 1))
+    AGAIN["update"](ours, key)
+    assert (ours.get(key).name, ours.get(key).tags) == ("name 8", ("red",))
+
+
+@pytest.mark.parametrize("act", ["revoke", "compromise", "destroy", "suspend"])
+def test_no_number_of_changes_keeps_a_key_from_being_ended(
+    site: Site, ours: Process, theirs: Process, act: str
+) -> None:
+    """A stolen key that may change itself would otherwise outlive its revocation."""
+    key = ours.issue()
+    ours.ledger.before("commit", *be_first_with(theirs, key, 10 * ATTEMPTS))
+    AGAIN[act](ours, key)
+    assert theirs.get(key).name == "name 99"
+    site.clock.pass_time(2.0)
+    assert {process.ask(key).code for process in (ours, theirs)} <= {"revoked", "suspended"}
+
+
+def test_no_number_of_revocations_keeps_another_revocation_of_the_owner_from_counting(
+    ours: Process, theirs: Process
+) -> None:
+    key = ours.issue(owner="acme")
+    ours.ledger.before("commit", *[lambda: theirs.revoke_owner("acme")] * 3 * ATTEMPTS)
+    ours.revoke_owner("acme")
+    owner = ours.node.records.get(ours.node.issuer._keys.owner_row_id("default", "acme"))
+    assert owner is not None
+    assert owner.body["epoch"] == 3 * ATTEMPTS + 1
+    assert not ours.ask(key)
+
+
+def test_an_end_that_loses_for_five_seconds_is_told_so(site: Site, ours: Process, theirs: Process) -> None:
+    key, number = ours.issue(), iter(range(1_000))
+
+    def be_first() -> None:
+        site.clock.pass_time(1.0)
+        theirs.update(key, name=f"name {next(number)}")
+
+    ours.ledger.before("commit", *[be_first] * 10)
+    with pytest.raises(ConflictError):
+        ours.revoke(key)
+    assert ENDING_SECONDS == 5.0
+    assert ours.get(key).name == "name 4"
 
 
 # Expiry

@@ -144,7 +144,7 @@ class Scene:
     def material(self, node: Node, label: str) -> str:
         """The secret that a node hands out for a key, or the code of its refusal."""
         try:
-            return node.reader.material(self.key_id(label), self.by(label)).reveal()
+            return node.reader.material(self.key_id(label), self.by(label)).secret.reveal()
         except KeyturnError as error:
             return error.code
 

@@ -44,7 +44,7 @@ def test_management_answers_after_honest_history_as_it_should(scene: Scene) -> N
     }
     assert scene.material(node, "recoverable") == scene.token("recoverable")
     assert scene.material(node, "signing") == scene.token("signing")
-    assert scene.material(node, "plain") == "not_found"
+    assert scene.material(node, "plain") == "not_recoverable"
     assert scene.owners_status(node, "acme") == "issued in epoch 2"
     assert scene.owners_status(node, "bolt") == "issued in epoch 1"
     assert scene.owners_status(node, "calm") == "issued in epoch 0"

@@ -14,7 +14,7 @@ import pytest
 
 from keyturn.adapters.kms.local import LocalKeyWrapper
 from keyturn.bootstrap import initialise
-from keyturn.crypto.keyring import create_keyring
+from keyturn.crypto.keyring_body import create_keyring
 from keyturn.domain import canonical
 from keyturn.domain.secret import Secret
 from keyturn.errors import IntegrityError, SchemaError, WrongKekError
@@ -133,13 +133,21 @@ def test_no_node_starts_on_a_log_under_another_name(scene: Scene) -> None:
     assert scene.ask_one(scene.open(), "plain").valid
 
 
-def test_a_running_node_does_not_depend_on_the_keyrings_row(scene: Scene) -> None:
+def test_without_the_keyrings_row_a_running_node_decides_and_changes_nothing_until_it_is_back(
+    scene: Scene,
+) -> None:
+    """Each change requires the row, so that nothing is sealed by a keyring that is no longer the store's."""
     node = scene.open()
     scene.attacker.delete_rows("keyring")
     scene.clock.wait(60)
     assert scene.ask(node) == scene.honest
+    assert scene.material(node, "signing") == "integrity_failed"
+    assert scene.owners_status(node, "acme") == "integrity_failed"
+    scene.attacker.put_rows(scene.chronicle.now("keyring"))
     assert scene.material(node, "signing") == scene.token("signing")
     assert scene.owners_status(node, "acme") == "issued in epoch 2"
+    node.recorder.flush()
+    assert [finding.row for finding in scene.findings()] == ["keyring"]
 
 
 def test_key_rows_without_log_and_keyring_are_worth_nothing_under_a_fresh_keyring(scene: Scene) -> None:

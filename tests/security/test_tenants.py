@@ -139,7 +139,7 @@ CALLS: Final[Mapping[str, Callable[[Caller, str], object]]] = {
     "get_usage_statistics": lambda it, key_id: it.store.get_usage_statistics(key_id),
     "get_audit_log": lambda it, key_id: it.store.get_audit_log(key_id=key_id),
     "list_keys": lambda it, key_id: it.store.list_keys(q=key_id),
-    "versions": lambda it, key_id: it.node.reader.versions(key_id, by(MINE)),
+    "versions": lambda it, key_id: it.node.versions.list(key_id, by(MINE)),
     "material": lambda it, key_id: it.node.reader.material(key_id, by(MINE)),
     "parts": lambda it, key_id: it.node.reader.parts(key_id, by(MINE)),
 }
@@ -171,7 +171,7 @@ def test_management_answers_for_another_tenants_id_as_for_an_unknown_one(
 def test_management_serves_an_id_of_the_callers_own(scene: Scene, caller: Caller, name: str) -> None:
     """A control: the test above does not pass because nothing is ever found."""
     own, unknown = scene.key_id("recoverable"), new_key_id()
-    if name in ("update_key, nonsense", "update_key, an unknown field"):
+    if name in ("update_key, nothing", "update_key, nonsense", "update_key, an unknown field"):
         with pytest.raises(InvalidInputError):
             CALLS[name](caller, own)
     else:

@@ -18,6 +18,7 @@ from keyturn.errors import (
     InvalidInputError,
     KeyturnError,
     NotFoundError,
+    NotRecoverableError,
 )
 from keyturn.key_store import RevocationReason, SecureKeyStore
 from tests.fakes import BEGINNING, BY, Process, Site, token_of
@@ -107,7 +108,7 @@ def test_a_token_that_is_not_recoverable_is_nowhere(ours: Process, shop: SecureK
     position = head(ours)
     assert shop.retrieve_key(key.key_id).secret is None
     assert head(ours) == position, "no secret was handed out"
-    with pytest.raises(NotFoundError, match="cannot come back"):
+    with pytest.raises(NotRecoverableError, match="cannot come back"):
         ours.node.reader.material(key.key_id, BY)
     (version,) = ours.ledger.inner.read([f"{key.key_id}.1"])
     assert version is not None

@@ -359,3 +359,22 @@ def test_the_contracts_program_works_as_it_stands(tmp_path: Path, monkeypatch: p
     assert (names["is_valid"], names["message"], names["admitted"]) == (True, "the key is active", True)
     assert isinstance(verification, names["Verification"])  # type: ignore[arg-type]
     assert (verification.code, verification.scope) == ("valid", KeyScope.READ_WRITE.value)  # type: ignore[attr-defined]
+
+
+def test_the_bound_is_the_environments_unless_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bound(max_staleness: float | None = None) -> float:
+        with SecureKeyStore(
+            "local", bytes(32), path=tmp_path / "keys.db", max_staleness=max_staleness
+        ) as store:
+            return store._verifier.max_staleness
+
+    monkeypatch.delenv("KEYTURN_MAX_STALENESS", raising=False)
+    assert bound() == 1.0
+    monkeypatch.setenv("KEYTURN_MAX_STALENESS", "0.25")
+    assert bound() == 0.25
+    assert bound(max_staleness=2.0) == 2.0
+    monkeypatch.setenv("KEYTURN_MAX_STALNESS", "0.5")
+    with pytest.raises(ConfigurationError, match="KEYTURN_MAX_STALNESS"):
+        bound()

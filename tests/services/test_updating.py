@@ -11,6 +11,7 @@ from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import ForbiddenError, IllegalTransitionError, InvalidInputError
 from keyturn.key_store import SecureKeyStore
@@ -91,6 +92,22 @@ def test_an_update_holds_here_when_the_call_returns(ours: Process, shop: SecureK
     assert shop.authenticate(key.secret, permissions="billing.read").code == "ip_denied"
     shop.update_key(key.key_id, not_before=LATER)
     assert shop.authenticate(key.secret).code == "not_yet_valid"
+
+
+def test_a_profile_is_changed_whole_and_the_log_says_to_what(ours: Process, shop: SecureKeyStore) -> None:
+    key = ours.issue(key_type=KeyType.PROVISIONING, profile={"scope": "read", "permissions": "a.b"})
+    after = shop.update_key(key.key_id, profile={"scope": KeyScope.WRITE})
+    assert after.profile == ours.get(key).profile == Requirement(scope=KeyScope.WRITE)
+    assert events(ours)[-1].details == {"changed": {"profile": {"scope": "write"}}}
+    assert shop.update_key(key.key_id, profile=None).profile is None
+    assert events(ours)[-1].details == {"changed": {"profile": None}}
+
+
+def test_only_a_gateways_key_gets_a_profile(ours: Process, shop: SecureKeyStore) -> None:
+    for kind in (KeyType.API_TOKEN, KeyType.HMAC):
+        with pytest.raises(InvalidInputError) as caught:
+            shop.update_key(ours.issue(key_type=kind).key_id, profile={"scope": "read"})
+        assert caught.value.field == "profile"
 
 
 def test_a_lifetime_counts_from_the_update(site: Site, ours: Process, shop: SecureKeyStore) -> None:
@@ -207,6 +224,20 @@ def test_nobody_hands_on_what_they_lack(ours: Process, changes: dict[str, Any]) 
     assert head(ours) == position
 
 
+def test_whoever_could_not_issue_a_gateways_key_does_not_change_what_it_requires(ours: Process) -> None:
+    """A gateway that requires less lets others in."""
+    for mightier in ({"permissions": ("keys.verify", "billing.read")}, {"key_scope": KeyScope.FULL}):
+        key = ours.issue(key_type=KeyType.PROVISIONING, profile={"scope": "admin"}, **mightier)
+        for profile in (None, {"scope": "read"}):
+            with pytest.raises(ForbiddenError):
+                ours.node.updater.update(key.key_id, LIMITED, {"profile": profile})
+        assert ours.get(key).profile == Requirement(scope=KeyScope.ADMIN)
+    equal = ours.issue(
+        key_type=KeyType.PROVISIONING, permissions=("keys.verify",), profile={"scope": "admin"}
+    )
+    assert ours.node.updater.update(equal.key_id, LIMITED, {"profile": None}).profile is None
+
+
 def test_what_one_holds_may_be_handed_on_and_the_log_says_by_whom(ours: Process) -> None:
     key = ours.issue()
     changes = {"permissions": ["documents.read"], "scope": KeyScope.WRITE}
@@ -232,6 +263,26 @@ def test_nobody_loosens_or_ends_a_key_that_holds_more_than_they_do(
         ours.node.updater.update(first.key_id, LIMITED, changes)
     for harmless in ({"name": "first"}, {"tags": ["a"]}):
         ours.node.updater.update(first.key_id, LIMITED, harmless)
+
+
+@pytest.mark.parametrize("changes", [{"expires_at": None}, {"allowed_ips": None}, {"metadata": {}}], ids=str)
+def test_no_key_moves_its_own_bounds(ours: Process, changes: dict[str, Any]) -> None:
+    key = ours.issue(key_type=KeyType.PROVISIONING, permissions=("keys.update",), expires_in=3_600)
+    itself = Principal(actor=f"key:{key.key_id}", permissions=("*",))
+    with pytest.raises(ForbiddenError, match="its own policy"):
+        ours.node.updater.update(key.key_id, itself, changes)
+    ours.node.updater.update(key.key_id, itself, {"name": "mine"})
+
+
+def test_nobody_resumes_a_key_that_holds_more_than_they_do(ours: Process, shop: SecureKeyStore) -> None:
+    """Anybody with the permission may suspend and revoke it: that takes away and gives nothing."""
+    first = ours.issue(permissions=("*",), key_scope=KeyScope.FULL)
+    ours.node.lifecycle.suspend(first.key_id, LIMITED)
+    with pytest.raises(ForbiddenError):
+        ours.node.lifecycle.resume(first.key_id, LIMITED)
+    assert shop.authenticate(first.secret).code == "suspended"
+    shop.resume_key(first.key_id)
+    assert shop.authenticate(first.secret)
 
 
 def test_a_change_of_nothing_is_no_entry(ours: Process, shop: SecureKeyStore) -> None:

@@ -58,7 +58,8 @@ def test_settings_do_not_print_the_key() -> None:
 
 @pytest.mark.parametrize(
     "name", ["KEYTURN_STORE", "KEYTURN_KMS", "KEYTURN_HOST", "KEYTURN_PORT", "KEYTURN_DATA_DIR",
-             "KEYTURN_MAX_STALENESS", "KEY_STORE_ENCRYPTION_KEY", "XDG_DATA_HOME", "XDG_CONFIG_HOME"],
+             "KEYTURN_MAX_STALENESS", "KEYTURN_TRUSTED_PROXIES", "KEY_STORE_ENCRYPTION_KEY",
+             "XDG_DATA_HOME", "XDG_CONFIG_HOME"],
 )  # fmt: skip
 def test_an_empty_setting_is_no_setting(name: str) -> None:
     """Compose files and unit files set what they leave out to nothing."""
@@ -126,6 +127,29 @@ def test_a_bound_that_bounds_nothing_or_too_much_is_refused(text: str) -> None:
     assert "KEYTURN_MAX_STALENESS" in str(refused("KEYTURN_MAX_STALENESS", text))
 
 
+@pytest.mark.parametrize(
+    ("text", "proxies"),
+    [
+        ("", ()),
+        ("10.0.0.5", ("10.0.0.5",)),
+        ("10.0.0.0/8 , 2001:DB8::/32,127.0.0.1/32", ("10.0.0.0/8", "2001:db8::/32", "127.0.0.1")),
+        ("::ffff:10.0.0.0/104", ("10.0.0.0/8",)),
+    ],
+)
+def test_trusted_proxies_are_addresses_and_networks(text: str, proxies: tuple[str, ...]) -> None:
+    assert settings_from({**HOME, "KEYTURN_TRUSTED_PROXIES": text}).trusted_proxies == proxies
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*", "localhost", "10.0.0.1/8", "10.0.0.5;10.0.0.6", "10.0.0.5,", ",", "10.0.0.5,10.0.0.5", "10.0.0",
+     "fe80::1%eth0",
+     "0.0.0.0/0", "10.0.0.5, ::/0", ", ".join(f"10.0.0.{number}" for number in range(65))],
+)  # fmt: skip
+def test_whoever_would_be_trusted_by_mistake_is_refused(text: str) -> None:
+    assert "KEYTURN_TRUSTED_PROXIES" in str(refused("KEYTURN_TRUSTED_PROXIES", text))
+
+
 @pytest.mark.parametrize("text", ["", "prod", "Production", "development "])
 def test_an_environment_is_development_or_production(text: str) -> None:
     assert "KEYTURN_ENV" in str(refused("KEYTURN_ENV", text))
@@ -181,6 +205,14 @@ def test_development_keeps_to_a_file(store: str) -> None:
     assert "SQLite" in str(refused("KEYTURN_STORE", store))
     assert "KEYTURN_ENV=production" in refused("KEYTURN_STORE", store).fix
     assert settings_from({**HOME, "KEYTURN_STORE": store, "KEYTURN_ENV": "production"}).store == store
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("store", ["keys.db", "/var/lib/keys.db", "./keys.db"])
+def test_a_path_that_is_no_url_is_told_how_to_be_one(store: str, environment: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a URL") as refused:
+        settings_from({"HOME": "/home/a", "KEYTURN_STORE": store, "KEYTURN_ENV": environment})
+    assert "sqlite:///" in refused.value.fix
 
 
 def test_production_may_use_a_file_too() -> None:

@@ -19,7 +19,10 @@ CODES = {
     "ForbiddenError": "forbidden",
     "NotFoundError": "not_found",
     "ConflictError": "conflict",
+    "PreconditionFailedError": "precondition_failed",
+    "IdempotencyMismatchError": "idempotency_mismatch",
     "IllegalTransitionError": "illegal_transition",
+    "NotRecoverableError": "not_recoverable",
     "ThrottledError": "throttled",
     "IntegrityError": "integrity_failed",
     "StaleError": "stale",
@@ -27,6 +30,7 @@ CODES = {
     "StorageFullError": "storage_full",
     "StorageBusyError": "storage_busy",
     "OutcomeUnknownError": "outcome_unknown",
+    "KeysUnavailableError": "keys_unavailable",
     "ConfigurationError": "configuration",
     "SchemaError": "schema",
     "WrongKekError": "wrong_kek",
@@ -105,6 +109,12 @@ def test_what_may_be_a_secret_is_never_repeated(value: object) -> None:
 
 def test_a_field_is_named_as_long_as_it_has_a_short_name() -> None:
     assert InvalidInputError("refused", field="x" * 32).field == "x" * 32
+
+
+def test_an_item_of_a_batch_is_named_with_its_field() -> None:
+    for field in ("items.0", "items.17.scope", "items.999.allowed_ips"):
+        assert InvalidInputError("refused", field=field).field == field
+    assert InvalidInputError("refused", field="items.17.pQ3vT9xLm2Rk7Zc8Yb1WdE").field == ""
 
 
 def test_invalid_input_is_also_a_value_error_and_names_its_field() -> None:

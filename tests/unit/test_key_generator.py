@@ -1,17 +1,23 @@
+import json
 import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import product
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from keyturn import GeneratedKey, KeyLength, KeyScope, KeyType, Secret, SecureKeyGenerator
 from keyturn.crypto.digests import token_digest
 from keyturn.domain import ids, token
 from keyturn.domain.bytestext import from_base64url, to_base64url
+from keyturn.domain.key import Algorithm
+from keyturn.domain.spec import UNSAID, KeySpec
 from keyturn.errors import InvalidInputError
 from tests.unit.crypto.samples import scripted
 
@@ -126,23 +132,103 @@ def test_an_impossible_type_and_length_are_refused_by_name(key_type: KeyType, le
     assert refused(lambda: GENERATOR.generate_batch(2, key_type, length=length)).field == "length"
 
 
-@pytest.mark.parametrize("length", [0, -256, 1, 192, 255, 512, 1_024, 10**9, "256", None, True])
+@pytest.mark.parametrize("length", [0, -256, 1, 192, 255, 512, 1_024, 10**9, "256", True])
 def test_a_length_that_no_type_has_is_refused_with_those_there_are(length: Any) -> None:
     error = refused(lambda: GENERATOR.generate_api_key(length=length))
     assert str(error) == f"there is no key length of {length!r} bits"
     assert error.fix == "Use one of: 128, 256, 384, 521, 2048, 3072, 4096, 8192."
 
 
-@pytest.mark.parametrize("key_type", [KeyType.RSA, KeyType.ECDSA, KeyType.JWT])
-def test_a_type_that_this_version_does_not_make_is_refused_by_name(key_type: KeyType) -> None:
-    for call in (
-        lambda: GENERATOR.generate_api_key(key_type, length=2_048),
-        lambda: GENERATOR.generate_api_key(key_type),
-        lambda: GENERATOR.generate_batch(2, key_type),
+PAIRS = [
+    (KeyType.RSA, None, "PS256"),
+    (KeyType.RSA, 3_072, "PS512"),
+    (KeyType.ECDSA, None, "ES256"),
+    (KeyType.ECDSA, 384, "ES384"),
+    (KeyType.ECDSA, 521, "ES512"),
+    (KeyType.JWT, None, "EdDSA"),
+    (KeyType.JWT, 256, "ES256"),
+    (KeyType.JWT, 3_072, "PS256"),
+    (KeyType.JWT, None, "RS256"),
+]
+
+
+@pytest.mark.parametrize(("key_type", "length", "algorithm"), PAIRS)
+def test_every_kind_of_pair_is_made_and_whole(key_type: KeyType, length: int | None, algorithm: str) -> None:
+    key = GENERATOR.generate_api_key(key_type, length=length, algorithm=algorithm)
+    assert key.spec.algorithm is Algorithm(algorithm)
+    check = GENERATOR.verify_key_integrity(key)
+    assert (check.valid, check.message) == (True, "the key pair is whole")
+    private: Any = load_pem_private_key(key.secret.reveal().encode(), None)
+    assert key.public_key == private.public_key().public_bytes(
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
+    assert isinstance(private, Ed25519PrivateKey) or private.key_size == key.spec.length
+
+
+@pytest.mark.parametrize(
+    ("key_type", "length", "chosen"),
+    [
+        (KeyType.RSA, None, (3_072, "PS256")),
+        (KeyType.RSA, 4_096, (4_096, "PS256")),
+        (KeyType.ECDSA, None, (256, "ES256")),
+        (KeyType.ECDSA, 384, (384, "ES384")),
+        (KeyType.ECDSA, 521, (521, "ES512")),
+        (KeyType.JWT, None, (256, "EdDSA")),
+        (KeyType.JWT, 3_072, (3_072, "PS256")),
+        (KeyType.HMAC, None, (256, "HS256")),
+        (KeyType.HMAC, 8_192, (8_192, "HS256")),
+    ],
+)
+def test_what_is_not_said_is_chosen_and_is_never_pkcs1(
+    key_type: KeyType, length: int | None, chosen: tuple[int, str]
+) -> None:
+    spec = KeySpec(type=key_type, scope=KeyScope.READ, length=UNSAID if length is None else KeyLength(length))
+    assert spec.algorithm is not None
+    assert (int(spec.length), spec.algorithm.value) == chosen
+
+
+@pytest.mark.parametrize(
+    ("key_type", "more", "field", "message"),
+    [
+        (KeyType.RSA, {"algorithm": "RS256"}, "algorithm", "a rsa key has no algorithm RS256"),
+        (KeyType.RSA, {"length": 2_048}, "length", "a rsa key has no length of 2048 bits"),
+        (KeyType.RSA, {"length": 256}, "length", "a rsa key has no length of 256 bits"),
+        (KeyType.ECDSA, {"algorithm": "ES384", "length": 256}, "length", "no length of 256 bits with ES384"),
+        (KeyType.JWT, {"algorithm": "ES512"}, "algorithm", "a jwt key has no algorithm ES512"),
+        (KeyType.JWT, {"algorithm": "HS256", "length": 128}, "length", "no length of 128 bits with HS256"),
+        (KeyType.JWT, {"algorithm": "none"}, "algorithm", "there is no algorithm 'none'"),
+        (KeyType.HMAC, {"algorithm": "HS512"}, None, ""),
+        (KeyType.HMAC, {"algorithm": "HS512", "length": 256}, "length", "no length of 256 bits with HS512"),
+        (KeyType.API_TOKEN, {"algorithm": "HS256"}, "algorithm", "a api_token key has no algorithm HS256"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_by_name(
+    key_type: KeyType, more: dict[str, Any], field: str | None, message: str
+) -> None:
+    if field is None:
+        assert GENERATOR.generate_api_key(key_type, **more).spec.length == 4_096
+        return
+    error = refused(lambda: GENERATOR.generate_api_key(key_type, **more))
+    assert message in str(error)
+    assert error.field == field
+    assert error.fix
+
+
+def test_a_damaged_pair_is_told() -> None:
+    key, other = GENERATOR.generate_api_key(KeyType.ECDSA), GENERATOR.generate_api_key(KeyType.ECDSA)
+    text = key.secret.reveal()
+    curve = GENERATOR.generate_api_key(KeyType.ECDSA, length=384)
+    for damaged, message in (
+        (replace(key, secret=other.secret), "belongs to another public key"),
+        (replace(key, public_key=other.public_key), "belongs to another public key"),
+        (replace(key, secret=curve.secret, public_key=curve.public_key), "of another kind or length"),
+        (replace(key, secret=Secret(text[:-40])), "has been damaged"),
+        (replace(key, secret=Secret(text.replace("PRIVATE", "PUBLIC"))), "has been damaged"),
+        (replace(key, secret=Secret("AAAA")), "has been damaged"),
     ):
-        error = refused(call)
-        assert str(error) == f"this version makes no {key_type.value} keys"
-        assert (error.field, error.fix) == ("type", "Use one of: api_token, provisioning, hmac.")
+        check = GENERATOR.verify_key_integrity(damaged)
+        assert not check
+        assert message in check.message
 
 
 @pytest.mark.parametrize("value", ["api_token", "read", 1, None, KeyLength.BITS_256])
@@ -404,3 +490,32 @@ def test_a_token_damaged_into_no_text_is_noticed() -> None:
     assert not generator.verify_key_integrity(
         replace(key, secret=Secret(b"\xff" + key.secret.reveal_bytes()))
     )
+
+
+# For the edge
+
+
+def test_what_the_edge_is_given_decides_and_cannot_be_presented() -> None:
+    key = GENERATOR.generate_api_key(
+        key_scope=KeyScope.READ_WRITE, owner="acme", permissions=["documents.*"], expires_in=60,
+        allowed_ips=["203.0.113.0/24"], metadata={"plan": "pro"},
+    )  # fmt: skip
+    row = GENERATOR.export_key_for_supabase(key)
+    assert row == {
+        "key_id": key.key_id, "version": 1, "type": "api_token", "algorithm": None, "credential_id": key.credential_id,
+        "digest": sha256(key.secret.reveal().encode()).hexdigest(), "public_key": None, "owner": "acme",
+        "scope": ["read", "write"], "permissions": ["documents.*"], "allowed_ips": ["203.0.113.0/24"],
+        "rate_limits": [], "metadata": {"plan": "pro"}, "created_at": "2026-01-31T12:00:00.000000Z", "not_before": None,
+        "expires_at": "2026-01-31T12:01:00.000000Z",
+    }  # fmt: skip
+    assert key.secret.reveal() not in json.dumps(row)
+
+
+def test_of_a_pair_the_edge_is_given_the_public_key_and_of_a_shared_secret_nothing() -> None:
+    row = GENERATOR.export_key_for_supabase(GENERATOR.generate_api_key(KeyType.ECDSA))
+    assert str(row["public_key"]).startswith("-----BEGIN PUBLIC KEY-----")
+    assert "PRIVATE" not in json.dumps(row)
+    for key_type in (KeyType.HMAC, KeyType.JWT):
+        shared = GENERATOR.generate_api_key(key_type, algorithm="HS256")
+        with pytest.raises(InvalidInputError):
+            GENERATOR.export_key_for_supabase(shared)

@@ -69,7 +69,7 @@ class Trail:
             # What was found last is vouched for by the entries after it, so that those are read before it is believed.
             if len(found) >= limit:
                 break
-            events = (_opened(stored) for stored in entries)
+            events = (event_of(stored) for stored in entries)
             found += [
                 event
                 for event in events
@@ -95,7 +95,8 @@ class Trail:
             yield list(entries)
 
 
-def _opened(stored: LogEntry) -> KeyUsageEvent:
+def event_of(stored: LogEntry) -> KeyUsageEvent:
+    """What a checked entry says; IntegrityError where its details are not what was written."""
     entry = decode_entry(stored.entry)
     return KeyUsageEvent(
         position=stored.position,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ from keyturn.cli.opening import Work, opened
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import RevocationReason
+from keyturn.issuing.reading import KeyFilter
 from keyturn.views import key_view
 
 
@@ -50,6 +52,7 @@ def revoke(
         elif owner is not None:
             count = work.node.lifecycle.revoke_owner(owner, work.by, reason=reason, note=note)
             _answer_owner(owner, count, as_json=as_json)
+            _warn_of_nobody(work, owner, as_json=as_json)
         _await_bound(work, wait=wait, as_json=as_json)
 
 
@@ -122,6 +125,16 @@ def _answer_owner(owner: str, count: int, *, as_json: bool) -> None:
     else:
         keys = "1 key ends" if count == 1 else f"{count} keys end"
         output.write(f"The owner {output.printable(owner)} is revoked: {keys} with it.\n")
+
+
+def _warn_of_nobody(work: Work, owner: str, *, as_json: bool) -> None:
+    """Say so where the owner has never had a key: the id may be misspelt."""
+    if work.node.reader.list(work.by, KeyFilter(owner=owner), limit=1).items:
+        return
+    detail = (
+        f"the owner {output.printable(owner)} has no keys in the tenant {work.by.tenant}: is the id right?"
+    )
+    output.note(json.dumps({"level": "warning", "detail": detail}) if as_json else f"WARNING: {detail}")
 
 
 def _await_bound(work: Work, *, wait: bool, as_json: bool) -> None:

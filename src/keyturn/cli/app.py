@@ -9,10 +9,22 @@ from typing import Annotated, Any, Final
 import typer
 
 import keyturn
-from keyturn.cli import acting, issuing, output, preparing, reading, serving, verifying
+from keyturn.cli import (
+    acting,
+    doctoring,
+    issuing,
+    output,
+    preparing,
+    reading,
+    rekeying,
+    serving,
+    signing,
+    verifying,
+)
 
 _SET_UP: Final = "Set up and run"
 _KEYS: Final = "Keys"
+_SIGNATURES: Final = "Signatures"
 _ENDING: Final = "Ending keys"
 
 app: Final = typer.Typer(
@@ -45,7 +57,7 @@ def begin(
         ),
     ] = False,
 ) -> None:
-    """Issue, verify, rotate and audit API keys.
+    """Issue, verify, revoke and audit API keys.
 
     Commands work on the store itself, with the key-encryption key, safely beside a running server.
     """
@@ -55,7 +67,12 @@ def begin(
 
 
 _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
-    _SET_UP: {"serve": serving.serve, "init": preparing.init},
+    _SET_UP: {
+        "serve": serving.serve,
+        "init": preparing.init,
+        "rekey": rekeying.rekey,
+        "doctor": doctoring.doctor,
+    },
     _KEYS: {
         "issue": issuing.issue,
         "verify": verifying.verify,
@@ -64,6 +81,7 @@ _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
         "update": issuing.update,
         "usage": reading.usage,
     },
+    _SIGNATURES: {"sign": signing.sign, "verify-signature": signing.verify_signature},
     _ENDING: {
         "revoke": acting.revoke,
         "suspend": acting.suspend,
@@ -73,6 +91,6 @@ _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
 }
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
-        # What follows `verify` is taken for a key and refused there, without being repeated.
-        extra = {"allow_extra_args": _command is verifying.verify}
+        # What follows these is taken for a secret and refused there, without being repeated.
+        extra = {"allow_extra_args": _command in (verifying.verify, rekeying.rekey)}
         app.command(_name, rich_help_panel=_panel, context_settings=extra)(_command)

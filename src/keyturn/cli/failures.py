@@ -12,6 +12,7 @@ from typing import Final
 
 import typer
 
+from keyturn.cli.naming import named
 from keyturn.cli.output import printable
 from keyturn.domain import token
 from keyturn.errors import InvalidInputError, KeyturnError
@@ -33,6 +34,12 @@ class Failure:
     detail: str
     fix: str = ""
     field: str = ""
+
+
+class UnshownSecretError(KeyturnError):
+    """A key was issued, and its secret could not be written out."""
+
+    code = "secret_not_shown"
 
 
 class MisuseError(typer.TyperException):
@@ -93,13 +100,14 @@ def _help_for(error: typer.TyperException) -> str:
 
 def tell(failure: Failure, *, as_json: bool) -> None:
     """Write a failure to standard error: two lines for people, one JSON object for programs."""
+    detail, fix = named(failure.detail), named(failure.fix)
     if as_json:
-        named = {"field": failure.field} if failure.field else {}
-        members = {"code": failure.code, "detail": failure.detail, "fix": failure.fix, **named}
+        field = {"field": failure.field} if failure.field else {}
+        members = {"code": failure.code, "detail": detail, "fix": fix, **field}
         lines = [json.dumps(members)]
     else:
-        lines = [f"error: {printable(failure.detail)}"]
-        lines += [f"  fix: {printable(failure.fix)}"] if failure.fix else []
+        lines = [f"error: {printable(detail)}"]
+        lines += [f"  fix: {printable(fix)}"] if fix else []
     with suppress(OSError):
         print(*lines, sep="\n", file=sys.stderr, flush=True)
 

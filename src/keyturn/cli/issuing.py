@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from keyturn.cli import options, output
-from keyturn.cli.failures import MisuseError
+from keyturn.cli.failures import MisuseError, UnshownSecretError
+from keyturn.cli.naming import program
 from keyturn.cli.opening import Work, opened
+from keyturn.crypto.key_pairs import public_pem
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.key import Key
 from keyturn.domain.scope import KeyScope
-from keyturn.errors import KeyturnError
 from keyturn.key_generator import GeneratedKey, KeyType, SecureKeyGenerator
 from keyturn.views import issued_view, key_view
-
-MAKEABLE: Final = (KeyType.API_TOKEN, KeyType.PROVISIONING, KeyType.HMAC)
 
 
 class Clearable(Enum):
@@ -28,23 +27,21 @@ class Clearable(Enum):
     TAGS = "tags"
     NOT_BEFORE = "not_before"
     EXPIRES_AT = "expires_at"
-
-
-class UnshownSecretError(KeyturnError):
-    """A key was issued, and its secret could not be written out."""
-
-    code = "secret_not_shown"
+    PROFILE = "profile"
 
 
 def issue(
     *,
     key_type: Annotated[
-        KeyType, options.choice("--type", "TYPE", "What it is for", MAKEABLE)
+        KeyType, options.choice("--type", "TYPE", "What it is for", KeyType)
     ] = KeyType.API_TOKEN,
     scope: options.Scope = KeyScope.READ,
     length: Annotated[
-        int, options.text("--length", "BITS", "Its secret's size: 128, 256, 4096, 8192.")
-    ] = 256,
+        int | None, options.text("--length", "BITS", "Its size; 256 if absent, 3072 for RSA.")
+    ] = None,
+    algorithm: Annotated[
+        str | None, options.text("--algorithm", "NAME", "How it signs: PS256, ES256, EdDSA ...")
+    ] = None,
     name: options.Name = None,
     owner: Annotated[str | None, options.text("--owner", "ID", "Your own id for who holds it.")] = None,
     prefix: Annotated[
@@ -60,18 +57,21 @@ def issue(
     recoverable: Annotated[
         bool, options.switch("--recoverable", "Keep the token, encrypted, so that it can be read back.")
     ] = False,
+    require_scope: options.RequireScope = None,
+    require_permissions: options.RequirePermissions = None,
     tenant: options.Tenant = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
     """Issue a key and print its secret, this once.
 
-    The secret is the last line, alone, so that it can be copied or piped on.
+    The secret is the last line, alone, so that it can be copied or piped on. Of a key pair it is the public key.
     """
     generated = SecureKeyGenerator().generate_api_key(
         key_type,
         scope,
         expires_in,
         length=length,
+        algorithm=algorithm,
         name=name,
         owner=owner,
         prefix=prefix,
@@ -82,6 +82,7 @@ def issue(
         recoverable=recoverable,
         not_before=not_before,
         expires_at=expires_at,
+        profile=_profile(require_scope, require_permissions),
     )
     with opened(tenant) as work:
         key = work.node.issuer.issue(generated, work.by)
@@ -94,6 +95,12 @@ def _hand_over(work: Work, key: Key, generated: GeneratedKey, *, as_json: bool) 
             output.write_json(issued_view(key, generated))
             return
         output.write_fields(output.key_fields(key, work.node.clock.now()))
+        if generated.public_key is not None:
+            output.note(
+                f"The public key follows. The private key stays in the store: sign with '{program()} sign'."
+            )
+            output.write(f"\n{public_pem(generated.public_key)}")
+            return
         output.note(
             "The last line is the secret. It is shown this once: keep it where only its holder can read it."
         )
@@ -117,6 +124,8 @@ def update(
     allowed_ips: options.AllowedIps = None,
     metadata: options.Metadata = None,
     tags: options.Tags = None,
+    require_scope: options.RequireScope = None,
+    require_permissions: options.RequirePermissions = None,
     clear: Annotated[
         list[Clearable] | None,
         options.choice("--clear", "FIELD", "A field to leave empty; repeatable", Clearable),
@@ -126,7 +135,7 @@ def update(
 ) -> None:
     """Change a key; what is not named stays as it is, its secret too.
 
-    Lists are replaced whole: name every permission that the key shall have.
+    Lists are replaced whole: name every permission that the key shall have. So is what a gateway's key requires.
     """
     given = {
         "name": name,
@@ -138,6 +147,7 @@ def update(
         "allowed_ips": tuple(allowed_ips or ()) or None,
         "metadata": metadata,
         "tags": tuple(tags or ()) or None,
+        "profile": _profile(require_scope, require_permissions),
     }
     changes = _changes({field: value for field, value in given.items() if value is not None}, clear or [])
     with opened(tenant) as work:
@@ -146,6 +156,10 @@ def update(
             output.write_json(key_view(key))
         else:
             output.write_fields(output.key_fields(key, work.node.clock.now()))
+
+
+def _profile(scope: KeyScope | None, permissions: str | None) -> dict[str, object] | None:
+    return None if scope is None and permissions is None else {"scope": scope, "permissions": permissions}
 
 
 def _changes(given: dict[str, Any], clear: list[Clearable]) -> dict[str, Any]:

@@ -91,4 +91,5 @@ def shown_store(settings: Settings) -> str:
     if path is not None:
         return str(path)
     parts = urlsplit(settings.store)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    return f"{parts.scheme}://{host}{'' if parts.port is None else f':{parts.port}'}{parts.path}"

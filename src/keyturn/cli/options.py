@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from keyturn.domain.instants import parse_rfc3339
+from keyturn.domain.members import RepeatedMemberError, parse_unambiguous
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.errors import InvalidInputError
@@ -49,7 +49,9 @@ def instant_or_age(text: str) -> datetime | int:
 def json_object(text: str) -> dict[str, Any]:
     """An object from JSON."""
     try:
-        value = json.loads(text)
+        value = parse_unambiguous(text)
+    except RepeatedMemberError as error:
+        raise typer.BadParameter(f"{error}; write it once") from None
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -98,6 +100,14 @@ Metadata = Annotated[
     text("--metadata", "JSON", "An object that every verification returns.", parser=json_object),
 ]
 Tags = Annotated[list[str] | None, text("--tag", "TAG", "A tag to find it by. Repeatable.")]
+RequireScope = Annotated[
+    KeyScope | None,
+    choice("--require-scope", "SCOPE", "For a gateway's key: the scope that it always requires", KeyScope),
+]
+RequirePermissions = Annotated[
+    str | None,
+    text("--require-permissions", "QUERY", "For a gateway's key: what it always requires: documents.read."),
+]
 NotBefore = Annotated[datetime | None, time("--not-before", f"When it begins to be valid: {EXAMPLE_TIME}.")]
 ExpiresAt = Annotated[datetime | None, time("--expires-at", f"When it expires: {EXAMPLE_TIME}.")]
 ExpiresIn = Annotated[

@@ -46,6 +46,11 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_text(text: Text) -> None:
+    """A line or more with styles, which a terminal shows and nobody else sees."""
+    write(_rendered(text, _UNBOUNDED))
+
+
 def note(text: str) -> None:
     """Say something beside the answer, on standard error. An answer does not fail because nobody reads its notes."""
     with suppress(OSError):
@@ -69,12 +74,16 @@ def write_json_list(pages: Iterable[tuple[Sequence[View], str | None]]) -> None:
 
 def write_fields(fields: View) -> None:
     """Names and values, one a line."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
+    width = max(map(len, fields), default=0)
+    lines = Text()
     for name, value in fields.items():
         shown = text_of(value)
-        grid.add_row(Text(name, style="bold"), Text(shown, style=_STYLES.get(shown, "")))
-    # A terminal breaks a long line without changing what is copied from it; a table would.
-    write(_rendered(grid, _UNBOUNDED))
+        # Not a table: it would fill each line up to the longest one, and break long ones where they are copied from.
+        lines.append(name, "bold").append(" " * (width + 2 - len(name))).append(
+            f"{shown}\n", _STYLES.get(shown, "")
+        )
+    lines.rstrip()
+    write(_rendered(lines, _UNBOUNDED))
 
 
 class _Column(NamedTuple):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Final
 
 from keyturn.bootstrap import initialise, open_node
 from keyturn.cli import opening, options, output
+from keyturn.cli.failures import UnshownSecretError
+from keyturn.cli.interrupting import uninterrupted
+from keyturn.cli.naming import program
 from keyturn.config import Settings, settings_from
 from keyturn.domain.spec import GeneratedKey
 
-ANOTHER_KEY: Final = "keyturn issue --type provisioning --scope full --permission '*'"
+ANOTHER_KEY: Final = "issue --type provisioning --scope full --permission '*'"
 
 
 def init(
@@ -31,15 +36,17 @@ def init(
     """
     settings = settings_from(os.environ)
     wrapper = opening.wrapper(settings)
-    first = initialise(settings.store, wrapper, with_first_key=True, grant_to=grant_to)
-    if first is None:
-        open_node(settings.store, wrapper).close()  # it is ready only if this key-encryption key opens it
-    if as_json:
-        _write_json(settings, first)
-        return
-    output.write(f"The store is ready: {opening.shown_store(settings)}\n")
-    output.write(key_file_lines(settings) + first_key_lines(first))
-    output.write("Start the server: keyturn serve\n")
+    with uninterrupted():
+        first = initialise(settings.store, wrapper, with_first_key=True, grant_to=grant_to)
+        if first is None:
+            open_node(settings.store, wrapper).close()  # it is ready only if this key-encryption key opens it
+        with handing_over(first):
+            if as_json:
+                _write_json(settings, first)
+                return
+            output.write(f"The store is ready: {opening.shown_store(settings)}\n")
+            output.write(key_file_lines(settings) + first_key_lines(first))
+    output.write(f"Start the server: {program()} serve\n")
 
 
 def _write_json(settings: Settings, first: GeneratedKey | None) -> None:
@@ -51,6 +58,20 @@ def _write_json(settings: Settings, first: GeneratedKey | None) -> None:
             "key": None if first is None else first.secret.reveal(),
         }
     )
+
+
+@contextmanager
+def handing_over(first: GeneratedKey | None) -> Iterator[None]:
+    """UnshownSecretError where the first key, which exists by now, could not be written out."""
+    try:
+        yield
+    except OSError:
+        if first is None:
+            raise
+        raise UnshownSecretError(
+            f"the store was made, but its first provisioning key, {first.key_id}, could not be written out",
+            fix=f"End that key ('keyturn revoke {first.key_id}') and issue another: {program()} {ANOTHER_KEY}.",
+        ) from None
 
 
 def key_file_lines(settings: Settings) -> str:
@@ -66,9 +87,7 @@ def key_file_lines(settings: Settings) -> str:
 def first_key_lines(first: GeneratedKey | None) -> str:
     """The first provisioning key, alone on its line; or how to issue another."""
     if first is None:
-        return (
-            f"Its first provisioning key was shown when it was made. To issue another:\n\n  {ANOTHER_KEY}\n\n"
-        )
+        return f"No provisioning key? Issue one:\n\n  {program()} {ANOTHER_KEY}\n\n"
     return (
         "\nThe first provisioning key may do everything in the tenant 'default'. It is shown this once:\n\n"
         f"{first.secret.reveal()}\n\n"

@@ -14,7 +14,8 @@ from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.scope import KeyScope
-from keyturn.issuing.reading import DEFAULT_LIMIT, MAX_LIMIT, KeyFilter, KeyPage
+from keyturn.issuing.cursors import DEFAULT_LIMIT, MAX_LIMIT
+from keyturn.issuing.reading import KeyFilter, KeyPage
 from keyturn.views import key_view, usage_view
 
 

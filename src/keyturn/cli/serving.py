@@ -6,26 +6,23 @@ import logging
 import os
 import signal
 import socket
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from ipaddress import ip_address
+from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, NoReturn
 
 import keyturn
 from keyturn.bootstrap import initialise, open_node
-from keyturn.cli import opening, options, output
-from keyturn.cli.preparing import first_key_lines, key_file_lines
+from keyturn.cli import listening, opening, options, output
+from keyturn.cli.interrupting import uninterrupted
+from keyturn.cli.preparing import first_key_lines, handing_over, key_file_lines
 from keyturn.config import MAX_PORT, Environment, Settings, settings_from
 from keyturn.domain.spec import GeneratedKey
-from keyturn.errors import ConfigurationError
 from keyturn.ports.key_wrapper import KeyWrapper
 
 _log = logging.getLogger("keyturn.serving")
-_LOG_FORMAT: Final = "%(asctime)sZ %(levelname)s %(message)s"
 
 
 def serve(
@@ -40,50 +37,60 @@ def serve(
             "--port", "PORT", "0 for any free one; KEYTURN_PORT or 8700 if absent.", min=0, max=MAX_PORT
         ),
     ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        options.text("--tls-cert", "FILE", "The certificate, in PEM, for TLS; KEYTURN_TLS_CERT if absent."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        options.text("--tls-key", "FILE", "Its private key, in PEM; KEYTURN_TLS_KEY if absent."),
+    ] = None,
+    allow_plain_http: Annotated[
+        bool,
+        options.switch("--allow-plain-http", "In production without TLS: a proxy before the server has it."),
+    ] = False,
 ) -> None:
     """Run the HTTP server until Ctrl-C or SIGTERM.
 
     In development, the first start makes the store and prints its first provisioning key, this once.
 
-    In production (KEYTURN_ENV=production), 'keyturn init' makes the store beforehand.
+    In production (KEYTURN_ENV=production), 'keyturn init' makes the store beforehand, and other machines are served
+    over TLS. The certificate is taken anew when its files change.
     """
     settings = settings_from(os.environ)
     settings = replace(
         settings,
         host=settings.host if host is None else host,
         port=settings.port if port is None else port,
+        tls_cert=tls_cert or settings.tls_cert,
+        tls_key=tls_key or settings.tls_key,
+        allow_plain_http=allow_plain_http or settings.allow_plain_http,
     )
-    _check_host(settings)
-    _log_readably()
-    from keyturn.server import serving as server  # noqa: PLC0415 - no other command should wait for a web framework
+    listening.check(settings)
+    # No other command should wait for a web framework.
+    from keyturn.server import logs  # noqa: PLC0415
+    from keyturn.server import serving as server  # noqa: PLC0415
 
-    with ExitStack() as resources, _until_stopped():
-        # Before the store is made: its first key must not be lost because the port is taken.
+    is_production = settings.environment is Environment.PRODUCTION
+    with logs.to_stderr(is_production=is_production), ExitStack() as resources, _until_stopped():
+        # Before the store is made: its first key must not be lost because of the certificate, or because the port is
+        # taken.
+        identity = listening.identity(settings)
         listener = resources.enter_context(server.bind(settings.host, settings.port))
         wrapper = opening.wrapper(settings)
-        first = _prepared(settings, wrapper)
+        with uninterrupted():
+            first = _prepared(settings, wrapper)
+            if first is not None:  # nothing that may still go wrong comes before it is shown
+                with handing_over(first):
+                    _greet(settings, first)
         node = open_node(settings.store, wrapper, max_staleness=settings.max_staleness)
         resources.callback(node.close)  # which writes what was counted
-        _log.info(
-            "the store's log is %s", node.records.log.as_of
-        )  # another store under the same KEK has another
-        _greet(settings, listener, first)
-        server.serve(node, listener)
-
-
-def _check_host(settings: Settings) -> None:
-    if settings.environment is Environment.DEVELOPMENT and not _is_loopback(settings.host):
-        raise ConfigurationError(
-            f"development keeps to loopback addresses, and {settings.host} is none",
-            fix="Set KEYTURN_ENV=production to be reached from other machines, or listen on 127.0.0.1.",
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+        # Another store under the same KEK has another log.
+        _log.info("the store's log is %s", node.records.log.as_of)
+        if first is None:
+            _greet(settings, None)
+        _name_addresses(settings, listener)
+        server.serve(node, listener, identity, trusted_proxies=settings.trusted_proxies)
 
 
 def _prepared(settings: Settings, wrapper: KeyWrapper) -> GeneratedKey | None:
@@ -100,21 +107,22 @@ def _prepared(settings: Settings, wrapper: KeyWrapper) -> GeneratedKey | None:
     return None
 
 
-def _greet(settings: Settings, listener: socket.socket, first: GeneratedKey | None) -> None:
-    host, port = listener.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _greet(settings: Settings, first: GeneratedKey | None) -> None:
     output.write(
         f"Keyturn {keyturn.__version__} ({settings.environment.value}), store: {opening.shown_store(settings)}\n"
         f"{key_file_lines(settings)}{first_key_lines(first)}"
-        f"API:            {address}\nDocumentation:  {address}/docs\n"
     )
 
 
-def _log_readably() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter := logging.Formatter(_LOG_FORMAT, "%Y-%m-%dT%H:%M:%S"))
-    formatter.converter = time.gmtime
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+def _name_addresses(settings: Settings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    scheme = "http" if settings.tls_cert is None else "https"
+    address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    output.write(f"API:            {address}\nDocumentation:  {address}/docs\n{_proxy_lines(settings)}")
+
+
+def _proxy_lines(settings: Settings) -> str:
+    return f"Trusted proxies: {', '.join(settings.trusted_proxies)}\n" if settings.trusted_proxies else ""
 
 
 class _StopError(SystemExit):

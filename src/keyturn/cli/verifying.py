@@ -31,7 +31,7 @@ def verify(
     ] = None,
     permissions: Annotated[
         str | None,
-        options.text("--permissions", "QUERY", "What it must grant: 'documents.read AND documents.list'."),
+        options.text("--permissions", "QUERY", "What it must grant: 'documents.read AND NOT beta'."),
     ] = None,
     ip: Annotated[
         str | None,

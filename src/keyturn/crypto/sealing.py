@@ -9,20 +9,24 @@ encrypts once and a ciphertext opens under one key only. The associated data bin
 from __future__ import annotations
 
 import hmac
-from typing import Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keyturn.crypto.keyring import Keyring
+from keyturn.crypto.keyring import Keyring, sealed_under
 from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.framing import framed
 from keyturn.domain.key import KeyType
 from keyturn.domain.secret import Secret
 from keyturn.errors import IntegrityError
 
+SEALED: Final = "sealed"  # custody: encrypted, in the version's row
 FORMAT: Final = 1
 SALT_BYTES: Final = 16
+DERIVED_BYTES: Final = 32 + 12 + 32
 _INFO: Final = b"keyturn-material-v1"
 _HEADER: Final = 1 + 4 + SALT_BYTES + 32
 
@@ -32,21 +36,52 @@ def associated_data(tenant: str, key_id: str, version: int, key_type: KeyType) -
     return framed("keyturn-material-v1", tenant, key_id, str(version), key_type.value)
 
 
+def place_of(body: Mapping[str, Any]) -> bytes | None:
+    """The associated data of the material beside a row's body; None for a row that has no material of this sort."""
+    if body.get("kind") != "version" or body.get("custody") != SEALED:
+        return None
+    return associated_data(body["tenant"], body["key"], body["number"], KeyType(body["type"]))
+
+
 def seal_material(keyring: Keyring, material: Secret, aad: bytes) -> bytes:
     """`material` sealed for the place that `aad` names."""
+    return seal_with(_derived, keyring, material, aad)
+
+
+def open_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool = False) -> Secret:
+    """The material; one IntegrityError for every cause: altered, moved, sealed under a retired key or an unknown one.
+
+    What this process sealed itself and has not stored yet (`is_own`) may be under a key that was retired since.
+    """
+    return open_with(partial(_derived, even_retired=is_own), keyring, sealed, aad)
+
+
+def reseal_material(keyring: Keyring, sealed: bytes, aad: bytes, *, is_own: bool = False) -> bytes:
+    """The same material under the primary data key; `sealed` itself where it is. IntegrityError as for opening it."""
+    if sealed_under(sealed) == keyring.primary:
+        return sealed
+    return seal_material(keyring, open_material(keyring, sealed, aad, is_own=is_own), aad)
+
+
+Derive = Callable[[Keyring, int, bytes], bytes]
+"""From a DEK's version and a salt the DERIVED_BYTES of one record: its key, its nonce and its commitment."""
+
+
+def seal_with(derive: Derive, keyring: Keyring, secret: Secret, aad: bytes) -> bytes:
+    """`secret` sealed as above, under what `derive` gives for the primary DEK and a fresh salt."""
     version, salt = keyring.primary, random_bytes(SALT_BYTES)
-    key, nonce, commitment = _derived(keyring, version, salt)
-    sealed = AESGCM(key).encrypt(nonce, material.reveal_bytes(), aad)
+    key, nonce, commitment = _parts(derive(keyring, version, salt))
+    sealed = AESGCM(key).encrypt(nonce, secret.reveal_bytes(), aad)
     return bytes([FORMAT]) + version.to_bytes(4, "big") + salt + commitment + sealed
 
 
-def open_material(keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
-    """The material; one IntegrityError for every cause: altered, moved, or sealed under another key."""
+def open_with(derive: Derive, keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
+    """What `seal_with` was given with the same `derive`; one IntegrityError for every cause."""
     try:
         if len(sealed) < _HEADER + 16 or sealed[0] != FORMAT:
             raise IntegrityError("sealed material refused")
         version, salt = int.from_bytes(sealed[1:5], "big"), sealed[5 : 5 + SALT_BYTES]
-        key, nonce, commitment = _derived(keyring, version, salt)
+        key, nonce, commitment = _parts(derive(keyring, version, salt))
         if not hmac.compare_digest(commitment, sealed[5 + SALT_BYTES : _HEADER]):
             raise IntegrityError("sealed material refused")
         return Secret(AESGCM(key).decrypt(nonce, sealed[_HEADER:], aad))
@@ -55,6 +90,9 @@ def open_material(keyring: Keyring, sealed: bytes, aad: bytes) -> Secret:
         raise IntegrityError("sealed material refused") from None
 
 
-def _derived(keyring: Keyring, version: int, salt: bytes) -> tuple[bytes, bytes, bytes]:
-    raw = keyring.derive(version, salt=salt, info=_INFO, length=32 + 12 + 32)
-    return raw[:32], raw[32:44], raw[44:]
+def _derived(keyring: Keyring, version: int, salt: bytes, *, even_retired: bool = False) -> bytes:
+    return keyring.derive(version, salt=salt, info=_INFO, length=DERIVED_BYTES, even_retired=even_retired)
+
+
+def _parts(derived: bytes) -> tuple[bytes, bytes, bytes]:
+    return derived[:32], derived[32:44], derived[44:]

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final, ParamSpec, TypeVar
 
+from keyturn.domain.answer import KeptAnswer
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import Put
 from keyturn.domain.instants import from_micros, to_micros
-from keyturn.domain.key import Key, KeyLength, KeyType, Owner, Version
+from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import IntegrityError
 
@@ -22,6 +24,7 @@ BODY_VERSION: Final = 1
 KEY: Final = "key"
 VERSION: Final = "version"
 OWNER: Final = "owner"
+ANSWER: Final = "answer"
 _DIGEST_BYTES: Final = 32  # SHA-256
 
 Body = dict[str, object]
@@ -52,6 +55,7 @@ def key_put(key: Key) -> Put:
         "type": key.type.value,
         "scope": key.scope.value,
         "length": int(key.length),
+        "algorithm": None if key.algorithm is None else key.algorithm.value,
         "state": key.state.value,
         "state_changed_at": to_micros(key.state_changed_at),
         "reason": key.reason.value if key.reason else None,
@@ -68,6 +72,7 @@ def key_put(key: Key) -> Put:
         "updated_at": to_micros(key.updated_at),
         "not_before": _micros(key.not_before),
         "expires_at": _micros(key.expires_at),
+        "profile": None if key.profile is None else key.profile.members,
     }
     return Put(id=key.row_id, kind=KEY, tenant=key.tenant, revision=key.revision, body=_without_absent(body))
 
@@ -88,6 +93,8 @@ def version_put(version: Version) -> Put:
         "credential_id": version.credential_id,
         "digest": to_base64url(version.digest) if version.digest is not None else None,
         "custody": version.custody,
+        "algorithm": None if version.algorithm is None else version.algorithm.value,
+        "public_key": None if version.public_key is None else to_base64url(version.public_key),
         "created_at": to_micros(version.created_at),
         "expires_at": _micros(version.expires_at),
     }
@@ -115,6 +122,21 @@ def owner_put(owner: Owner) -> Put:
         "reason": owner.reason.value,
     }
     return Put(id=owner.row_id, kind=OWNER, tenant=owner.tenant, revision=owner.revision, body=body)
+
+
+def answer_put(kept: KeptAnswer) -> Put:
+    """The row of a kept answer, with the sealed answer. There is one revision of it."""
+    body: Body = {
+        "v": BODY_VERSION,
+        "kind": ANSWER,
+        "id": kept.row_id,
+        "tenant": kept.tenant,
+        "revision": 1,
+        "subjects": list(kept.subjects),
+        "created_at": to_micros(kept.created_at),
+        "expires_at": to_micros(kept.expires_at),
+    }
+    return Put(id=kept.row_id, kind=ANSWER, tenant=kept.tenant, revision=1, body=body, material=kept.material)
 
 
 class _Members:
@@ -180,13 +202,16 @@ def key_from(body: Mapping[str, object]) -> Key:
     owner = m.optional("owner", dict)
     owner_id, owner_row, owner_epoch = (None, None, 0) if owner is None else _owner_of(owner)
     reason = m.optional("reason", str)
+    key_type = KeyType(m.take("type", str))
+    profile = m.optional("profile", dict)
     key = Key(
         key_id=m.take("id", str),
         tenant=m.take("tenant", str),
         revision=m.take("revision", int),
-        type=KeyType(m.take("type", str)),
+        type=key_type,
         scope=KeyScope(m.take("scope", str)),
         length=KeyLength(m.take("length", int)),
+        algorithm=_algorithm(key_type, m.optional("algorithm", str)),
         state=KeyState(m.take("state", str)),
         state_changed_at=m.time("state_changed_at"),
         reason=None if reason is None else RevocationReason(reason),
@@ -205,9 +230,17 @@ def key_from(body: Mapping[str, object]) -> Key:
         updated_at=m.time("updated_at"),
         not_before=m.optional_time("not_before"),
         expires_at=m.optional_time("expires_at"),
+        profile=None if profile is None else _profile_of(profile),
     )
     m.finish()
     return key
+
+
+def _algorithm(key_type: KeyType, name: str | None) -> Algorithm | None:
+    """HMAC keys had one algorithm before there were several, and did not name it."""
+    if name is None:
+        return Algorithm.HS256 if key_type is KeyType.HMAC else None
+    return Algorithm(name)
 
 
 def _owner_of(member: Mapping[str, object]) -> tuple[str, str, int]:
@@ -217,23 +250,33 @@ def _owner_of(member: Mapping[str, object]) -> tuple[str, str, int]:
     return owner
 
 
+def _profile_of(member: Mapping[str, object]) -> Requirement:
+    m = _Members(member)
+    scope, permissions = m.optional("scope", str), m.optional("permissions", str)
+    m.finish()
+    return Requirement(scope=None if scope is None else KeyScope(scope), permissions=permissions)
+
+
 @_guarded
 def version_from(body: Mapping[str, object], material: bytes | None) -> Version:
     """The version that a body says, with the material beside it; IntegrityError as for a key."""
     m = _Members(body, VERSION)
     row_id = m.take("id", str)
-    digest = m.optional("digest", str)
+    digest, public_key = m.optional("digest", str), m.optional("public_key", str)
+    key_type = KeyType(m.take("type", str))
     version = Version(
         key_id=m.take("key", str),
         tenant=m.take("tenant", str),
         number=m.take("number", int),
         revision=m.take("revision", int),
-        type=KeyType(m.take("type", str)),
+        type=key_type,
         state=KeyState(m.take("state", str)),
         state_changed_at=m.time("state_changed_at"),
         credential_id=m.optional("credential_id", str),
         digest=None if digest is None else from_base64url(digest),
         custody=m.optional("custody", str),
+        algorithm=_algorithm(key_type, m.optional("algorithm", str)),
+        public_key=None if public_key is None else from_base64url(public_key),
         created_at=m.time("created_at"),
         expires_at=m.optional_time("expires_at"),
         material=material,
@@ -259,3 +302,21 @@ def owner_from(body: Mapping[str, object]) -> Owner:
     )
     m.finish()
     return owner
+
+
+@_guarded
+def answer_from(body: Mapping[str, object], material: bytes | None) -> KeptAnswer:
+    """The kept answer that a body says, with the sealed answer beside it; IntegrityError as for a key."""
+    m = _Members(body, ANSWER)
+    kept = KeptAnswer(
+        row_id=m.take("id", str),
+        tenant=m.take("tenant", str),
+        subjects=m.texts("subjects"),
+        created_at=m.time("created_at"),
+        expires_at=m.time("expires_at"),
+        material=material,
+    )
+    if m.take("revision", int) != 1:
+        raise ValueError("an answer is never changed")
+    m.finish()
+    return kept

@@ -11,6 +11,11 @@ def to_base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
+def from_any_base64(text: str) -> bytes:
+    """The bytes in base64 of either alphabet, padded or not; ValueError for any other text."""
+    return from_base64url(text.rstrip("=").replace("+", "-").replace("/", "_"))
+
+
 def from_base64url(text: str) -> bytes:
     """The bytes that `to_base64url` turns into exactly `text`; ValueError for any other text."""
     try:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Final
@@ -26,6 +26,8 @@ class EventType(Enum):
     """What can happen; the values stand in the log and in webhooks and never change."""
 
     KEYRING_CREATED = "keyring_created"
+    KEYRING_ROTATED = "keyring_rotated"
+    KEYRING_RESEALED = "keyring_resealed"
     KEY_CREATED = "key_created"
     KEY_RETRIEVED = "key_retrieved"
     KEY_USED = "key_used"
@@ -100,3 +102,11 @@ class ChangeSet:
         put = Counter(put.id for put in self.puts)
         if named != put or any(count != 1 for count in put.values()):
             raise ValueError("each put must be named by exactly one event, and each row put once")
+
+    def with_rows(self, puts: tuple[Put, ...]) -> ChangeSet:
+        """The same with these rows as well, which its first event names."""
+        if not puts:
+            return self
+        first, *others = self.events
+        named = replace(first, rows=(*first.rows, *(put.id for put in puts)))
+        return replace(self, puts=(*self.puts, *puts), events=(named, *others))

@@ -37,6 +37,8 @@ _PREFIX: Final = re.compile(PREFIX_PATTERN)
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
 )
+_SLASH: Final = re.compile(r"[/\\]")  # browsers take one for the other
+_RESOLVED: Final = frozenset((".", ".."))
 _NOT_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -55,10 +57,16 @@ def check_tenant(tenant: str) -> str:
 
 
 def check_owner(owner: str) -> str:
-    """The caller's own id for an owner: 1 to 256 printable characters, no space at either end, not `.` or `..`."""
+    """The caller's own id for an owner: 1 to 256 printable characters, no space at either end.
+
+    It may hold slashes, but not `.` or `..` as a part between them: clients resolve these in a path before the server
+    sees it, and would name another owner.
+    """
     _check_text(owner, "owner", MAX_OWNER_CHARACTERS)
-    if owner in (".", ".."):  # no client can send them in a path: it would leave the segment out
-        raise InvalidInputError("an owner cannot be '.' or '..'", field="owner", fix="Choose another id.")
+    if not _RESOLVED.isdisjoint(_SLASH.split(owner)):
+        raise InvalidInputError(
+            "an owner has no part that is '.' or '..'", field="owner", fix="Choose another id."
+        )
     return owner
 
 

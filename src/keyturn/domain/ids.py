@@ -13,7 +13,8 @@ from keyturn.errors import InvalidInputError
 
 KEY: Final = "key"
 OWNER: Final = "own"
-KINDS: Final = (KEY, OWNER)
+ANSWER: Final = "ans"
+KINDS: Final = (KEY, OWNER, ANSWER)
 ID_CHARACTERS: Final = 22  # base62: 131 bits, more than the 128 of ASVS 11.5.1
 MAX_VERSION: Final = 2**31 - 1  # a PostgreSQL integer
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum, IntEnum
 
 from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, next_state
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 
 
@@ -40,6 +41,26 @@ class KeyLength(IntEnum):
     BITS_8192 = 8192
 
 
+class Algorithm(Enum):
+    """How a key signs, by its name in JOSE (RFC 7518, RFC 8037)."""
+
+    HS256 = "HS256"
+    HS512 = "HS512"
+    PS256 = "PS256"
+    PS384 = "PS384"
+    PS512 = "PS512"
+    RS256 = "RS256"
+    ES256 = "ES256"
+    ES384 = "ES384"
+    ES512 = "ES512"
+    EDDSA = "EdDSA"
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether who verifies holds the secret too."""
+        return self in (Algorithm.HS256, Algorithm.HS512)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """A key: identity, policy and state. Its secret material is in its versions.
@@ -49,9 +70,11 @@ class Key:
         owner_row: id of the owner's row, which exists once the owner has been revoked.
         owner_epoch: the owner's epoch when the key was issued; the key holds only while the owner's row says the same.
         permissions: grants.
+        algorithm: how it signs; None for tokens.
         allowed_ips: addresses and networks; empty for any.
         version: number of the version that serves.
         expires_at: exclusive: at that instant the key no longer verifies.
+        profile: what a gateway that calls with this provisioning key always requires of its clients' keys.
     """
 
     key_id: str
@@ -60,6 +83,7 @@ class Key:
     type: KeyType
     scope: KeyScope
     length: KeyLength
+    algorithm: Algorithm | None = None
     state: KeyState = KeyState.ACTIVE
     state_changed_at: datetime
     reason: RevocationReason | None = None
@@ -78,6 +102,7 @@ class Key:
     updated_at: datetime
     not_before: datetime | None = None
     expires_at: datetime | None = None
+    profile: Requirement | None = None
 
     @property
     def row_id(self) -> str:
@@ -113,6 +138,8 @@ class Version:
         credential_id: the public handle inside a token; None where the holder presents nothing.
         digest: SHA-256 of the whole token; None where there is no token.
         custody: where material that may come back lives (`sealed`: in the row, encrypted); None where it may not.
+        algorithm: how this version signs; None for tokens.
+        public_key: of a key pair, as DER (SubjectPublicKeyInfo).
         material: the sealed material itself, outside the row's body.
     """
 
@@ -126,6 +153,8 @@ class Version:
     credential_id: str | None = None
     digest: bytes | None = None
     custody: str | None = None
+    algorithm: Algorithm | None = None
+    public_key: bytes | None = None
     created_at: datetime
     expires_at: datetime | None = None
     material: bytes | None = None

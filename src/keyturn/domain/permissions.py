@@ -1,7 +1,6 @@
-"""Permissions: dotted names that a key is granted and a request requires.
+"""Permissions: dotted names that a key is granted. What a request requires is in `permission_query`.
 
-    grants = Grants(("documents.*", "billing.read"))
-    parse_query("documents.read AND billing.read").is_met_by(grants)     # True
+    Grants(("documents.*", "billing.read")).cover("documents.read")      # True
 
 A name is 1 to 8 segments of letters, digits, `_` and `-`, compared as written: folding case once turned somebody's
 policy into root (CVE-2025-5999). In a grant the segment `*` stands for any one segment, and at the end for one or more,
@@ -12,23 +11,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Final, NoReturn
+from typing import Final
 
 from keyturn.errors import InvalidInputError, shown
 
 MAX_NAME_CHARACTERS: Final = 128
 MAX_SEGMENTS: Final = 8
-MAX_QUERY_CHARACTERS: Final = 1_024
-MAX_QUERY_NAMES: Final = 64
-MAX_CACHED_QUERIES: Final = 4_096  # texts come from callers: without a bound they could fill the memory
 
 WILDCARD: Final = "*"
 RESERVED: Final = frozenset({"AND", "OR", "NOT"})  # words of the query language, so not names of one segment
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _GRANT: Final = re.compile(r"(?:[A-Za-z0-9_-]+|\*)(?:\.(?:[A-Za-z0-9_-]+|\*))*")
-_WORD: Final = re.compile(r"[^ ]+")
 _FIX: Final = "Write it as segments of letters, digits, '_' and '-' with dots between: documents.read."
 
 
@@ -68,35 +62,6 @@ class Grants:
 
     def __repr__(self) -> str:
         return f"Grants({self.texts!r})"
-
-
-class Query:
-    """What a request requires: all of `names`. Immutable and hashable; ValueError for no names at all."""
-
-    __slots__ = ("_required", "names")
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names: Final = tuple(dict.fromkeys(names))
-        if not self.names:
-            raise ValueError("an empty requirement would admit every key")
-        self._required: Final = frozenset(self.names)
-
-    def is_met_by(self, grants: Grants) -> bool:
-        """Whether every required name is covered."""
-        return self._required <= grants.exact or all(grants.cover(name) for name in self.names)
-
-    def missing(self, grants: Grants) -> tuple[str, ...]:
-        """The required names that are not covered, in the query's order."""
-        return tuple(name for name in self.names if not grants.cover(name))
-
-    def __eq__(self, other: object) -> bool:
-        return self.names == other.names if isinstance(other, Query) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.names)
-
-    def __repr__(self) -> str:
-        return f"Query({self.names!r})"
 
 
 def check_name(name: str) -> str:
@@ -160,50 +125,3 @@ def _checked(text: str, shape: re.Pattern[str]) -> str:
             f"{text} is a word of the query language, not a permission", field="permissions", fix=_FIX
         )
     return text
-
-
-@lru_cache(maxsize=MAX_CACHED_QUERIES)
-def parse_query(text: str) -> Query:
-    """The query that `text` writes: names joined by AND, in capitals, with spaces between.
-
-    InvalidInputError with the column, from 1, of what it does not understand; so far that includes OR, NOT and
-    parentheses. What a text means never changes, so results are cached.
-    """
-    if len(text) > MAX_QUERY_CHARACTERS:
-        raise InvalidInputError(
-            f"a permission query has at most {MAX_QUERY_CHARACTERS} characters", field="permissions"
-        )
-    words = list(_WORD.finditer(text))
-    if not words:
-        raise InvalidInputError(
-            "an empty requirement would admit every key",
-            field="permissions",
-            fix="Leave it out to require nothing.",
-        )
-    if len(words) > 2 * MAX_QUERY_NAMES:
-        raise InvalidInputError(
-            f"a permission query has at most {MAX_QUERY_NAMES} names", field="permissions"
-        )
-    for place, word in enumerate(words):
-        _check_word(word, is_name=place % 2 == 0)
-    if len(words) % 2 == 0:
-        _refuse(len(text), "expected a permission after AND")
-    return Query(word[0] for word in words[::2])
-
-
-def _check_word(word: re.Match[str], *, is_name: bool) -> None:
-    if is_name:
-        try:
-            check_name(word[0])
-        except InvalidInputError as error:
-            _refuse(word.start(), str(error))
-    elif word[0] != "AND":
-        _refuse(word.start(), f"expected AND, found {shown(word[0])}")
-
-
-def _refuse(at: int, message: str) -> NoReturn:
-    raise InvalidInputError(
-        f"column {at + 1}: {message}; only AND is understood between permissions",
-        field="permissions",
-        fix="Join the names with AND, in capitals: documents.read AND billing.read.",
-    )

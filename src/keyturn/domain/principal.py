@@ -32,6 +32,14 @@ class Principal:
                 fix=f"Use a provisioning key that holds {permission}.",
             )
 
+    def require_other_than(self, key_id: str) -> None:
+        """ForbiddenError where the caller is the key `key_id` itself: its bounds are not its own to move."""
+        if self.actor == f"key:{key_id}":
+            raise ForbiddenError(
+                "no key changes its own policy",
+                fix="Use another provisioning key that holds what this one does.",
+            )
+
     def require_grantable(self, permissions: tuple[str, ...], scope: KeyScope) -> None:
         """ForbiddenError when the caller would hand on more than it holds."""
         if not grants_within(self.permissions, permissions):
@@ -41,6 +49,6 @@ class Principal:
             )
         if not self.scope.covers(scope):
             raise ForbiddenError(
-                f"a key of scope {self.scope.value} cannot issue one of scope {scope.value}",
+                f"a key of scope {self.scope.value} cannot hand on the scope {scope.value}",
                 fix=f"Ask for a scope within {self.scope.value}.",
             )

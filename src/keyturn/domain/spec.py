@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 from keyturn.domain import fields
+from keyturn.domain.algorithms import chosen
 from keyturn.domain.instants import to_micros
-from keyturn.domain.key import KeyLength, KeyType
+from keyturn.domain.key import Algorithm, KeyLength, KeyType
+from keyturn.domain.requirement import Requirement, check_profile
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.token import DEFAULT_PREFIX
 from keyturn.errors import InvalidInputError
 
+UNSAID: Final = cast(KeyLength, None)  # a length that is filled in when the specification is made
 MAX_LIFETIME: Final = timedelta(days=36_525)  # a century: longer is a mistyped unit
-
-_LENGTHS: Final = {
-    KeyType.API_TOKEN: (KeyLength.BITS_128, KeyLength.BITS_256, KeyLength.BITS_4096, KeyLength.BITS_8192),
-    KeyType.PROVISIONING: (KeyLength.BITS_256, KeyLength.BITS_4096, KeyLength.BITS_8192),
-    KeyType.HMAC: (KeyLength.BITS_128, KeyLength.BITS_256, KeyLength.BITS_4096, KeyLength.BITS_8192),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySpec:
     """A key to be made: its policy, without identity or material.
 
-    `length` is the size of the secret in bits. `prefix` is for tokens, `kt` when not given. InvalidInputError, which
+    `length` is the size of the secret in bits, `algorithm` how a signing key signs; what is not given is filled in.
+    `prefix` is for tokens, `kt` when not given; `profile` is for a gateway's provisioning key. InvalidInputError, which
     names the field, for anything out of bounds.
     """
 
     type: KeyType
     scope: KeyScope
-    length: KeyLength = KeyLength.BITS_256
+    length: KeyLength = UNSAID
+    algorithm: Algorithm | None = None
+    is_imported: bool = False
     name: str | None = None
     owner: str | None = None
     prefix: str | None = None
@@ -45,9 +45,12 @@ class KeySpec:
     recoverable: bool = False
     not_before: datetime | None = None
     expires_at: datetime | None = None
+    profile: Requirement | None = None
 
     def __post_init__(self) -> None:
-        _check_length(self.type, self.length)
+        length, algorithm = chosen(self.type, self.length, self.algorithm, is_import=self.is_imported)
+        object.__setattr__(self, "length", length)
+        object.__setattr__(self, "algorithm", algorithm)
         checked = checked_policy(
             name=self.name,
             owner=self.owner,
@@ -55,7 +58,9 @@ class KeySpec:
             allowed_ips=self.allowed_ips,
             metadata=self.metadata,
             tags=self.tags,
+            profile=self.profile,
         )
+        check_may_have_profile(self.type, self.profile)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if self.type.is_token:
@@ -85,6 +90,7 @@ def checked_policy(
     allowed_ips: tuple[str, ...] = (),
     metadata: Mapping[str, object] | None = None,
     tags: tuple[str, ...] = (),
+    profile: Requirement | Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """The same fields in their canonical form; InvalidInputError for the first that is out of bounds."""
     return {
@@ -94,7 +100,18 @@ def checked_policy(
         "allowed_ips": fields.check_networks(allowed_ips),
         "metadata": fields.check_metadata({} if metadata is None else metadata),
         "tags": fields.check_tags(tags),
+        "profile": None if profile is None else check_profile(profile),
     }
+
+
+def check_may_have_profile(key_type: KeyType, profile: object) -> None:
+    """InvalidInputError for a profile of a key that no gateway can call with."""
+    if profile is not None and key_type is not KeyType.PROVISIONING:
+        raise InvalidInputError(
+            f"a {key_type.value} key has no profile",
+            field="profile",
+            fix="Leave it out: a profile is for the provisioning key of a gateway.",
+        )
 
 
 def check_window(not_before: datetime | None, expires_at: datetime | None) -> None:
@@ -146,30 +163,15 @@ def expiry(now: datetime, expires_in: int | None, expires_at: datetime | None) -
     return expires_at
 
 
-def _check_length(key_type: KeyType, length: KeyLength) -> None:
-    lengths = _LENGTHS.get(key_type)
-    if lengths is None:
-        raise InvalidInputError(
-            f"this version makes no {key_type.value} keys",
-            field="type",
-            fix=f"Use one of: {', '.join(known.value for known in _LENGTHS)}.",
-        )
-    if length not in lengths:
-        raise InvalidInputError(
-            f"a {key_type.value} key has no length of {int(length)} bits",
-            field="length",
-            fix=f"Use one of: {', '.join(str(int(known)) for known in lengths)}.",
-        )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedKey:
     """A key that was made and is not stored yet; its secret is here and nowhere else.
 
     Attributes:
         key_id: what it is called, for good.
-        secret: the token, or the material of a signing key as unpadded base64url.
+        secret: the token; for a signing key its bytes as unpadded base64url, or its private key as PEM (PKCS #8).
         credential_id, digest: the handle inside the token and the token's SHA-256; None for signing keys.
+        public_key: of a key pair, as DER (SubjectPublicKeyInfo).
     """
 
     key_id: str
@@ -177,6 +179,7 @@ class GeneratedKey:
     secret: Secret
     credential_id: str | None
     digest: bytes | None
+    public_key: bytes | None = None
     created_at: datetime
 
     @property

@@ -9,7 +9,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, final
 
 if TYPE_CHECKING:
-    from keyturn.domain.key import KeyType
     from keyturn.domain.scope import KeyScope
 
 
@@ -29,6 +28,8 @@ class Code(Enum):
     INSUFFICIENT_SCOPE = "insufficient_scope"
     INSUFFICIENT_PERMISSIONS = "insufficient_permissions"
     IP_DENIED = "ip_denied"
+    RATE_LIMITED = "rate_limited"
+    CREDITS_EXHAUSTED = "credits_exhausted"
     THROTTLED = "throttled"
     STALE = "stale"
     INTEGRITY_FAILED = "integrity_failed"
@@ -38,7 +39,7 @@ _VALID = Code.VALID
 
 
 class Presented(Protocol):
-    """What was found behind a credential: a version of a key, and what may be known of the key."""
+    """What was found behind a credential: a version of a key, and what whoever asked may know of it."""
 
     @property
     def key_id(self) -> str:
@@ -47,14 +48,6 @@ class Presented(Protocol):
     @property
     def version(self) -> int:
         """The number of the version."""
-
-    @property
-    def tenant(self) -> str:
-        """The key's namespace."""
-
-    @property
-    def type(self) -> KeyType:
-        """What the key is for."""
 
     @property
     def owner(self) -> str | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from keyturn.crypto.key_pairs import private_der_of
 from keyturn.crypto.keyring import Keyring
-from keyturn.crypto.sealing import associated_data, seal_material
+from keyturn.crypto.sealing import SEALED, associated_data, seal_material
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.bytestext import from_base64url
-from keyturn.domain.change import MAX_EVENTS, ChangeSet, Event, EventType, Require
+from keyturn.domain.change import MAX_EVENTS, ChangeSet, Event, EventType, Put, Require
 from keyturn.domain.key import Key, Version
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
@@ -20,7 +21,8 @@ from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
 
-SEALED: Final = "sealed"  # custody: encrypted, in the version's row
+Beside = Callable[[list[Key]], tuple[Put, ...]]
+"""Given the keys that are about to be stored, the rows that are to be stored in the same commit."""
 
 
 class OwnerAtIssue(NamedTuple):
@@ -42,10 +44,13 @@ class Issuer:
         """Store one key. ConflictError if it is stored already or its owner was revoked meanwhile."""
         return self.issue_all((generated,), by)[0]
 
-    def issue_all(self, batch: Sequence[GeneratedKey], by: Principal) -> list[Key]:
-        """Store 1 to 1,000 keys, all or none.
+    def issue_all(
+        self, batch: Sequence[GeneratedKey], by: Principal, *, beside: Beside = lambda _: ()
+    ) -> list[Key]:
+        """Store 1 to 1,000 keys, all or none, together with the rows that `beside` gives.
 
-        ForbiddenError when one would hold more than the caller; ConflictError as for `issue`.
+        ForbiddenError when one would hold more than the caller; ConflictError as for `issue`, and where a row of
+        `beside` is there already.
         """
         if not isinstance(batch, Sequence) or not all(isinstance(each, GeneratedKey) for each in batch):
             raise InvalidInputError(
@@ -67,7 +72,7 @@ class Issuer:
             requires=tuple(owner.require for owner in owners.values() if owner.require is not None),
             puts=tuple(put for key, version in pairs for put in (key_put(key), version_put(version))),
             events=tuple(created_event(key, version, by.actor, now) for key, version in pairs),
-        )
+        ).with_rows(beside([key for key, _ in pairs]))
         try:
             self._records.commit(changes)
         except ConflictError:
@@ -80,9 +85,9 @@ class Issuer:
 
     def _owners(self, batch: Sequence[GeneratedKey], tenant: str) -> dict[str | None, OwnerAtIssue]:
         owners: dict[str | None, OwnerAtIssue] = {None: OwnerAtIssue()}
-        for owner in {generated.spec.owner for generated in batch} - {None}:
-            assert owner is not None
-            row_id, found = self._keys.owner_row_id(tenant, owner), self._keys.owner(tenant, owner)
+        named = sorted({generated.spec.owner for generated in batch if generated.spec.owner is not None})
+        for owner, found in zip(named, self._keys.owners(tenant, named), strict=True):
+            row_id = self._keys.owner_row_id(tenant, owner)
             owners[owner] = (
                 OwnerAtIssue(0, Require(row_id, 0))
                 if found is None
@@ -102,6 +107,7 @@ def rows_of(
         type=spec.type,
         scope=spec.scope,
         length=spec.length,
+        algorithm=spec.algorithm,
         state_changed_at=at,
         name=spec.name,
         owner=spec.owner,
@@ -117,6 +123,7 @@ def rows_of(
         updated_at=at,
         not_before=spec.not_before,
         expires_at=spec.expires_at,
+        profile=spec.profile,
     )
     material = _sealed_material(generated, tenant, keyring)
     version = Version(
@@ -128,6 +135,8 @@ def rows_of(
         credential_id=generated.credential_id,
         digest=generated.digest,
         custody=None if material is None else SEALED,
+        algorithm=spec.algorithm,
+        public_key=generated.public_key,
         created_at=at,
         material=material,
     )
@@ -151,5 +160,8 @@ def _sealed_material(generated: GeneratedKey, tenant: str, keyring: Keyring) -> 
     spec, secret = generated.spec, generated.secret
     if spec.type.is_token and not spec.recoverable:
         return None
-    raw = secret if spec.type.is_token else Secret(from_base64url(secret.reveal()))
+    if generated.public_key is not None:
+        raw = Secret(private_der_of(secret))
+    else:
+        raw = secret if spec.type.is_token else Secret(from_base64url(secret.reveal()))
     return seal_material(keyring, raw, associated_data(tenant, generated.key_id, 1, spec.type))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from keyturn.domain.bodies import key_from, owner_from, version_from
 from keyturn.domain.ids import KEY, OWNER, build, is_id, version_row_id
 from keyturn.domain.key import Key, Owner, Version
 from keyturn.errors import IntegrityError, InvalidInputError, NotFoundError
+from keyturn.issuing.turns import Turns
 from keyturn.records.records import Records
 
 
 class Keys:
-    """Reads keys, versions and owners."""
+    """Reads keys, versions and owners.
+
+    Attributes:
+        turns: in which this process changes them.
+    """
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self.turns = Turns()
 
     def get(self, tenant: str, key_id: str) -> Key:
         """The key; NotFoundError for an unknown id and for another tenant's alike."""
@@ -28,11 +36,17 @@ class Keys:
 
     def version(self, key: Key, number: int) -> Version:
         """One version of a key; IntegrityError if it is missing, for a key's row names only versions that exist."""
-        row_id = version_row_id(key.key_id, number)
-        opened = self._records.get(row_id)
-        if opened is None or opened.body["key"] != key.key_id or opened.body["tenant"] != key.tenant:
-            raise self._records.refuse(row_id, key.tenant, "a version of the key is missing")
-        return version_from(opened.body, opened.row.material)
+        return self.versions(key, (number,))[0]
+
+    def versions(self, key: Key, numbers: Sequence[int]) -> list[Version]:
+        """These versions (at most 1,000) of a key, in order; IntegrityError as for one."""
+        row_ids = [version_row_id(key.key_id, number) for number in numbers]
+        versions = []
+        for row_id, opened in zip(row_ids, self._records.get_many(row_ids), strict=True):
+            if opened is None or opened.body["key"] != key.key_id or opened.body["tenant"] != key.tenant:
+                raise self._records.refuse(row_id, key.tenant, "a version of the key is missing")
+            versions.append(version_from(opened.body, opened.row.material))
+        return versions
 
     def owner_row_id(self, tenant: str, owner: str) -> str:
         """The id of an owner's row: a pseudonym, so that the log holds no personal data."""
@@ -40,10 +54,15 @@ class Keys:
 
     def owner(self, tenant: str, owner: str) -> Owner | None:
         """The owner's row; None for one that was never revoked."""
-        opened = self._records.get(self.owner_row_id(tenant, owner))
-        if opened is None:
-            return None
-        found = owner_from(opened.body)
-        if (found.tenant, found.id) != (tenant, owner):
-            raise IntegrityError("an owner's row names another owner")
+        return self.owners(tenant, (owner,))[0]
+
+    def owners(self, tenant: str, owners: Sequence[str]) -> list[Owner | None]:
+        """The rows of these owners (at most 1,000), in order; None for each that was never revoked."""
+        if not owners:
+            return []  # without a read of the log
+        opened = self._records.get_many([self.owner_row_id(tenant, owner) for owner in owners])
+        found = [None if row is None else owner_from(row.body) for row in opened]
+        for owner, row in zip(owners, found, strict=True):
+            if row is not None and (row.tenant, row.id) != (tenant, owner):
+                raise IntegrityError("an owner's row names another owner")
         return found

@@ -13,8 +13,9 @@ from keyturn.domain.key import Key, Owner
 from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
 from keyturn.errors import ConflictError
+from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
-from keyturn.issuing.retrying import retried
+from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
@@ -31,19 +32,38 @@ class Lifecycle:
         self._records = records
         self._keys = keys
         self._clock = clock
+        self._retrying = Retrying(turns=keys.turns, clock=clock)
 
     def suspend(
-        self, key_id: str, by: Principal, *, reason: RevocationReason | None = None, note: str | None = None
+        self,
+        key_id: str,
+        by: Principal,
+        *,
+        reason: RevocationReason | None = None,
+        note: str | None = None,
+        only_if: Condition = always,
     ) -> Key:
         """Refuse the key until it is resumed; IllegalTransitionError unless it is active. The log keeps the reason."""
         details = _explained(reason, note)
-        return self._act(key_id, Act.SUSPEND, EventType.KEY_SUSPENDED, by, details=details)
+        return self._act(key_id, Act.SUSPEND, EventType.KEY_SUSPENDED, by, details=details, only_if=only_if)
 
     def resume(
-        self, key_id: str, by: Principal, *, reason: RevocationReason | None = None, note: str | None = None
+        self,
+        key_id: str,
+        by: Principal,
+        *,
+        reason: RevocationReason | None = None,
+        note: str | None = None,
+        only_if: Condition = always,
     ) -> Key:
-        """Accept a suspended key again; IllegalTransitionError for any other. The log keeps the reason."""
-        return self._act(key_id, Act.RESUME, EventType.KEY_RESUMED, by, details=_explained(reason, note))
+        """Accept a suspended key again; IllegalTransitionError for any other. The log keeps the reason.
+
+        ForbiddenError for a key that holds more than the caller: who could not issue it may not bring it back.
+        """
+        key = self._keys.get(by.tenant, key_id)
+        by.require_grantable(key.permissions, key.scope)
+        details = _explained(reason, note)
+        return self._act(key_id, Act.RESUME, EventType.KEY_RESUMED, by, details=details, only_if=only_if)
 
     def revoke(
         self,
@@ -52,6 +72,7 @@ class Lifecycle:
         *,
         reason: RevocationReason = RevocationReason.UNSPECIFIED,
         note: str | None = None,
+        only_if: Condition = always,
     ) -> Key:
         """Refuse the key for good. Revoking a revoked key again changes nothing, unless it is now a compromise."""
         act = act_for(reason)
@@ -67,19 +88,28 @@ class Lifecycle:
             reason=reason,
             details=_explained(reason, note),
             unless=has_happened,
+            only_if=only_if,
         )
 
-    def destroy(self, key_id: str, by: Principal, *, note: str | None = None) -> Key:
+    def destroy(
+        self, key_id: str, by: Principal, *, note: str | None = None, only_if: Condition = always
+    ) -> Key:
         """Destroy the material of every version; the metadata and the history stay."""
 
         def versions(key: Key) -> Iterator[Put]:
             for number in range(1, key.version + 1):
                 version = self._keys.version(key, number)
                 if version.state is not KeyState.DESTROYED:
-                    yield version_put(version.after(Act.DESTROY, self._clock.now()))
+                    yield version_put(version.after(Act.DESTROY, key.state_changed_at))
 
         return self._act(
-            key_id, Act.DESTROY, EventType.KEY_DESTROYED, by, details=_explained(None, note), also=versions
+            key_id,
+            Act.DESTROY,
+            EventType.KEY_DESTROYED,
+            by,
+            details=_explained(None, note),
+            also=versions,
+            only_if=only_if,
         )
 
     def revoke_owner(
@@ -96,7 +126,9 @@ class Lifecycle:
         """
         fields.check_owner(owner)
         details = {"owner": owner, **_explained(reason, note)}
-        revoked = retried(lambda: self._raise_epoch(owner, by, reason, details))
+        revoked = self._retrying.end(
+            self._keys.owner_row_id(by.tenant, owner), lambda: self._raise_epoch(owner, by, reason, details)
+        )
         return self._follow(revoked, by)
 
     def _raise_epoch(
@@ -193,18 +225,21 @@ class Lifecycle:
         reason: RevocationReason | None = None,
         also: Callable[[Key], Iterator[Put]] = lambda _: iter(()),
         unless: Callable[[Key], bool] = lambda _: False,
+        only_if: Condition = always,
     ) -> Key:
         def attempt() -> Key:
             key = self._keys.get(by.tenant, key_id)
+            only_if(key)
             if unless(key):
                 return key
             changed = key.after(act, self._clock.now(), reason)
-            puts = (key_put(changed), *also(key))
+            puts = (key_put(changed), *also(changed))
             event = self._event(event_type, changed, tuple(put.id for put in puts[1:]), by.actor, details)
             self._records.commit(ChangeSet(puts=puts, events=(event,)))
             return changed
 
-        return retried(attempt)
+        again = self._retrying.change if act is Act.RESUME else self._retrying.end
+        return again(key_id, attempt)
 
     def _event(
         self, event_type: EventType, key: Key, rows: tuple[str, ...], actor: str, details: dict[str, str]

@@ -6,14 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from keyturn.crypto.keyring import Purpose
-from keyturn.crypto.sealing import associated_data, open_material
-from keyturn.domain.bodies import key_from, version_from
-from keyturn.domain.bytestext import from_base64url, to_base64url
+from keyturn.crypto.key_pairs import private_pem
+from keyturn.domain.bodies import key_from
+from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.change import ChangeSet, Event, EventType, Require
-from keyturn.domain.framing import framed
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, stricter
@@ -21,17 +19,21 @@ from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import check_instant
-from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError, NotFoundError
+from keyturn.errors import (
+    ForbiddenError,
+    IllegalTransitionError,
+    InvalidInputError,
+    NotRecoverableError,
+)
+from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.issuing.keys import Keys
-from keyturn.issuing.retrying import retried
+from keyturn.issuing.material import material_of
+from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Row, RowFilter
 from keyturn.records.records import Records
 
-DEFAULT_LIMIT: Final = 100
-MAX_LIMIT: Final = 1_000
 MAX_FILTER_CHARACTERS: Final = 256
-MAX_CURSOR_CHARACTERS: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,13 @@ class KeyPage:
     next_cursor: str | None
 
 
+class HandedOut(NamedTuple):
+    """A key as it was when its secret was handed out, and the secret of its present version."""
+
+    key: Key
+    secret: Secret
+
+
 class Reader:
     """Reads keys for callers of one process."""
 
@@ -90,6 +99,7 @@ class Reader:
         self._records = records
         self._keys = keys
         self._clock = clock
+        self._retrying = Retrying(turns=keys.turns, clock=clock)
 
     def get(self, key_id: str, by: Principal) -> Key:
         """The key; NotFoundError for an unknown id and another tenant's alike."""
@@ -101,27 +111,21 @@ class Reader:
         owner = None if key.owner is None else self._keys.owner(key.tenant, key.owner)
         return key, self._keys.version(key, key.version), owner
 
-    def versions(self, key_id: str, by: Principal) -> list[Version]:
-        """All versions of a key, oldest first."""
-        key = self.get(key_id, by)
-        opened = self._records.open_all(self._ledger.read_versions(key_id))
-        versions = [version_from(row.body, row.row.material) for row in opened]
-        if [version.number for version in versions] != list(range(1, key.version + 1)):
-            raise self._records.refuse(key_id, key.tenant, "a version of the key is missing")
-        return versions
-
-    def material(self, key_id: str, by: Principal) -> Secret:
+    def material(self, key_id: str, by: Principal) -> HandedOut:
         """The secret of the key's present version, with an entry in the log before it is handed out.
 
-        NotFoundError where it may not come back, IllegalTransitionError for a key that does not serve: one that is
-        not active, has expired, or whose owner was revoked.
+        NotRecoverableError where it was not kept, ForbiddenError for a key that may do more than the caller,
+        IllegalTransitionError for one that does not serve: it is not active, has expired, or its owner was revoked.
         """
-        return retried(lambda: self._handed_out(key_id, by))
+        return self._retrying.change(key_id, lambda: self._handed_out(key_id, by))
 
-    def _handed_out(self, key_id: str, by: Principal) -> Secret:
+    def _handed_out(self, key_id: str, by: Principal) -> HandedOut:
         key, version, owner = self.parts(key_id, by)
+        _require_within(by, key)
+        if key.type.is_token and not key.recoverable:
+            raise NotRecoverableError("the secret of this key cannot come back")
         _require_serving(key, version, owner, self._clock.now())
-        secret = self._opened(key, version)
+        secret = material_of(self._records, key, version)
         event = Event(
             type=EventType.KEY_RETRIEVED,
             time=self._clock.now(),
@@ -134,20 +138,10 @@ class Reader:
         if key.owner_row is not None:
             requires.append(Require(key.owner_row, 0 if owner is None else owner.revision))
         self._records.commit(ChangeSet(requires=tuple(requires), events=(event,)))
-        return secret if key.type.is_token else Secret(to_base64url(secret.reveal_bytes()))
-
-    def _opened(self, key: Key, version: Version) -> Secret:
-        """The material of a version whose sealed body says that it has some."""
-        if version.custody is None:
-            raise NotFoundError(
-                "the secret of this key cannot come back",
-                fix="Issue a new key; to be able to read a token again, issue it as recoverable.",
-            )
-        aad = associated_data(key.tenant, key.key_id, version.number, key.type)
-        try:
-            return open_material(self._records.keyring, version.material or b"", aad)
-        except IntegrityError as error:
-            raise self._records.refuse(version.row_id, key.tenant, str(error)) from None
+        if key.type.is_token:
+            return HandedOut(key, secret)
+        raw = secret.reveal_bytes()
+        return HandedOut(key, Secret(to_base64url(raw)) if version.public_key is None else private_pem(raw))
 
     def list(
         self, by: Principal, matching: KeyFilter, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
@@ -156,10 +150,9 @@ class Reader:
 
         A cursor is good only for the tenant and the filter that it was made for: InvalidInputError otherwise.
         """
-        if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
-            raise InvalidInputError(f"limit is 1 to {MAX_LIMIT}", field="limit")
-        binding = framed("keyturn-cursor-v1", by.tenant, _described(matching))
-        before = None if cursor is None else self._position(cursor, binding)
+        check_limit(limit)
+        cursors = Cursors(self._records.keyring, by.tenant, _described(matching))
+        before = cursors.read(cursor)
         rows = self._ledger.list_keys(_row_filter(by.tenant, before, matching), limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
         keys = tuple(key_from(opened.body) for opened in self._records.open_all(rows))
@@ -167,7 +160,7 @@ class Reader:
         return KeyPage(
             # The index columns found these rows; the sealed bodies have the last word.
             items=tuple(key for key in keys if key.tenant == by.tenant and matching.may_admit(key)),
-            next_cursor=self._cursor(rows[-1].created, binding) if more else None,
+            next_cursor=cursors.make(rows[-1].created) if more else None,
         )
 
     def _require_places(self, rows: Sequence[Row]) -> None:
@@ -176,23 +169,16 @@ class Reader:
             if not 1 <= row.created <= self._records.log.position:
                 raise self._records.refuse(row.id, row.tenant, "it was created at no position of the log")
 
-    def _cursor(self, position: int, binding: bytes) -> str:
-        raw = position.to_bytes(8, "big")
-        return to_base64url(raw + self._records.keyring.seal(Purpose.CURSOR, binding + raw))
 
-    def _position(self, cursor: str, binding: bytes) -> int:
-        try:
-            if not isinstance(cursor, str):
-                raise ValueError("no text")  # noqa: TRY004 - it is refused as any other
-            raw = from_base64url(cursor[:MAX_CURSOR_CHARACTERS])
-            self._records.keyring.check(Purpose.CURSOR, binding + raw[:8], raw[8:])
-        except (ValueError, IntegrityError):
-            raise InvalidInputError(
-                "the cursor is not one that this list gave",
-                field="cursor",
-                fix="Use next_cursor as it was given, with the same filters; or start again without one.",
-            ) from None
-        return int.from_bytes(raw[:8], "big")
+def _require_within(by: Principal, key: Key) -> None:
+    """Reading a secret is as good as being granted what its key may do."""
+    try:
+        by.require_grantable(key.permissions, key.scope)
+    except ForbiddenError:
+        raise ForbiddenError(
+            "no key can read the secret of one that may do more than itself",
+            fix="Use a provisioning key that holds the permissions and the scope of that key.",
+        ) from None
 
 
 def _require_serving(key: Key, version: Version, owner: Owner | None, now: datetime) -> None:

@@ -14,11 +14,13 @@ from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
-from keyturn.domain.spec import check_window, checked_policy, expiry
+from keyturn.domain.spec import check_may_have_profile, check_window, checked_policy, expiry
 from keyturn.errors import IllegalTransitionError, InvalidInputError, shown
+from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
-from keyturn.issuing.retrying import retried
+from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
 
@@ -33,6 +35,7 @@ UPDATABLE: Final = frozenset(
         "not_before",
         "expires_at",
         "expires_in",
+        "profile",
     )
 )
 _CLEARED: Final[Mapping[str, Any]] = {"permissions": (), "allowed_ips": (), "metadata": {}, "tags": ()}
@@ -45,13 +48,17 @@ class Updater:
         self._records = records
         self._keys = keys
         self._clock = clock
+        self._retrying = Retrying(turns=keys.turns, clock=clock)
 
-    def update(self, key_id: str, by: Principal, changes: Mapping[str, Any]) -> Key:
+    def update(
+        self, key_id: str, by: Principal, changes: Mapping[str, Any], *, only_if: Condition = always
+    ) -> Key:
         """The key with these fields changed; names are those of UPDATABLE.
 
-        Two updates at once are both applied, one on top of the other. ForbiddenError when the key holds more than the
-        caller may hand on, before or after: who could not issue it may give it a name or tags, and loosen nothing.
-        IllegalTransitionError for a key that has ended.
+        Two updates at once are both applied, one on top of the other, unless `only_if` refuses the second.
+        ForbiddenError when the key holds more than the caller may hand on, before or after: who could not issue it may
+        give it a name or tags, and loosen nothing; nor may a key loosen itself. IllegalTransitionError for a key that
+        has ended.
         """
         if not changes:
             raise InvalidInputError(
@@ -66,17 +73,20 @@ class Updater:
             )
 
         def attempt() -> Key:
-            changed = self._changed(self._keys.get(by.tenant, key_id), changes, by)
+            key = self._keys.get(by.tenant, key_id)
+            changed = self._changed(key, changes, by)
+            only_if(key)
             event = self._event(changed, by, changes)
             self._records.commit(ChangeSet(puts=(key_put(changed),), events=(event,)))
             return changed
 
-        return retried(attempt)
+        return self._retrying.change(key_id, attempt)
 
     def _changed(self, key: Key, changes: Mapping[str, Any], by: Principal) -> Key:
         if key.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED):
             raise IllegalTransitionError(f"a key that is {key.state.value} cannot be changed")
         if not changes.keys() <= _HARMLESS:
+            by.require_other_than(key.key_id)
             by.require_grantable(key.permissions, key.scope)
         now = self._clock.now()
         if key.is_expired(now):
@@ -96,7 +106,9 @@ class Updater:
         }
         changed = replace(key, **values, revision=key.revision + 1, updated_at=now)
         check_window(changed.not_before, changed.expires_at)
-        if "permissions" in values or "scope" in values:
+        check_may_have_profile(changed.type, changed.profile)
+        # A gateway that asks for less lets others in, so that is not for whoever could not have issued its key.
+        if values.keys() & {"permissions", "scope", "profile"}:
             by.require_grantable(changed.permissions, changed.scope)
         return changed
 
@@ -115,7 +127,7 @@ class Updater:
 
 
 _HARMLESS: Final = frozenset(("name", "tags"))
-_POLICY: Final = frozenset(("name", "permissions", "allowed_ips", "metadata", "tags"))
+_POLICY: Final = frozenset(("name", "permissions", "allowed_ips", "metadata", "tags", "profile"))
 _FIELD: Final = {"expires_in": "expires_at"}
 
 
@@ -124,4 +136,6 @@ def _shown(value: object) -> object:
         return rfc3339(value)
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, Requirement):
+        return value.members
     return list(value) if isinstance(value, tuple) else value

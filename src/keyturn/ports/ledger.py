@@ -24,6 +24,7 @@ __all__ = [
     "NewEntry",
     "NewRow",
     "Position",
+    "Reseal",
     "Row",
     "RowFilter",
     "SealedHead",
@@ -101,6 +102,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Reseal:
+    """A row's seal and material, made anew under another data key in place of those that `row` has."""
+
+    row: Row
+    seal: bytes
+    material: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class LogEntry:
     """A stored entry; `hash` is the chain's value at it, `details` is None where there are none or they were erased."""
 
@@ -171,7 +181,7 @@ class UseCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageCount:
-    """A stored count, as `read_uses` gives it back."""
+    """A stored count, or the sum of some, as `read_uses` gives it back; `minute` is the first of them."""
 
     version: int
     code: str
@@ -227,6 +237,25 @@ class Ledger(Protocol):
     def list_expired(self, before: int, after: str, limit: int) -> list[Row]:
         """Active key rows of every tenant whose expiry is at or before that time, in the order of their ids."""
 
+    def forget_answers(self, before: int, limit: int) -> int:
+        """Delete the answer rows whose `expires_at` is at or before that time, at most `limit`; how many there were.
+
+        Only at revision 1, where no reader's floor keeps them: their absence is what a reader then expects.
+        """
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        """Rows of every kind and tenant in the order of their ids, beginning after the id `after`."""
+
+    def count_rows(self) -> int:
+        """How many rows there are, of every kind and tenant."""
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        """Replace seal and material of rows that are as they were read, in one transaction; at most 1,000.
+
+        A row that has another revision, seal or material meanwhile, or is gone, is left alone. Nothing else of a row
+        changes, and the log gets no entry. Returns how many were replaced.
+        """
+
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         """Entries from `start` on (itself included), in order. An entry is seen only when all before it are."""
 
@@ -251,8 +280,14 @@ class Ledger(Protocol):
         No stored count, whatever it says, is in the way of another: each ends at MAX_COUNT.
         """
 
-    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
-        """Counts of a key in these minutes, both included, oldest first, each stored one taken as 0 to MAX_COUNT."""
+    def read_uses(
+        self, key_id: str, first_minute: int, last_minute: int, *, period: int = 1
+    ) -> list[UsageCount]:
+        """Counts of a key in these minutes, both included, oldest first, each stored one taken as 0 to MAX_COUNT.
+
+        They are added up over `period` minutes: each count is of the period that begins with its `minute`, a multiple
+        of `period`.
+        """
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:
         """The latest valid use of each version of these keys; nothing for those never used; at most 1,000 ids."""

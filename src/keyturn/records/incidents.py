@@ -25,6 +25,12 @@ class Incidents:
         self._waiting: list[Incident] = []
         self.dropped = 0
 
+    @property
+    def found(self) -> int:
+        """How many findings there were since the start."""
+        with self._lock:
+            return len(self._known) + self.dropped
+
     def start_afresh(self) -> None:
         """Have nothing to report, in a forked child: the parent reports what it found."""
         self._lock = threading.Lock()

@@ -21,7 +21,8 @@ from keyturn.ports.ledger import Ledger, Position
 from keyturn.ports.passing import is_in_passing
 from keyturn.records.entry_seals import Seen
 from keyturn.records.incidents import Incidents
-from keyturn.records.progress import replay
+from keyturn.records.keyring_row import KeyringRow, OlderKeyringError
+from keyturn.records.progress import replay, unchanging
 from keyturn.records.sealed_state import make_snapshot, sealed_head
 
 BATCH: Final = 2_000  # entries a read
@@ -35,7 +36,7 @@ _log = logging.getLogger("keyturn.log")
 
 
 class LogReader:
-    """One process's reading of the log.
+    """One process's reading of the log. The keyring goes by its `row`; without one it stays as it is.
 
     Attributes:
         as_of: how far it has read, for people: ``log_id:position``.
@@ -44,17 +45,21 @@ class LogReader:
         applying: held while changes are taken in; whoever fills a cache holds it from check to fill.
     """
 
-    def __init__(self, *, ledger: Ledger, keyring: Keyring, clock: Clock) -> None:
+    def __init__(
+        self, *, ledger: Ledger, keyring: Keyring, clock: Clock, row: KeyringRow | None = None
+    ) -> None:
         self.incidents = Incidents()
         self._ledger = ledger
         self._keyring = keyring
+        self._row = row
+        self._follow = unchanging if row is None else row.follow
         self._clock = clock
         self._listeners: list[Listener] = []
         self._broken: IntegrityError | None = None
         self.start_afresh()
         self.read_at = clock.steady()
         self._distrusted_at = NEVER
-        self._at, self._sealed = replay(ledger, keyring, BATCH)
+        self._at, self._sealed = replay(ledger, keyring, BATCH, follow=self._follow)
         self._snapshot = self._at.snapshot
         self.as_of = f"{ledger.log_id}:{self._at.position}"
 
@@ -158,7 +163,12 @@ class LogReader:
         Not in passing: it may be tens of megabytes.
         """
         grown = self._at.position - self._snapshot
-        if grown < SNAPSHOT_EVERY or is_in_passing() or self._broken is not None or self.floor.has_closed:
+        if grown >= SNAPSHOT_EVERY and not is_in_passing() and self._broken is None:
+            self.save_snapshot()
+
+    def save_snapshot(self) -> None:
+        """Keep a snapshot of the floor as it is now, unless it tells of two stories."""
+        if self.floor.has_closed:
             return
         with self.applying:  # so that position and floor are of one moment
             (position, chain), floor = self._at.seen, self.floor.copy()
@@ -166,6 +176,8 @@ class LogReader:
         self._snapshot = position
 
     def _read_on(self) -> None:
+        if self._row is not None:
+            self._row.unwrap_missing()
         while True:
             entries = self._at.continuation(BATCH)
             if entries is None:
@@ -173,7 +185,12 @@ class LogReader:
                 return
             if not entries:
                 return
-            marks = self._at.check(self._keyring, entries)
+            try:
+                marks = self._at.check(self._keyring, entries, follow=self._follow)
+            except OlderKeyringError:
+                if self._at.continuation(len(entries)) != entries:
+                    continue  # a failover, between reading the entry and reading the row
+                raise
             with self.applying:
                 self._at.floor.raise_to(marks)
                 self._tell([mark.id for mark in marks])
@@ -189,7 +206,7 @@ class LogReader:
         problem = f"the log no longer holds what was read of it at position {self._at.position}"
         _log.error("%s: reading it anew", problem)
         self.incidents.note("log", SYSTEM_TENANT, problem)
-        at, self._sealed = replay(self._ledger, self._keyring, BATCH, known=self.floor)
+        at, self._sealed = replay(self._ledger, self._keyring, BATCH, known=self.floor, follow=self._follow)
         self._snapshot = at.snapshot
         if at.floor.revision(KEYRING_ROW) == 0 or at.floor.is_closed(KEYRING_ROW):
             raise IntegrityError("the log tells nothing of the keyring that this process works with")

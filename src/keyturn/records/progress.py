@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
-from keyturn.crypto.keyring import Keyring
+from keyturn.crypto.keyring import KEYRING_ROW, SEAL_BYTES, Keyring
 from keyturn.domain.entry import RowMark, chain_next, chain_start, decode_entry
 from keyturn.domain.floor import Floor
 from keyturn.domain.stored import read_as
@@ -16,6 +16,13 @@ from keyturn.records.entry_seals import Seen, check_entry, seen_by
 from keyturn.records.sealed_state import check_head, load_snapshot
 
 _REMEMBERED: Final = 4_096  # chain values: what most writers had read; others are looked up
+
+Follow = Callable[[RowMark], None]
+"""Called with what an entry says of the keyring's row, before the entries after it are checked."""
+
+
+def unchanging(_: RowMark) -> None:
+    """For a reader whose keyring has all that the entries need which it reads."""
 
 
 class Progress:
@@ -48,10 +55,18 @@ class Progress:
             return None
         return entries[1:]
 
-    def check(self, keyring: Keyring, entries: Sequence[LogEntry], *, vouched: Position = 0) -> list[RowMark]:
+    def check(
+        self,
+        keyring: Keyring,
+        entries: Sequence[LogEntry],
+        *,
+        vouched: Position = 0,
+        follow: Follow = unchanging,
+    ) -> list[RowMark]:
         """The rows that entries name, once their chain and seals hold; IntegrityError otherwise.
 
-        Up to `vouched` a sealed head stands for the entries' own seals.
+        Up to `vouched` a sealed head stands for the entries' own seals. KeysUnavailableError for an entry under a data
+        key that this process could not unwrap.
         """
         position, chain = self.seen
         marks: list[RowMark] = []
@@ -62,12 +77,23 @@ class Progress:
                 if stored.position != position or stored.hash != chain:
                     raise IntegrityError(f"the log's chain breaks at position {position}")
                 if position > vouched:
-                    after = seen_by(stored.seal, position)
-                    check_entry(keyring, stored.entry, stored.seal, Seen(after, self.chain_at(after)))
+                    self._check_seal(keyring, stored)
                 self._chain[position] = chain
-                marks.extend(decode_entry(stored.entry).rows)
+                named = decode_entry(stored.entry).rows
+                for mark in named:
+                    if mark.id == KEYRING_ROW:
+                        follow(mark)
+                marks.extend(named)
         self._forget()
         return marks
+
+    def _check_seal(self, keyring: Keyring, stored: LogEntry) -> None:
+        after = seen_by(stored.seal, stored.position)
+        check_entry(keyring, stored.entry, stored.seal, Seen(after, self.chain_at(after)))
+        if not keyring.accepts_at(stored.seal[:SEAL_BYTES], stored.position):
+            raise IntegrityError(
+                f"entry {stored.position} is sealed under a data key that was retired before"
+            )
 
     def move_past(self, last: LogEntry) -> None:
         """Entries up to `last` were checked and applied."""
@@ -93,7 +119,12 @@ class Progress:
 
 
 def replay(
-    ledger: Ledger, keyring: Keyring, batch: int, *, known: Floor | None = None
+    ledger: Ledger,
+    keyring: Keyring,
+    batch: int,
+    *,
+    known: Floor | None = None,
+    follow: Follow = unchanging,
 ) -> tuple[Progress, Position]:
     """Read the whole log, from a snapshot where there is one, and hold it against its sealed head.
 
@@ -106,7 +137,7 @@ def replay(
     at = _beginning(ledger, keyring) if known is None else _start(ledger)
     untold = Floor() if known is None else known.copy()
     while entries := _checked_continuation(at, batch):
-        marks = at.check(keyring, entries, vouched=vouched)
+        marks = at.check(keyring, entries, vouched=vouched, follow=follow)
         at.floor.raise_to(marks)
         untold.strike(marks)
         if sealed is not None:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from keyturn.crypto.keyring import Keyring
-from keyturn.domain.change import ChangeSet
+from keyturn.crypto.keyring import KEYRING_ROW, Keyring, UnknownDataKeyError
+from keyturn.domain.change import ChangeSet, Require
 from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.errors import (
     ConflictError,
@@ -23,12 +23,13 @@ from keyturn.errors import (
     StorageBusyError,
     StorageError,
 )
-from keyturn.ports.ledger import CredentialRows, Ledger, Position, Row
+from keyturn.ports.ledger import Commit, CredentialRows, Ledger, Position, Row
 from keyturn.records.log_reader import LogReader
 from keyturn.records.rows import OpenedRow, open_row, seal_changes
 from keyturn.records.sealed_state import head_after
 
 _READS: Final = 20  # of one row, each overtaken by a change, before a reader gives up
+_SEALINGS: Final = 3  # of one change, each overtaken by a change of the keyring, before a writer gives up
 _log = logging.getLogger("keyturn.log")
 
 
@@ -54,14 +55,7 @@ class Records:
             # A store from which the row was deleted would take it, and the log would then contradict itself.
             if put.revision == 1 and not self.log.floor.admits_absence(put.id):
                 raise ConflictError(f"the log knows the row {put.id} already")
-        seen = self.log.seen
-        sealed = seal_changes(self.keyring, changes, seen)
-        head = head_after(self.keyring, self._ledger.log_id, seen, sealed.entries)
-        try:
-            position = self._ledger.commit(replace(sealed, sealed_head=head))
-        except OutcomeUnknownError:
-            self.log.distrust()
-            raise
+        position, sealed = self._commit_sealed(changes)
         try:
             self.log.catch_up()
             is_there = self.log.holds([entry.entry for entry in sealed.entries], position)
@@ -73,12 +67,42 @@ class Records:
             raise self.refuse(
                 "log", SYSTEM_TENANT, "the store acknowledged a change that its log does not hold"
             )
-        self._vouch_for(position, head.position)
+        self._vouch_for(position, sealed)
         return position
 
-    def _vouch_for(self, position: Position, foreseen: Position) -> None:
+    def _commit_sealed(self, changes: ChangeSet) -> tuple[Position, Commit]:
+        """Seal and commit; again where the keyring has changed meanwhile: nothing is sealed by what it said before."""
+        changes_keyring = any(put.id == KEYRING_ROW for put in changes.puts)
+        for left in reversed(range(_SEALINGS)):
+            revision = self.keyring.revision  # of before anything is sealed, or older
+            sealed = self._sealed(changes)
+            if not changes_keyring:
+                sealed = replace(sealed, requires=(*sealed.requires, Require(KEYRING_ROW, revision)))
+            try:
+                return self._ledger.commit(sealed), sealed
+            except OutcomeUnknownError:
+                self.log.distrust()
+                raise
+            except ConflictError:
+                if changes_keyring or not left:
+                    raise
+                # Which reads the log on, and refuses a row that was put back or deleted.
+                self.get(KEYRING_ROW)
+                if self.keyring.revision == revision:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _sealed(self, changes: ChangeSet) -> Commit:
+        """The commit of `changes`, with the sealed head that the log has once it is there and nobody was first."""
+        seen = self.log.seen
+        sealed = seal_changes(self.keyring, changes, seen)
+        head = head_after(self.keyring, self._ledger.log_id, seen, sealed.entries)
+        return replace(sealed, sealed_head=head)
+
+    def _vouch_for(self, position: Position, sealed: Commit) -> None:
+        assert sealed.sealed_head is not None
         try:
-            self.log.vouch_for(position, foreseen=foreseen)
+            self.log.vouch_for(position, foreseen=sealed.sealed_head.position)
         except KeyturnError as error:
             # It is committed all the same, and the recorder vouches for it later.
             _log.warning("the log's head could not be sealed yet: %s", error)
@@ -110,12 +134,24 @@ class Records:
         return opened
 
     def open_sealed(self, row: Row) -> OpenedRow:
-        """The row, once its seal and columns hold; IntegrityError otherwise. It may still be an older one."""
+        """The row, once its seal and columns hold; IntegrityError otherwise. It may still be an older one.
+
+        KeysUnavailableError where it is sealed under a data key that this process could not unwrap.
+        """
+        try:
+            return open_row(self.keyring, row)
+        except UnknownDataKeyError:
+            self.log.catch_up()  # the keyring may have changed since the log was read
+        except IntegrityError as error:
+            raise self._noted(row, error) from None
         try:
             return open_row(self.keyring, row)
         except IntegrityError as error:
-            self.incidents.note(row.id, row.tenant, str(error))
-            raise
+            raise self._noted(row, error) from None
+
+    def _noted(self, row: Row, error: IntegrityError) -> IntegrityError:
+        self.incidents.note(row.id, row.tenant, str(error))
+        return error
 
     def is_current(self, row_id: str, opened: OpenedRow | None) -> bool:
         """Whether the log, as far as this process read it, says that this is the row, or that there is none."""

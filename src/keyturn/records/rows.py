@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from keyturn.crypto.keyring import Keyring, Purpose
 from keyturn.crypto.randomness import random_bytes
+from keyturn.crypto.sealing import place_of, reseal_material
 from keyturn.domain import canonical
 from keyturn.domain.change import ChangeSet, Event, Put
 from keyturn.domain.entry import RowMark, encode_details, encode_entry
@@ -59,9 +60,24 @@ def _seal_row(keyring: Keyring, put: Put) -> tuple[NewRow, RowMark]:
         revision=put.revision,
         body=body,
         seal=keyring.seal(Purpose.ROW, raw),
-        material=put.material,
+        material=_under_primary(keyring, put),
     )
     return row, RowMark(put.id, put.revision, hashlib.sha256(raw).digest())
+
+
+def _under_primary(keyring: Keyring, put: Put) -> bytes | None:
+    """A put's material as it is stored now: what was sealed or read before the data key changed is sealed anew."""
+    place = place_of(put.body)
+    if put.material is None or place is None:
+        return put.material
+    try:
+        # What a new row brings, this process has sealed. What a changed one keeps was read from the store, where
+        # somebody who has a retired data key may have put it.
+        return reseal_material(keyring, put.material, place, is_own=put.revision == 1)
+    except IntegrityError:
+        return (
+            put.material
+        )  # found altered, and refused, by whoever opens it: the key can be revoked all the same
 
 
 def _seal_entry(keyring: Keyring, event: Event, marks: Mapping[str, RowMark], seen: Seen) -> NewEntry:

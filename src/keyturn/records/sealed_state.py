@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from keyturn.crypto.keyring import Keyring, Purpose
+from keyturn.crypto.keyring import Keyring, Purpose, sealed_under
 from keyturn.domain.entry import chain_next
 from keyturn.domain.floor import Floor
 from keyturn.domain.framing import framed
@@ -47,6 +47,8 @@ def check_head(keyring: Keyring, log_id: str, sealed: SealedHead) -> None:
     """IntegrityError unless the head's seal holds."""
     with read_as("the sealed head"):
         keyring.check(Purpose.HEAD, framed(log_id, str(sealed.position)) + sealed.hash, sealed.seal)
+        if not keyring.accepts_at(sealed.seal, sealed.position):
+            raise IntegrityError("the sealed head is under a data key that was retired before")
 
 
 def make_snapshot(keyring: Keyring, log_id: str, position: Position, chain: bytes, floor: Floor) -> Snapshot:
@@ -57,9 +59,12 @@ def make_snapshot(keyring: Keyring, log_id: str, position: Position, chain: byte
 
 
 def load_snapshot(keyring: Keyring, log_id: str, stored: Snapshot | None) -> LoadedSnapshot | None:
-    """The floor that a stored snapshot says; IntegrityError unless its seal holds."""
+    """The floor that a stored snapshot says, or None to read the whole log; IntegrityError unless its seal holds."""
     if stored is None:
         return None
+    version = sealed_under(stored.seal)
+    if version in keyring.versions and version < keyring.minimum:
+        return None  # made before its data key was retired; somebody else may have that key by now
     with read_as("a snapshot of the floor"):
         message = framed(log_id, str(stored.position)) + stored.hash + stored.body
         keyring.check(Purpose.SNAPSHOT, message, stored.seal)

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
 
 import httptools
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from keyturn.server.calls import HEADER, new_request_id
+from keyturn.server.exchange import MAX_DISCARDED_BYTES
 from keyturn.server.problems import CONTENT_TYPE, encoded, problem
 
 MAX_HEAD_BYTES: Final = 32_768  # request line and fields
 MAX_FIELDS: Final = 100
-MAX_CONNECTIONS: Final = 16_384  # each may hold a head, an unparsed read and a body that waits for its turn
+# Each can make the server hold 60 to 150 KiB, as measured: a head taken apart, a short body, what is read and not yet
+# taken apart, answers that are not taken. What is longer of a body has a bound of its own (`keyturn.server.bodies`).
+MAX_CONNECTIONS: Final = 4_096
 HEAD_SECONDS: Final = 10.0  # from a request's first byte to the end of its head
 IDLE_SECONDS: Final = 75  # more than the 60 of common proxies: they should be the ones to close
 STALLED_SECONDS: Final = 60.0  # without the client taking in an answer
@@ -44,11 +49,15 @@ class _Flow(FlowControl):
 class BoundedConnection(HttpToolsProtocol):
     """A connection of one client, whose requests all go to ASGI."""
 
+    most_connections: ClassVar[int] = MAX_CONNECTIONS
     flow: _Flow
 
     def __init__(self, config: uvicorn.Config, *more: Any, **named: Any) -> None:
         super().__init__(config, *more, **named)
         self._in_head = False
+        self._in_body = False
+        self._is_passed_on = False  # to ASGI: the request that is being received
+        self._discarded = 0  # bytes of a body whose request was answered without it
         self._head_bytes = 0
         self._hosts = 0
         self._unclaimed = 0  # bytes since something was last complete: a head, a part of a body, a request
@@ -63,7 +72,7 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > self.most_connections:
             transport.abort()
             return
         self._idle_since = self.loop.time()
@@ -89,8 +98,11 @@ class BoundedConnection(HttpToolsProtocol):
             self._feed(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer what was asked by a client that has said all it has to say; asyncio closes where this is False."""
-        if self._is_busy() and not self.cycle.more_body:
+        """Answer what was asked by a client that has said all it has to say; asyncio closes where this is False.
+
+        Over TLS it closes in any case, and would complain each time that it is asked not to.
+        """
+        if self._is_busy() and not self.cycle.more_body and self.scheme == "http":
             self._end_after_answer()
             return True
         return False
@@ -142,6 +154,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._in_head = True
+        self._is_passed_on = False
         self._head_bytes = 0
         self._hosts = 0
 
@@ -165,6 +178,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._unclaimed = 0
         if self.parser.should_upgrade():
             return  # the parser ends here, and `_decline` begins anew
+        self._in_body = True
+        self._discarded = 0
         if self._hosts != 1 and self.parser.get_http_version() == "1.1":
             self._refuse(400, "malformed_request", "a request names one host", "Send one Host field.")
         if not self._is_deaf:
@@ -181,20 +196,31 @@ class BoundedConnection(HttpToolsProtocol):
         self.url = url
         for name, value in headers:
             super().on_header(name, value)
-        super().on_headers_complete()
+        super().on_headers_complete()  # which refuses a URL that is none
+        self._is_passed_on = True
 
     def on_body(self, body: bytes) -> None:
         self._unclaimed = 0
-        if not self._is_deaf:
+        if self._is_deaf:
+            return
+        if not self.cycle.response_complete:
             super().on_body(body)
+            return
+        # Refused without its body, which the client goes on sending all the same: it is to see why, and has to end.
+        self._discarded += len(body)
+        if self._discarded > MAX_DISCARDED_BYTES:
+            self._end_after_answer()
 
     def on_message_complete(self) -> None:
         self._unclaimed = 0
+        self._in_body = False
         if not self._is_deaf and not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
         self._idle_since = self.loop.time()
+        if self._running is not None:
+            self._running.body.clear()  # of which nobody will read any more
         super().on_response_complete()
         if self._unfed and not self.pipeline and not self.transport.is_closing():
             # Not from within the answer that was just sent: what is fed may be answered at once, in its frame.
@@ -242,21 +268,27 @@ class BoundedConnection(HttpToolsProtocol):
         self._refuse(408, "request_timeout", detail, "Send it faster.")
 
     def _refuse(self, status: int, code: str, detail: str, fix: str) -> None:
-        """Answer a request that cannot be passed on, unless earlier ones still wait for theirs; then end."""
+        """Answer a request that cannot be passed on, unless it was answered or earlier ones are not; then end."""
         if self._is_deaf or self.transport.is_closing():
             return
-        if self._is_busy() and not self._takes_over():
+        is_answered = self._in_body and self._is_passed_on and not self._is_busy()
+        if is_answered or (self._is_busy() and not self._takes_over()):
             self._end_after_answer()
             return
         self._is_deaf = True
-        members = problem(status, code, detail, fix)
-        self._write(status, CONTENT_TYPE, encoded(members), b"connection: close\r\n")
-        if self.transport.can_write_eof():
-            # Closed at once, with bytes of the client unread, TCP would reset and take the answer with it.
+        self._note_refusal(code)
+        request_id = new_request_id()
+        members = {**problem(status, code, detail, fix), "request_id": request_id}
+        self._write(status, CONTENT_TYPE, encoded(members), request_id, b"connection: close\r\n")
+        # Closed at once, with bytes of the client unread, TCP would reset and take the answer with it.
+        self._start("farewell", FAREWELL_SECONDS, self.transport.close)
+        if (
+            self.transport.can_write_eof()
+        ):  # not over TLS, whose clients close by themselves: the answer says so
             self.transport.write_eof()
-            self._start("farewell", FAREWELL_SECONDS, self.transport.close)
-        else:
-            self.transport.close()
+
+    def _note_refusal(self, code: str) -> None:
+        """A request is refused that no application sees."""
 
     def _takes_over(self) -> bool:
         """Take a request whose body turned out malformed away from the application; False where it is too late."""
@@ -267,10 +299,14 @@ class BoundedConnection(HttpToolsProtocol):
         cycle.message_event.set()
         return True
 
-    def _write(self, status: int, content_type: str, body: bytes, *more: bytes) -> None:
+    def _write(self, status: int, content_type: str, body: bytes, request_id: str, *more: bytes) -> None:
         """Send an answer that no application makes."""
-        fields = [*self.server_state.default_headers, (b"content-type", content_type.encode())]
-        head = _STATUS_LINES[status] + b"".join(b"%s: %s\r\n" % field for field in fields)
+        fields = [
+            *self.server_state.default_headers,
+            (b"content-type", content_type.encode()),
+            (HEADER, request_id.encode()),
+        ]
+        head = STATUS_LINES[status] + b"".join(b"%s: %s\r\n" % field for field in fields)
         self.transport.write(b"%scontent-length: %d\r\n%s\r\n%s" % (head, len(body), b"".join(more), body))
 
     def _end_after_answer(self) -> None:
@@ -307,10 +343,6 @@ class BoundedConnection(HttpToolsProtocol):
 
 
 _NOT_HTTP: Final = "Send HTTP/1.1, with one Content-Length or chunks, and fields without control characters."
-_STATUS_LINES: Final = {
-    400: b"HTTP/1.1 400 Bad Request\r\n",
-    405: b"HTTP/1.1 405 Method Not Allowed\r\n",
-    408: b"HTTP/1.1 408 Request Timeout\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
-    500: b"HTTP/1.1 500 Internal Server Error\r\n",
+STATUS_LINES: Final = {
+    status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
 }

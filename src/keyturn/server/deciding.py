@@ -1,20 +1,13 @@
-"""Decisions on an event loop: inline where memory answers, in a bounded pool of threads where it does not.
-
-The loop never waits for a store. One read of the log serves all requests that found this node stale, and one load
-serves all that ask for the same credential.
-"""
+"""Who calls: the provisioning key behind a request, and what it may do."""
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from keyturn.domain.key import KeyType
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
-from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import (
     ForbiddenError,
@@ -24,126 +17,34 @@ from keyturn.errors import (
     ThrottledError,
     UnauthenticatedError,
 )
-from keyturn.records.log_reader import LogReader
+from keyturn.server.calls import note_caller
+from keyturn.serving import deciding
 from keyturn.verifier.decision import Demand
-from keyturn.verifier.verifier import Loaded, Miss, Verifier
+from keyturn.verifier.entries import Entry
 
-CATCH_UP_SECONDS: Final = 0.25
-LOAD_SECONDS: Final = 1.0
-LOAD_THREADS: Final = 8
-MAX_LOADS: Final = 512  # under way or waiting; past it a cold credential is throttled
 _CALLERS: Final = 1_024  # principals kept; a few services ask very often
 
-_ATTEMPTS: Final = (
-    3  # for one request, each made useless by a change of the key or by a pause of this process
-)
-
 ANY_TENANT: Final = Demand(tenant=None)
+_TO_ADMIT: Final = Demand(tenant=None, is_use=False)
 
 
-class _CatchUp(NamedTuple):
-    """A read of the log under way, and the loop's time until which requests wait for it."""
-
-    read: asyncio.Future[None]
-    deadline: float
-
-
-class Decider:
-    """Decides for the requests of one event loop."""
-
-    def __init__(self, *, verifier: Verifier, log: LogReader) -> None:
-        self._verifier = verifier
-        self._log = log
-        self._threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="keyturn-load")
-        self._catching_up: _CatchUp | None = None
-        self._loads: dict[str, asyncio.Future[Loaded]] = {}
-
-    def close(self) -> None:
-        """Let the threads go; those at work end within the store's own bounds."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def decide(self, token: str, demand: Demand, ip: str | None) -> Verification:
-        """The answer on a credential."""
-        outcome = self._verifier.decide(token, demand, ip)
-        if type(outcome) is Verification:
-            return outcome
-        return await self.resolve(outcome, token, demand, ip)
-
-    async def resolve(
-        self, outcome: Verification | Miss, token: str, demand: Demand, ip: str | None
-    ) -> Verification:
-        """The answer once what `Verifier.decide` lacked has been fetched."""
-        for _ in range(_ATTEMPTS):
-            if outcome is Miss.STALE:
-                code = await self._catch_up()
-                if code is not None:
-                    return self._verifier.refuse(code, demand, ip)
-                outcome = self._verifier.decide(token, demand, ip)
-            if outcome is Miss.COLD:
-                screened = self._verifier.screen(token, demand, ip)
-                if isinstance(screened, Verification):
-                    return screened
-                outcome = await self._load(screened, token, demand, ip)
-            if not isinstance(outcome, Miss):
-                return outcome
-        return self._verifier.refuse(Code.STALE, demand, ip)
+class Decider(deciding.Decider):
+    """Decides for the requests of one event loop, and on who makes them."""
 
     async def principal(self, authorization: str, permission: str, ip: str | None) -> Principal:
         """Who calls, by the Authorization header; raises what the call is to be answered with."""
         verification = await self.decide(bearer_of(authorization), ANY_TENANT, ip)
+        note_caller(verification)
         return principal_of(verification, permission)
 
-    async def _catch_up(self) -> Code | None:
-        """Share one read of the log; the code to refuse with where it fails or takes too long."""
-        loop = asyncio.get_running_loop()
-        shared = self._catching_up
-        if shared is None:
-            read = loop.run_in_executor(self._threads, self._log.catch_up)
-            shared = self._catching_up = _CatchUp(read, loop.time() + CATCH_UP_SECONDS)
-            read.add_done_callback(self._caught_up)
-        try:
-            # The time is the read's and not each request's own: a batch must not wait once for each of its items.
-            async with asyncio.timeout_at(shared.deadline):
-                await asyncio.shield(shared.read)
-        except IntegrityError:
-            return Code.INTEGRITY_FAILED
-        except (KeyturnError, TimeoutError):
-            return Code.STALE
-        return None
+    async def admit(self, authorization: str, permission: str, ip: str | None) -> None:
+        """As `principal`, for a caller whose body is still to come: no use of the key, and the last word on nobody.
 
-    def _caught_up(self, done: asyncio.Future[None]) -> None:
-        self._catching_up = None
-        if not done.cancelled():
-            done.exception()  # whoever waited has seen it; nobody may have
-
-    async def _load(
-        self, parsed: ParsedToken, token: str, demand: Demand, ip: str | None
-    ) -> Verification | Miss:
-        load = self._loads.get(parsed.credential_id)
-        if load is None:
-            if len(self._loads) >= MAX_LOADS:
-                return self._verifier.refuse(Code.THROTTLED, demand, ip)
-            load = self._begin_load(parsed.credential_id)
-        try:
-            loaded = await asyncio.wait_for(asyncio.shield(load), LOAD_SECONDS)
-        except IntegrityError:
-            return self._verifier.refuse(Code.INTEGRITY_FAILED, demand, ip)
-        except (KeyturnError, TimeoutError):
-            return self._verifier.refuse(Code.STALE, demand, ip)
-        return self._verifier.decide_loaded(token, loaded, demand, ip)
-
-    def _begin_load(self, credential_id: str) -> asyncio.Future[Loaded]:
-        loop = asyncio.get_running_loop()
-        load = loop.run_in_executor(self._threads, self._verifier.load, credential_id)
-        self._loads[credential_id] = load
-
-        def ended(done: asyncio.Future[Loaded]) -> None:
-            del self._loads[credential_id]
-            if not done.cancelled():
-                done.exception()
-
-        load.add_done_callback(ended)
-        return load
+        Until all of the body is there the key may have been revoked, so `principal` must be asked then.
+        """
+        verification = await self.decide(bearer_of(authorization), _TO_ADMIT, ip)
+        note_caller(verification)
+        principal_of(verification, permission)
 
 
 def bearer_of(authorization: str) -> str:
@@ -157,7 +58,7 @@ def bearer_of(authorization: str) -> str:
 def principal_of(verification: Verification, permission: str) -> Principal:
     """The caller behind a valid provisioning key that holds `permission`; else the error to answer with."""
     caller = verification.presented
-    if not verification or caller is None or caller.type is not KeyType.PROVISIONING:
+    if not verification or not isinstance(caller, Entry) or caller.type is not KeyType.PROVISIONING:
         raise _refusal(verification)
     return _permitted(caller.key_id, caller.tenant, caller.permissions, caller.scope, permission)
 
@@ -180,7 +81,10 @@ def _refusal(verification: Verification) -> KeyturnError:
         case Code.THROTTLED:
             return ThrottledError("too many keys from this address were refused")
         case Code.IP_DENIED:
-            return ForbiddenError("the caller's key may not be used from this address")
+            return ForbiddenError(
+                "the caller's key may not be used from this address",
+                fix="Call from an address that its allowed_ips name, or change them with another key.",
+            )
         case _:
             # Why is not said: whoever holds a revoked key learns nothing of it here.
             return UnauthenticatedError("the provisioning key is not valid")

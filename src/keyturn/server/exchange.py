@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from keyturn.errors import KeyturnError
+from keyturn.server.bodies import HELD, Held
 from keyturn.server.problems import CONTENT_TYPE, encoded, headers_of, problem, problem_of, status_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Field = tuple[bytes, bytes]
+"""A header field: its name in lower case, and its value."""
 
 BODY_SECONDS: Final = 30.0
 MAX_DISCARDED_BYTES: Final = (
@@ -20,13 +24,20 @@ MAX_DISCARDED_BYTES: Final = (
 )
 
 
-class RefusedRequestError(Exception):
-    """A request that is refused as it is read."""
+_NO_FIELDS: Final[Mapping[str, str]] = MappingProxyType({})
 
-    def __init__(self, status: int, code: str, detail: str, fix: str) -> None:
+
+class RefusedRequestError(Exception):
+    """A request that is refused as it is read; `fields` are more header fields of the answer."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, fix: str, fields: Mapping[str, str] = _NO_FIELDS
+    ) -> None:
         super().__init__(detail)
         self.status = status
-        self.body = encoded(problem(status, code, detail, fix))
+        self.code = code
+        self.members = problem(status, code, detail, fix)
+        self.fields = fields
 
 
 class ClientGoneError(Exception):
@@ -44,13 +55,18 @@ def address_of(client: tuple[str, int] | None) -> str | None:
 
 
 def authorization_of(scope: Scope) -> str:
-    """The Authorization header; empty where there is none. Two of them are a refusal: which one counts?"""
-    found = fields_of(scope, b"authorization")
+    """The Authorization header; empty where there is none."""
+    return field_of(scope, "Authorization") or ""
+
+
+def field_of(scope: Scope, name: str) -> str | None:
+    """The value of a header field; None where there is none. Two of them are a refusal: which one counts?"""
+    found = fields_of(scope, name.lower().encode())
     if len(found) > 1:
         raise RefusedRequestError(
-            400, "duplicate_header", "the Authorization header is there twice", "Send it once."
+            400, "duplicate_header", f"the {name} header is there twice", "Send it once."
         )
-    return found[0].decode("latin-1") if found else ""
+    return found[0].decode("latin-1") if found else None
 
 
 def fields_of(scope: Scope, name: bytes) -> list[bytes]:
@@ -58,13 +74,27 @@ def fields_of(scope: Scope, name: bytes) -> list[bytes]:
     return [value for field, value in scope["headers"] if field == name]
 
 
+def has_body(scope: Scope) -> bool:
+    """Whether the head announces a body."""
+    lengths = fields_of(scope, b"content-length")
+    return any(int(length) for length in lengths) or bool(fields_of(scope, b"transfer-encoding"))
+
+
+def awaits_leave(scope: Scope) -> bool:
+    """Whether the client waits for leave to send its body; refused, it may send it all the same or go on without."""
+    return bool(fields_of(scope, b"expect"))
+
+
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes and within 30 s; RefusedRequestError past either."""
+    """The whole body, at most `limit` bytes and within 30 s; RefusedRequestError past either.
+
+    Also where all requests together hold too much. What is held is released when the request has been answered.
+    """
     if _may_stop_short(scope, limit):
         raise _too_large(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _read(receive, limit)
+            return await _read(receive, limit, scope[HELD])
     except TimeoutError:
         raise RefusedRequestError(
             408, "request_timeout", f"the body did not arrive within {BODY_SECONDS:.0f} s", "Send it faster."
@@ -74,31 +104,51 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 def _may_stop_short(scope: Scope, limit: int) -> bool:
     """Whether to refuse unread: the client waits for leave to send, or would send too much even to throw away."""
     length = max((int(value) for value in fields_of(scope, b"content-length")), default=0)
-    return length > limit and (length > limit + MAX_DISCARDED_BYTES or bool(fields_of(scope, b"expect")))
+    return length > limit and (length > limit + MAX_DISCARDED_BYTES or awaits_leave(scope))
 
 
-async def _read(receive: Receive, limit: int) -> bytes:
-    """The body. One that is too large is read to its end all the same, and not kept.
+async def _read(receive: Receive, limit: int, held: Held) -> bytes:
+    """The body. One for which there is no room is read to its end all the same, and not kept.
 
     Refused in the middle, the client would go on sending, have its connection reset, and never see the answer.
     """
     body, discarded = bytearray(), 0
+    refusal: RefusedRequestError | None = None
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         part = message.get("body", b"")
-        if not discarded and len(body) + len(part) <= limit:
+        if refusal is None:
+            refusal = _refusal_of(len(part), len(body) + len(part), limit, held)
+        if refusal is None:
             body += part
         else:
+            body.clear()
+            held.release()
             discarded += len(part)
-        if not message.get("more_body"):
+        if not message.get("more_body") or discarded > MAX_DISCARDED_BYTES:
             break
-        if discarded > MAX_DISCARDED_BYTES:
-            break
-    if discarded:
-        raise _too_large(limit)
+    if refusal is not None:
+        raise refusal
     return bytes(body)
+
+
+def _refusal_of(count: int, total: int, limit: int, held: Held) -> RefusedRequestError | None:
+    """Why a body that has come to `total` bytes by these `count` is not kept."""
+    if total > limit:
+        return _too_large(limit)
+    return None if held.take(count) else _busy()
+
+
+def _busy() -> RefusedRequestError:
+    return RefusedRequestError(
+        503,
+        "server_busy",
+        "the server holds as much of its clients' requests as it can",
+        "Send it again after the time in Retry-After.",
+        {"Retry-After": "1"},
+    )
 
 
 def _too_large(limit: int) -> RefusedRequestError:
@@ -129,6 +179,6 @@ async def send_problem(
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: KeyturnError) -> None:
+async def send_error(send: Send, error: KeyturnError, *, close: bool = False) -> None:
     """Answer with the problem that an error is."""
-    await send_problem(send, status_of(error), encoded(problem_of(error)), headers_of(error))
+    await send_problem(send, status_of(error), encoded(problem_of(error)), headers_of(error), close=close)

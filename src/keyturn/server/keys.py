@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query, Response
+from starlette.convertors import StringConvertor, register_url_convertor
 
-from keyturn.domain.key import KeyLength
-from keyturn.domain.spec import KeySpec, expiry
-from keyturn.errors import InvalidInputError, shown
+from keyturn.domain.algorithms import parse_algorithm, parse_length
+from keyturn.domain.fields import MAX_OWNER_CHARACTERS
+from keyturn.domain.requirement import check_profile
+from keyturn.domain.spec import UNSAID, KeySpec, expiry
 from keyturn.issuing.reading import KeyFilter
-from keyturn.key_generator import SecureKeyGenerator
 from keyturn.ports.clock import Clock
 from keyturn.server.access import (
     MayCreate,
@@ -18,8 +19,11 @@ from keyturn.server.access import (
     MayRead,
     MayRevoke,
     MayUpdate,
+    TheGenerator,
     TheNode,
 )
+from keyturn.server.etags import IfMatch, IfNoneMatch, etag_of
+from keyturn.server.idempotency import Keep, Once
 from keyturn.server.models import (
     Explanation,
     IssuedKeyBody,
@@ -32,80 +36,127 @@ from keyturn.server.models import (
     OwnerRevokedBody,
     Revocation,
 )
+from keyturn.server.openapi import CONFLICT, CREATED, NOT_MODIFIED, TAGGED
+from keyturn.server.schemas import TEXT_PATTERN, KeyId
 from keyturn.views import View, issued_view, key_view
+
+
+class _KeyIdConvertor(StringConvertor):
+    """A segment of a path, but for the names of calls that stand beside the keys: none of them is a key_id."""
+
+    regex = "(?!batch$)[^/]+"
+
+
+register_url_convertor("key_id", _KeyIdConvertor())
 
 router = APIRouter(prefix="/v1", tags=["keys"])
 
+_CHANGED: Final[dict[int | str, dict[str, Any]]] = {**TAGGED, **CONFLICT}
 
-@router.post("/keys", status_code=201, response_model=IssuedKeyBody)
-def issue_key(wanted: NewKey, node: TheNode, by: MayCreate) -> View:
-    """Issue a key. The answer shows its secret, this once."""
-    generated = SecureKeyGenerator(clock=node.clock).generate(_spec(wanted, node.clock))
-    return issued_view(node.issuer.issue(generated, by), generated)
+
+@router.post("/keys", status_code=201, response_model=IssuedKeyBody, responses={**CREATED, **CONFLICT})
+def issue_key(wanted: NewKey, node: TheNode, generator: TheGenerator, by: MayCreate, once: Once) -> Response:
+    """Issue a key. The answer shows its secret, this once, or the public half of a pair."""
+
+    def make(keep: Keep) -> None:
+        generated = generator.generate(spec_of(wanted, node.clock))
+        node.issuer.issue_all(
+            (generated,),
+            by,
+            beside=lambda keys: keep(
+                issued_view(keys[0], generated), [keys[0].key_id], etag=etag_of(keys[0])
+            ),
+        )
+
+    return once.answer(by, make)
 
 
 @router.get("/keys", response_model=KeyListBody)
 def list_keys(asked: Annotated[ListedKeys, Query()], node: TheNode, by: MayRead) -> View:
-    """Keys of the caller's tenant, newest first."""
+    """List keys of the caller's tenant, newest first."""
     matching = KeyFilter(**asked.model_dump(exclude={"limit", "cursor"}))
     page = node.reader.list(by, matching, limit=asked.limit, cursor=asked.cursor)
     return {"items": [key_view(key) for key in page.items], "next_cursor": page.next_cursor}
 
 
-@router.get("/keys/{key_id}", response_model=KeyBody)
-def show_key(key_id: str, node: TheNode, by: MayRead) -> View:
-    """One key's metadata."""
-    return key_view(node.reader.get(key_id, by))
+@router.get("/keys/{key_id:key_id}", response_model=KeyBody, responses={**TAGGED, **NOT_MODIFIED})
+def get_key(key_id: KeyId, node: TheNode, by: MayRead, seen: IfNoneMatch) -> Any:
+    """Get one key's metadata."""
+    return seen.answer_unless_seen(node.reader.get(key_id, by))
 
 
-@router.patch("/keys/{key_id}", response_model=KeyBody)
-def update_key(key_id: str, changes: KeyChanges, node: TheNode, by: MayUpdate) -> View:
+@router.patch("/keys/{key_id:key_id}", response_model=KeyBody, responses=_CHANGED)
+def update_key(key_id: KeyId, changes: KeyChanges, node: TheNode, by: MayUpdate, seen: IfMatch) -> View:
     """Change a key's policy: what is absent stays, null clears."""
     named = {name: getattr(changes, name) for name in changes.model_fields_set}
-    return key_view(node.updater.update(key_id, by, named))
+    if changes.profile is not None:
+        named["profile"] = changes.profile.model_dump()
+    return seen.answer(node.updater.update(key_id, by, named, only_if=seen.check))
 
 
-@router.post("/keys/{key_id}/revoke", response_model=KeyBody)
-def revoke_key(key_id: str, node: TheNode, by: MayRevoke, why: Revocation | None = None) -> View:
+@router.post("/keys/{key_id}/revoke", response_model=KeyBody, responses=_CHANGED)
+def revoke_key(
+    key_id: KeyId, node: TheNode, by: MayRevoke, seen: IfMatch, why: Revocation | None = None
+) -> View:
     """Refuse a key for good: on this node when the answer comes, on every other within its bound."""
     why = why or Revocation()
-    return key_view(node.lifecycle.revoke(key_id, by, reason=why.reason, note=why.note))
+    key = node.lifecycle.revoke(key_id, by, reason=why.reason, note=why.note, only_if=seen.check)
+    return seen.answer(key)
 
 
-@router.post("/keys/{key_id}/suspend", response_model=KeyBody)
-def suspend_key(key_id: str, node: TheNode, by: MayRevoke, why: Explanation | None = None) -> View:
+@router.post("/keys/{key_id}/suspend", response_model=KeyBody, responses=_CHANGED)
+def suspend_key(
+    key_id: KeyId, node: TheNode, by: MayRevoke, seen: IfMatch, why: Explanation | None = None
+) -> View:
     """Refuse a key until it is resumed."""
     why = why or Explanation()
-    return key_view(node.lifecycle.suspend(key_id, by, reason=why.reason, note=why.note))
+    key = node.lifecycle.suspend(key_id, by, reason=why.reason, note=why.note, only_if=seen.check)
+    return seen.answer(key)
 
 
-@router.post("/keys/{key_id}/resume", response_model=KeyBody)
-def resume_key(key_id: str, node: TheNode, by: MayRevoke, why: Explanation | None = None) -> View:
+@router.post("/keys/{key_id}/resume", response_model=KeyBody, responses=_CHANGED)
+def resume_key(
+    key_id: KeyId, node: TheNode, by: MayRevoke, seen: IfMatch, why: Explanation | None = None
+) -> View:
     """Accept a suspended key again."""
     why = why or Explanation()
-    return key_view(node.lifecycle.resume(key_id, by, reason=why.reason, note=why.note))
+    key = node.lifecycle.resume(key_id, by, reason=why.reason, note=why.note, only_if=seen.check)
+    return seen.answer(key)
 
 
-@router.post("/keys/{key_id}/destroy", response_model=KeyBody)
-def destroy_key(key_id: str, node: TheNode, by: MayDestroy, why: Note | None = None) -> View:
+@router.post("/keys/{key_id}/destroy", response_model=KeyBody, responses=_CHANGED)
+def destroy_key(key_id: KeyId, node: TheNode, by: MayDestroy, seen: IfMatch, why: Note | None = None) -> View:
     """Destroy a key's material; its metadata and its history stay."""
-    return key_view(node.lifecycle.destroy(key_id, by, note=why.note if why else None))
+    key = node.lifecycle.destroy(key_id, by, note=why.note if why else None, only_if=seen.check)
+    return seen.answer(key)
+
+
+_Owner = Annotated[
+    str,
+    Path(
+        description="Your own id for an owner; percent-encoded, slashes too.",
+        examples=["user_42"],
+        json_schema_extra={"minLength": 1, "maxLength": MAX_OWNER_CHARACTERS, "pattern": TEXT_PATTERN},
+    ),
+]
 
 
 # An owner is the caller's own id and may hold slashes, so it takes all of the path up to the last segment.
-@router.post("/owners/{owner:path}/revoke", response_model=OwnerRevokedBody)
-def revoke_owner(owner: str, node: TheNode, by: MayRevoke, why: Revocation | None = None) -> View:
+@router.post("/owners/{owner:path}/revoke", response_model=OwnerRevokedBody, responses=CONFLICT)
+def revoke_owner(owner: _Owner, node: TheNode, by: MayRevoke, why: Revocation | None = None) -> View:
     """Revoke every key of an owner, at once, in one commit."""
     why = why or Revocation()
     followed = node.lifecycle.revoke_owner(owner, by, reason=why.reason, note=why.note)
     return {"owner": owner, "revoked": followed}
 
 
-def _spec(wanted: NewKey, clock: Clock) -> KeySpec:
+def spec_of(wanted: NewKey, clock: Clock) -> KeySpec:
+    """What is to be made; InvalidInputError, which names the field, for anything out of bounds."""
     return KeySpec(
         type=wanted.type,
         scope=wanted.scope,
-        length=_length(wanted.length),
+        length=UNSAID if wanted.length is None else parse_length(wanted.length),
+        algorithm=None if wanted.algorithm is None else parse_algorithm(wanted.algorithm),
         name=wanted.name,
         owner=wanted.owner,
         prefix=wanted.prefix,
@@ -116,13 +167,5 @@ def _spec(wanted: NewKey, clock: Clock) -> KeySpec:
         recoverable=wanted.recoverable,
         not_before=wanted.not_before,
         expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
+        profile=None if wanted.profile is None else check_profile(wanted.profile.model_dump()),
     )
-
-
-def _length(bits: int) -> KeyLength:
-    try:
-        return KeyLength(bits)
-    except ValueError:
-        raise InvalidInputError(
-            f"there is no key length of {shown(bits)} bits", field="length", fix="Use 128, 256, 4096 or 8192."
-        ) from None

@@ -16,11 +16,14 @@ from starlette.routing import Match, Route
 import keyturn
 from keyturn.bootstrap import Node
 from keyturn.errors import IntegrityError, KeyturnError, StaleError, may_be_shown
-from keyturn.server import keys
+from keyturn.key_generator import SecureKeyGenerator
+from keyturn.server import batches, key_material, key_usage, keys, metrics, signing
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
-from keyturn.server.described import PROBLEMS, document
+from keyturn.server.described import Ready, described
+from keyturn.server.described_gateway import described_gateway
 from keyturn.server.exchange import RefusedRequestError
+from keyturn.server.openapi import document
 from keyturn.server.problems import (
     CONTENT_TYPE,
     INTERNAL,
@@ -33,38 +36,54 @@ from keyturn.server.problems import (
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
+ROUTERS: Final = (
+    keys.router,
+    batches.router,
+    key_material.router,
+    key_usage.router,
+    signing.router,
+    metrics.router,
+)
+
 _FIXES: Final = {
     404: "Look the path up in /docs.",
     405: "Look the path's methods up in /docs.",
-    400: "Send JSON with Content-Type: application/json.",
+    400: "Send a JSON object.",
 }
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 400: "malformed_json"}
 
 
-def management_app(node: Node, decider: Decider, lifespan: Lifespan) -> FastAPI:
+def management_app(
+    node: Node, decider: Decider, generator: SecureKeyGenerator, lifespan: Lifespan
+) -> FastAPI:
     """The FastAPI application over a node."""
     app = FastAPIOffline(
         title="Keyturn",
         version=keyturn.__version__,
         summary=keyturn.__doc__.partition("\n")[0] if keyturn.__doc__ else None,
         lifespan=lifespan,
-        responses=PROBLEMS,
+        # What a generated client calls its functions.
+        generate_unique_id_function=lambda route: route.name,
         redoc_url=None,
         # A redirect would name the client's own Host and scheme, and take its key there.
         redirect_slashes=False,
+        # Traces are made where calls are observed: the framework's own would hold paths and query strings.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     app.state.node = node
     app.state.decider = decider
-    app.include_router(keys.router)
-    app.add_api_route("/readyz", readiness, tags=["health"])
+    app.state.generator = generator
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_api_route("/readyz", get_readiness, tags=["health"], response_model=Ready, responses={503: {}})
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    app.openapi = partial(document, app)  # type: ignore[method-assign]
+    app.openapi = partial(document, app, [*described.routes, *described_gateway.routes])  # type: ignore[method-assign]
     return app
 
 
-async def readiness(node: TheNode) -> dict[str, str]:
-    """Whether this node can decide: it has read the log within its bound, and the log holds."""
+async def get_readiness(node: TheNode) -> dict[str, str]:
+    """Say whether this node can decide: it has read the log within its bound, and the log holds."""
     if node.records.log.is_broken:
         raise IntegrityError("the log does not hold; this node decides nothing")
     if not node.verifier.is_fresh:
@@ -83,11 +102,11 @@ async def _known(_: Request, error: Exception) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedRequestError)
-    return Response(error.body, error.status, media_type=CONTENT_TYPE)
+    return _answer(error.status, error.members)
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:
-    return Response(INTERNAL, 500, media_type=CONTENT_TYPE)
+    return _answer(500, INTERNAL)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -100,7 +119,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
     path = [str(part) for part in first["loc"][1:]]
     field = ".".join(part if may_be_shown(part) else "..." for part in path)
     fix = "Leave it out: it is not known." if first["type"] == "extra_forbidden" else "Look it up in /docs."
-    detail = f"{field or 'the body'}: {first['msg']}"
+    detail = f"{field or 'the body'}: {first['msg'].removeprefix('Value error, ')}"
     return _answer(422, problem(422, "invalid_request", detail, fix, field=field))
 
 
@@ -115,7 +134,8 @@ async def _by_framework(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     """The methods of all routes with the request's path; the framework names those of the first."""
-    routes = (route for route in [*request.app.routes, *keys.router.routes] if isinstance(route, Route))
+    ours = [route for router in ROUTERS for route in router.routes]
+    routes = (route for route in [*request.app.routes, *ours] if isinstance(route, Route))
     found = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
     return sorted({method for route in found for method in route.methods or ()})
 

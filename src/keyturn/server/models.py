@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from keyturn.domain.instants import parse_rfc3339
-from keyturn.domain.key import KeyType
+from keyturn.domain.key import Algorithm, KeyLength, KeyType
 from keyturn.domain.lifecycle import KeyState, RevocationReason
 from keyturn.domain.scope import KeyScope
+from keyturn.server.schemas import (
+    EXAMPLE_KEY_ID,
+    EXAMPLE_TIME,
+    EXAMPLE_TOKEN,
+    KEY_ID_PATTERN,
+    TIME_PATTERN,
+    Cursor,
+    FilterText,
+    Grants,
+    Lifetime,
+    Limit,
+    Metadata,
+    Name,
+    Networks,
+    NoteText,
+    OwnerId,
+    PermissionQuery,
+    Prefix,
+    Tags,
+    Time,
+    shown,
+)
 
 
 def _instant(value: object) -> object:
@@ -22,56 +44,142 @@ def _refuse_instant() -> datetime:
     raise ValueError("a time is a string in RFC 3339")
 
 
-Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
+Instant = Annotated[
+    AwareDatetime, BeforeValidator(_instant), shown(pattern=TIME_PATTERN, example="2030-01-31T12:00:00Z")
+]
 
 
-class _Closed(BaseModel):
+def _instant_in_query(value: object) -> object:
+    if isinstance(value, str) and " " in value:  # which is what a + becomes in a query
+        raise ValueError("not an RFC 3339 time with an offset: write + as %2B in a query, or use Z")
+    return _instant(value)
+
+
+InstantInQuery = Annotated[
+    AwareDatetime,
+    BeforeValidator(_instant_in_query),
+    shown(pattern=TIME_PATTERN, example="2030-01-31T12:00:00Z"),
+]
+
+EXAMPLES: Final[dict[str, Any]] = {}
+"""An example of each model that has one, by its name: the framework leaves nulls out of what it is given."""
+
+
+class Body(BaseModel):
+    """What a call takes or gives."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        extra = cls.model_config.get("json_schema_extra")
+        if isinstance(extra, dict):
+            EXAMPLES[cls.__name__] = extra["examples"]
+
+
+Length = Annotated[
+    int,
+    shown(
+        "Bits, as the type has them: 256 when absent, and 3072 for RSA.",
+        enum=[int(bits) for bits in KeyLength],
+    ),
+]
+AlgorithmName = Annotated[
+    str,
+    shown(
+        "How a signing key signs; what suits it when absent.",
+        enum=[algorithm.value for algorithm in Algorithm],
+    ),
+]
+
+
+class Closed(Body):
     """Unknown members are refused: a restriction that is misspelt must not be lost."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class NewKey(_Closed):
+_END: Final = "From then on the key does not verify; not together with expires_in."
+_BEGINNING: Final = "From then on the key verifies."
+_GRANTED: Final = "What the key may do: at most what the caller's own key may."
+_PROFILE: Final = "What a gateway that calls with this provisioning key always requires."
+
+
+def example(**members: Any) -> ConfigDict:
+    """The settings of a model that has this example."""
+    return ConfigDict(json_schema_extra={"examples": [members]})
+
+
+class ProfileBody(Closed):
+    """What a gateway always requires of the keys that it asks about: a scope, a permission query, or both."""
+
+    model_config = example(scope="read", permissions="documents.read AND NOT beta")
+
+    scope: Annotated[KeyScope | None, Field(strict=False)] = None
+    permissions: PermissionQuery | None = None
+
+
+class NewKey(Closed):
     """A key to be issued."""
 
-    type: Annotated[KeyType, Field(strict=False, examples=["api_token"])] = KeyType.API_TOKEN
-    scope: Annotated[KeyScope, Field(strict=False, examples=["read_write"])] = KeyScope.READ
-    length: Annotated[int, Field(description="Bits of the secret: 128, 256, 4096 or 8192.")] = 256
-    name: str | None = None
-    owner: Annotated[str | None, Field(description="Your own id for who holds the key.")] = None
-    prefix: Annotated[str | None, Field(examples=["acme_live"])] = None
-    expires_in: Annotated[int | None, Field(description="Lifetime in seconds.", examples=[2_592_000])] = None
-    expires_at: Instant | None = None
-    not_before: Instant | None = None
-    permissions: Annotated[list[str], Field(examples=[["documents.read"]])] = []
-    allowed_ips: Annotated[list[str], Field(examples=[["203.0.113.0/24"]])] = []
-    metadata: dict[str, Any] = {}
-    tags: list[str] = []
-    recoverable: bool = False
+    model_config = example(
+        type="api_token", scope="read_write", name="CI of the web shop", owner="user_42", prefix="acme_live",
+        expires_in=2_592_000, permissions=["documents.read"], tags=["production"], metadata={"plan": "pro"},
+    )  # fmt: skip
+
+    type: Annotated[KeyType, Field(strict=False)] = KeyType.API_TOKEN
+    scope: Annotated[KeyScope, Field(strict=False)] = KeyScope.READ
+    length: Length | None = None
+    algorithm: AlgorithmName | None = None
+    name: Name | None = None
+    owner: OwnerId | None = None
+    prefix: Prefix | None = None
+    expires_in: Lifetime | None = None
+    expires_at: Annotated[Instant | None, Field(description=_END)] = None
+    not_before: Annotated[Instant | None, Field(description=_BEGINNING)] = None
+    permissions: Annotated[Grants, Field(description=_GRANTED)] = []
+    allowed_ips: Networks = []
+    metadata: Metadata = {}
+    tags: Tags = []
+    recoverable: Annotated[bool, Field(description="Whether a token's secret may be read back later.")] = (
+        False
+    )
+    profile: Annotated[ProfileBody | None, Field(description=_PROFILE)] = None
 
 
-class KeyChanges(_Closed):
+class KeyChanges(Closed):
     """Changes to a key: what is absent stays, null clears."""
 
-    name: str | None = None
-    scope: Annotated[KeyScope | None, Field(strict=False)] = None
-    permissions: list[str] | None = None
-    allowed_ips: list[str] | None = None
-    metadata: dict[str, Any] | None = None
-    tags: list[str] | None = None
-    not_before: Instant | None = None
-    expires_at: Instant | None = None
-    expires_in: int | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"permissions": ["documents.read", "documents.list"], "name": None}],
+            "minProperties": 1,
+        }
+    )
+
+    name: Name | None = None
+    # A default that the document does not show: only what was sent counts.
+    scope: Annotated[KeyScope, Field(strict=False, default_factory=lambda: KeyScope.READ)]
+    permissions: Annotated[Grants | None, Field(description=_GRANTED)] = None
+    allowed_ips: Networks | None = None
+    metadata: Metadata | None = None
+    tags: Tags | None = None
+    not_before: Annotated[Instant | None, Field(description=_BEGINNING)] = None
+    expires_at: Annotated[Instant | None, Field(description=_END)] = None
+    expires_in: Lifetime | None = None
+    profile: Annotated[ProfileBody | None, Field(description=_PROFILE)] = None
 
 
-class Note(_Closed):
+class Note(Closed):
     """Why, for the log; it can be erased there later."""
 
-    note: str | None = None
+    model_config = example(note="the owner is on leave")
+
+    note: NoteText | None = None
 
 
 class Explanation(Note):
     """Why a key is suspended or resumed: a reason of RFC 5280, and a note."""
+
+    model_config = example(reason="cessationOfOperation", note="the owner is on leave")
 
     reason: Annotated[RevocationReason | None, Field(strict=False)] = None
 
@@ -79,39 +187,56 @@ class Explanation(Note):
 class Revocation(Note):
     """Why a key is revoked: a reason of RFC 5280, and a note."""
 
+    model_config = example(reason="superseded", note="replaced by another key")
+
     reason: Annotated[RevocationReason, Field(strict=False)] = RevocationReason.UNSPECIFIED
 
 
-class ListedKeys(BaseModel):
+class ListedKeys(Body):
     """The query of a list of keys."""
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = 100
-    cursor: str | None = None
-    owner: str | None = None
+    limit: Limit = 100
+    cursor: Cursor | None = None
+    owner: FilterText | None = None
     type: KeyType | None = None
     scope: KeyScope | None = None
     state: KeyState | None = None
-    tag: str | None = None
-    prefix: str | None = None
-    expires_before: Instant | None = None
-    unused_since: Instant | None = None
-    q: str | None = None
+    tag: FilterText | None = None
+    prefix: FilterText | None = None
+    expires_before: InstantInQuery | None = None
+    unused_since: InstantInQuery | None = None
+    q: Annotated[
+        FilterText | None, Field(description="Part of the name, the key_id or the owner, in any case.")
+    ] = None
 
 
-class KeyBody(BaseModel):
+_KEY: Final[dict[str, Any]] = {
+    "key_id": EXAMPLE_KEY_ID, "version": 1, "tenant": "default", "type": "api_token", "scope": "read_write",
+    "length": 256, "algorithm": None, "state": "active", "state_changed_at": EXAMPLE_TIME, "reason": None,
+    "name": "CI of the web shop", "owner": "user_42", "prefix": "acme_live", "permissions": ["documents.read"],
+    "allowed_ips": [], "metadata": {"plan": "pro"}, "tags": ["production"], "recoverable": False,
+    "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME, "not_before": None,
+    "expires_at": "2026-03-02T12:00:00.000000Z", "profile": None,
+}  # fmt: skip
+
+
+class KeyBody(Body):
     """A key's metadata."""
 
-    key_id: str
-    version: int
+    model_config = example(**_KEY)
+
+    key_id: Annotated[str, shown(pattern=KEY_ID_PATTERN)]
+    version: Annotated[int, Field(description="Number of the version that serves.")]
     tenant: str
-    type: str
-    scope: str
-    length: int
-    state: str
-    state_changed_at: str
-    reason: str | None
+    type: KeyType
+    scope: KeyScope
+    length: Annotated[int, Field(description="Size of the secret in bits.")]
+    algorithm: Annotated[Algorithm | None, Field(description="How a signing key signs; null for tokens.")]
+    state: KeyState
+    state_changed_at: Time
+    reason: RevocationReason | None
     name: str | None
     owner: str | None
     prefix: str | None
@@ -120,39 +245,58 @@ class KeyBody(BaseModel):
     metadata: dict[str, Any]
     tags: list[str]
     recoverable: bool
-    created_at: str
-    updated_at: str
-    not_before: str | None
-    expires_at: str | None
+    created_at: Time
+    updated_at: Time
+    not_before: Time | None
+    expires_at: Time | None
+    profile: ProfileBody | None
 
 
 class IssuedKeyBody(KeyBody):
-    """A new key, with its secret: the only time that it is shown."""
+    """A new key, with its secret: the only time that it is shown. Of a key pair there is the public key instead."""
 
-    key: str
+    model_config = example(**_KEY, key=EXAMPLE_TOKEN, public_key=None)
+
+    key: Annotated[
+        str | None,
+        Field(description="The secret: a whole token, or the material of an HMAC key; null for a key pair."),
+    ]
+    public_key: Annotated[str | None, Field(description="The public half of a key pair, as PEM.")]
 
 
-class KeyListBody(BaseModel):
+class KeyListBody(Body):
     """Some keys, newest first."""
 
+    model_config = example(items=[_KEY], next_cursor=None)
+
     items: list[KeyBody]
-    next_cursor: str | None
+    next_cursor: Annotated[str | None, Field(description="Leads on to those after them; null at the end.")]
 
 
-class OwnerRevokedBody(BaseModel):
+class OwnerRevokedBody(Body):
     """How many of the owner's keys were brought after their owner."""
+
+    model_config = example(owner="user_42", revoked=3)
 
     owner: str
     revoked: int
 
 
-class ProblemBody(BaseModel):
-    """Problem details (RFC 9457)."""
+class GatewayProblem(Body):
+    """Problem details (RFC 9457) of a refusal on a gateway's behalf: the same to the byte each time."""
 
     type: Annotated[str, Field(examples=["urn:keyturn:problem:not_found"])]
     title: str
     status: int
-    detail: str
-    code: Annotated[str, Field(examples=["not_found"])]
-    fix: str
-    field: str | None = None
+    detail: Annotated[str, Field(description="What is wrong, for people.")]
+    code: Annotated[str, Field(description="What is wrong, for programs.", examples=["not_found"])]
+    fix: Annotated[str, Field(description="What to do about it.")]
+    field: Annotated[str, Field(description="The part of the request that is wrong, where there is one.")] = (
+        ""
+    )
+
+
+class ProblemBody(GatewayProblem):
+    """Problem details (RFC 9457)."""
+
+    request_id: Annotated[str, Field(description="As in X-Request-Id, and in the server's log.")]

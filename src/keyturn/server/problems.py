@@ -12,16 +12,21 @@ from keyturn.errors import (
     ConfigurationError,
     ConflictError,
     ForbiddenError,
+    IdempotencyMismatchError,
     IllegalTransitionError,
     IntegrityError,
     InvalidInputError,
     KeyturnError,
     NotFoundError,
+    NotRecoverableError,
+    PoolEmptyError,
+    PreconditionFailedError,
     StaleError,
     StorageError,
     ThrottledError,
     UnauthenticatedError,
 )
+from keyturn.server.calls import current
 
 CONTENT_TYPE: Final = "application/problem+json"
 
@@ -32,7 +37,11 @@ _STATUSES: Final[tuple[tuple[type[KeyturnError], int], ...]] = (
     (NotFoundError, 404),
     (ConflictError, 409),
     (IllegalTransitionError, 409),
+    (NotRecoverableError, 409),
+    (PreconditionFailedError, 412),
+    (IdempotencyMismatchError, 422),
     (ThrottledError, 429),
+    (PoolEmptyError, 503),
     (IntegrityError, 503),
     (StaleError, 503),
     (StorageError, 503),
@@ -50,7 +59,7 @@ def headers_of(error: KeyturnError) -> dict[str, str]:
     match error:
         case UnauthenticatedError():
             return {"WWW-Authenticate": 'Bearer realm="keyturn"'}
-        case ThrottledError():
+        case ThrottledError() | PoolEmptyError():
             return {"Retry-After": str(error.retry_after)}
         case StaleError() | StorageError():
             return {"Retry-After": "1"}
@@ -78,10 +87,17 @@ def problem_of(error: KeyturnError) -> dict[str, Any]:
 
 
 def encoded(members: Mapping[str, Any]) -> bytes:
-    """A problem's bytes."""
+    """A problem's bytes, with the id of the call that it answers, unless that is among the members already."""
+    call = current()
+    if call is not None and "request_id" not in members:
+        members = {**members, "request_id": call.request_id}
     return orjson.dumps(members)
 
 
-INTERNAL: Final = encoded(
-    problem(500, "internal", "the server failed", "Look into its log; the request may be tried again.")
+INTERNAL: Final = problem(
+    500,
+    "internal",
+    "the server failed",
+    "Look for the request_id in its log; the request may be tried again.",
 )
+STOPPING: Final = problem(503, "stopping", "the server is stopping", "Read the current state, and try again.")

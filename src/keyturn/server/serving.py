@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -12,33 +14,63 @@ from fastapi import FastAPI
 
 from keyturn.bootstrap import Node
 from keyturn.errors import ConfigurationError
-from keyturn.server.background import Background
+from keyturn.key_generator import SecureKeyGenerator
+from keyturn.server.admission import Admission
+from keyturn.server.authorizing import AuthorizeEndpoint
+from keyturn.server.bounded import MAX_CONNECTIONS
+from keyturn.server.collecting import Collector
 from keyturn.server.connection import uvicorn_config
 from keyturn.server.deciding import Decider
+from keyturn.server.descriptors import room_for_connections
 from keyturn.server.dispatcher import Dispatcher
-from keyturn.server.management import management_app
+from keyturn.server.management import ROUTERS, management_app
+from keyturn.server.measured import Measured
+from keyturn.server.proxies import TrustedProxies
+from keyturn.server.rsa_pool import RsaPool
+from keyturn.server.telemetry import telemetry_from
+from keyturn.server.tls import Identity
+from keyturn.server.tls_server import TlsServer
 from keyturn.server.verifying import VerifyEndpoint
+from keyturn.serving.background import Background
 
 _BACKLOG: Final = 2_048
 
 
-def application(node: Node) -> Dispatcher:
+def application(node: Node, trusted_proxies: Sequence[str] = ()) -> Dispatcher:
     """The ASGI application over a node. Its lifespan starts and stops the background work; the node stays open."""
     decider = Decider(verifier=node.verifier, log=node.records.log)
-    background = Background(node)
+    background, measured, pool = Background(node), Measured(), RsaPool()
+    generator = SecureKeyGenerator(clock=node.clock, rsa_keys=pool.take)
+    collector = Collector(node=node, decider=decider, measured=measured)
+    telemetry = telemetry_from(os.environ, collector.everything)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         background.start()
+        pool.start()
+        watch = asyncio.create_task(measured.watch_loop())
         try:
             yield
         finally:
+            watch.cancel()
+            pool.stop()
             background.stop()
             decider.close()
+            if telemetry is not None:
+                telemetry.close()
 
+    management = management_app(node, decider, generator, lifespan)
+    management.state.collector = collector
     return Dispatcher(
-        endpoint=VerifyEndpoint(verifier=node.verifier, decider=decider, log=node.records.log),
-        management=management_app(node, decider, lifespan),
+        endpoint=VerifyEndpoint(
+            verifier=node.verifier, decider=decider, log=node.records.log, measured=measured
+        ),
+        gateways=AuthorizeEndpoint(verifier=node.verifier, decider=decider),
+        management=management,
+        admits=Admission(ROUTERS, decider),
+        proxies=TrustedProxies(trusted_proxies),
+        measured=measured,
+        tracing=None if telemetry is None else telemetry.tracing,
     )
 
 
@@ -58,8 +90,20 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(node: Node, listener: socket.socket) -> None:
-    """Answer on a listening socket until SIGINT or SIGTERM."""
+def serve(
+    node: Node,
+    listener: socket.socket,
+    identity: Identity | None = None,
+    *,
+    trusted_proxies: Sequence[str] = (),
+) -> None:
+    """Answer on a listening socket until SIGINT or SIGTERM; over TLS, where there is an identity to show."""
     host, port = listener.getsockname()[:2]
-    server = uvicorn.Server(uvicorn_config(application(node), host=host, port=port))
+    dispatcher = application(node, trusted_proxies)
+    room = room_for_connections(MAX_CONNECTIONS)
+    config = uvicorn_config(dispatcher, host=host, port=port, most_connections=room)
+    server = uvicorn.Server(config)
+    if identity is not None:
+        server = TlsServer(config, listener, identity, dispatcher.measured)
+    dispatcher.measured.connections = lambda: len(server.server_state.connections)
     server.run(sockets=[listener])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from functools import lru_cache
+from time import perf_counter
 from typing import Any, Final
 
 import orjson
@@ -26,6 +27,7 @@ from keyturn.server.exchange import (
     read_body,
     send_json,
 )
+from keyturn.server.measured import Measured, Verdicts
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.entries import Entry
 from keyturn.verifier.verifier import Miss, Verifier
@@ -48,14 +50,15 @@ Question = tuple[str, Demand, str | None]
 class VerifyEndpoint:
     """Answers verifications for callers that hold `keys.verify`."""
 
-    def __init__(self, *, verifier: Verifier, decider: Decider, log: LogReader) -> None:
+    def __init__(self, *, verifier: Verifier, decider: Decider, log: LogReader, measured: Measured) -> None:
         self._verifier = verifier
         self._decider = decider
         self._log = log
+        self._measured = measured
 
     def asker(self, authorization: str) -> Asker:
         """What answers verifications that come with this Authorization header."""
-        return Asker(self, self._verifier, authorization)
+        return Asker(self, self._verifier, self._measured.verdicts["verify"], authorization)
 
     async def verify(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One verification: 200, whatever the answer, once the caller is known and the question makes sense."""
@@ -65,11 +68,17 @@ class VerifyEndpoint:
 
     async def verify_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Up to 1,000 verifications, answered in order; 503 where the caller's own key can't be decided on."""
+        who = (authorization_of(scope), PERMISSION, client_of(scope))
+        await self._decider.admit(*who)
         body = await read_body(scope, receive, MAX_BATCH_BYTES)
-        caller = await self._decider.principal(authorization_of(scope), PERMISSION, client_of(scope))
-        questions = [question(item, caller) for item in _items(_parsed(body))]
-        answers = [verification_view(answer) for answer in await self._decide_all(questions)]
-        await send_json(send, orjson.dumps({"items": answers}))
+        caller = await self._decider.principal(*who)
+        questions = await _questions(_items(_parsed(body)), caller)
+        began = perf_counter()
+        answers = await self._decide_all(questions)
+        self._measured.batches.observe(perf_counter() - began)
+        for answer in answers:
+            self._measured.verdicts["batch"][answer.reason] += 1
+        await send_json(send, orjson.dumps({"items": [verification_view(answer) for answer in answers]}))
 
     async def _decide_all(self, questions: list[Question]) -> list[Verification]:
         """In order; what memory lacks is loaded some at a time, so that one batch does not take all the room."""
@@ -81,26 +90,36 @@ class VerifyEndpoint:
 
     async def ask(self, caller: Verification | Miss, token: str, client: str | None, body: bytes) -> bytes:
         """Begin with the caller's own key, which memory did not accept."""
+        began = perf_counter()
         try:
             known = principal_of(await self._decider.resolve(caller, token, ANY_TENANT, client), PERMISSION)
         except (StaleError, IntegrityError) as error:
             code = Code.STALE if isinstance(error, StaleError) else Code.INTEGRITY_FAILED
-            return _encoded(Verification(code, self._log.as_of))
-        return _encoded(await self._decider.decide(*question(_parsed(body), known)))
+            return self._after_wait(Verification(code, self._log.as_of), began)
+        return self._after_wait(await self._decider.decide(*question(_parsed(body), known)), began)
 
     async def resolve(self, miss: Miss, asked: Question) -> bytes:
         """Fetch what memory lacks for an answer."""
-        return _encoded(await self._decider.resolve(miss, *asked))
+        began = perf_counter()
+        return self._after_wait(await self._decider.resolve(miss, *asked), began)
+
+    def _after_wait(self, answer: Verification, began: float) -> bytes:
+        self._measured.verdicts["verify"][answer.reason] += 1
+        self._measured.waited.observe(perf_counter() - began)
+        return _encoded(answer)
 
 
 class Asker:
     """A caller, who asks again and again: who it is need not be looked up each time, only whether that still holds."""
 
-    __slots__ = ("_authorization", "_endpoint", "_entry", "_principal", "_verifier")
+    __slots__ = ("_authorization", "_endpoint", "_entry", "_principal", "_verdicts", "_verifier")
 
-    def __init__(self, endpoint: VerifyEndpoint, verifier: Verifier, authorization: str) -> None:
+    def __init__(
+        self, endpoint: VerifyEndpoint, verifier: Verifier, verdicts: Verdicts, authorization: str
+    ) -> None:
         self._endpoint = endpoint
         self._verifier = verifier
+        self._verdicts = verdicts
         self._authorization = authorization
         self._entry: Entry | None = None
         self._principal: Principal | None = None
@@ -124,7 +143,10 @@ class Asker:
         except (KeyturnError, RefusedRequestError) as error:
             return _raising(error)
         answer = verifier.decide(*asked)
-        return _encoded(answer) if type(answer) is Verification else self._endpoint.resolve(answer, asked)
+        if type(answer) is not Verification:
+            return self._endpoint.resolve(answer, asked)
+        self._verdicts[answer.reason] += 1
+        return _encoded(answer)
 
     def _remember(self, caller: Verification) -> None:
         """Who calls, once it is known that they may."""
@@ -155,6 +177,15 @@ _OPENINGS: Final = {
     code: b'{"valid":%s,"code":"%s",' % (b"true" if code is Code.VALID else b"false", code.value.encode())
     for code in Code
 }
+
+
+async def _questions(items: list[Any], caller: Principal) -> list[Question]:
+    """What a batch asks, before any of it is decided; others have their turn in between, for parsing takes time."""
+    questions: list[Question] = []
+    for start in range(0, len(items), _TOGETHER):
+        questions += [question(item, caller) for item in items[start : start + _TOGETHER]]
+        await asyncio.sleep(0)
+    return questions
 
 
 def question(item: Any, caller: Principal) -> Question:

@@ -45,12 +45,14 @@ class Cache:
     """At most `capacity` entries. What the log says has changed is marked, wherever it is still referred to.
 
     Attributes:
+        capacity: how many entries there may be.
         young: the young generation by digest; its entries may have ceased to be current.
     """
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         if capacity < MIN_CAPACITY:
             raise ValueError(f"a cache holds at least {MIN_CAPACITY} credentials")
+        self.capacity = capacity
         self._half = capacity // 2
         # An entry on its way from one generation to the other must not be missed by `drop`.
         self._lock = threading.Lock()
@@ -64,6 +66,11 @@ class Cache:
 
     def __len__(self) -> int:
         return len(self._young.by_id.keys() | self._old.by_id.keys())
+
+    @property
+    def slots(self) -> int:
+        """How much of `capacity` is taken: a credential in both generations takes two, until the old one goes."""
+        return len(self._young.by_id) + len(self._old.by_id)
 
     def from_old(self, digest: bytes) -> Entry | None:
         """The entry of the token with this SHA-256 from the old generation, which it leaves for the young one."""

@@ -59,7 +59,7 @@ class Entry:
 
     `is_key_current` falls when the log says something new of the key. `begins` and `ends` bound its validity, in
     nanoseconds since the epoch. `uses`, `used_at` and `used_from` are what has been counted since the last flush.
-    `rendered` is for whoever answers: what is the same in each answer about this entry.
+    `rendered` and `passing` are for whoever answers: what is the same in each answer about this entry.
     Of the key it keeps what an answer says and no more: there may be half a million of these.
     """
 
@@ -75,6 +75,8 @@ class Entry:
         "networks",
         "owner",
         "owner_standing",
+        "passing",
+        "profile",
         "refusal",
         "rendered",
         "scope",
@@ -100,6 +102,7 @@ class Entry:
         # Shared among keys that have the same: a decision then touches memory that is in the processor's cache.
         self.grants = _grants(key.permissions)
         self.metadata: Mapping[str, object] = key.metadata or _NOTHING
+        self.profile = key.profile
         self.refusal = _refusal(version, key, owner)
         self.begins = 0 if key.not_before is None else to_micros(key.not_before) * _NANOS
         ends = [to_micros(end) * _NANOS for end in (key.expires_at, version.expires_at) if end is not None]
@@ -111,6 +114,7 @@ class Entry:
         self.used_at = 0
         self.used_from: str | None = None
         self.rendered: bytes | None = None
+        self.passing: bytes | None = None
 
     @property
     def permissions(self) -> tuple[str, ...]:

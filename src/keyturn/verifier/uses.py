@@ -31,6 +31,14 @@ _log = logging.getLogger("keyturn.uses")
 Written = Callable[[list[UseCount]], None]
 
 
+class Named(NamedTuple):
+    """A version of a key, by name."""
+
+    tenant: str
+    key_id: str
+    version: int
+
+
 class _Kind(NamedTuple):
     """What is counted apart. No key can be held to an unknown credential, so its key_id is empty."""
 
@@ -42,7 +50,11 @@ class _Kind(NamedTuple):
 
 
 class Uses:
-    """Counts of this process that the ledger does not have yet. Times are nanoseconds since the epoch."""
+    """Counts of this process that the ledger does not have yet. Times are nanoseconds since the epoch.
+
+    Attributes:
+        dropped: how many could not be kept, or were refused by the ledger.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -51,6 +63,7 @@ class Uses:
         self._used: list[Entry] = []
         self._writing: list[Entry] = []  # taken out of `_used`, and not yet settled
         self._refusals: dict[_Kind, UseCount] = {}
+        self._of_entries = 0  # decisions on a known credential, since the start
         self.dropped = 0
 
     def start_afresh(self) -> None:
@@ -78,7 +91,9 @@ class Uses:
         """Add the recent uses to their entries' counts; the lock is held."""
         recent = self._recent
         # What is appended meanwhile waits for the next time.
-        for _ in range(len(recent)):
+        count = len(recent)
+        self._of_entries += count
+        for _ in range(count):
             entry = recent.popleft()
             if entry.uses == 0:
                 if len(self._used) >= MAX_USED:
@@ -90,9 +105,28 @@ class Uses:
     def count_refusal(self, tenant: str, entry: Entry | None, code: Code, now: int, ip: str | None) -> None:
         """One refusal, of a known credential or of an unknown one."""
         key_id, version = ("", 0) if entry is None else (entry.key_id, entry.version)
-        kind = _Kind(tenant, key_id, version, code.value, now // _NANOS_A_MINUTE)
+        if entry is not None:
+            with self._lock:
+                self._of_entries += 1
+        self.count_by_name(Named(tenant, key_id, version), code, now, ip)
+
+    def count_by_name(self, key: Named, code: Code, now: int, ip: str | None) -> None:
+        """One use or refusal of what is not kept in memory."""
+        kind = _Kind(*key, code.value, now // _NANOS_A_MINUTE)
         with self._lock:
             self._add(kind, _counted(kind, 1, now, ip))
+
+    @property
+    def of_entries(self) -> int:
+        """How many decisions were made on known credentials since the start."""
+        with self._lock:
+            return self._of_entries + len(self._recent)
+
+    @property
+    def waiting(self) -> int:
+        """How many counts wait to be written, uses that are not added up yet among them."""
+        with self._lock:
+            return len(self._recent) + len(self._used) + len(self._refusals)
 
     @property
     def batches(self) -> int:

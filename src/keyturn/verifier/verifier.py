@@ -19,6 +19,7 @@ from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import ConfigurationError, IntegrityError, KeyturnError, shown
+from keyturn.measures import Tally
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import CredentialRows, Row
 from keyturn.records.records import Records, Settling
@@ -70,6 +71,7 @@ class Verifier:
     Attributes:
         max_staleness: seconds since the start of the last completed read of the log within which it decides.
         asked_at: steady time of the latest decision.
+        loads: look-ups in the store, by whether they found something.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class Verifier:
         self._throttle = Throttle()
         self.max_staleness = check_staleness(max_staleness)
         self.asked_at = clock.steady()
+        self.loads = Tally()
+        self._answers_after_load = 0
         self._log.listen(cache.drop)
 
     def start_afresh(self) -> None:
@@ -101,6 +105,21 @@ class Verifier:
     def is_fresh(self) -> bool:
         """Whether this process has read the log recently enough to decide."""
         return self._steady() - self._log.read_at <= self.max_staleness
+
+    @property
+    def hits(self) -> int:
+        """How many decisions were made on credentials that were in memory, since the start."""
+        return self._uses.of_entries - self._answers_after_load
+
+    @property
+    def lookup_budget(self) -> int:
+        """How many look-ups that find nothing are allowed now."""
+        return self._throttle.budget(self._steady())
+
+    @property
+    def failing_sources(self) -> int:
+        """How many sources are remembered for credentials that were refused."""
+        return self._throttle.sources
 
     def decide(self, token: str, demand: Demand, ip: str | None = None) -> Verification | Miss:
         """The answer, from memory alone, or what is missing for it."""
@@ -139,7 +158,8 @@ class Verifier:
         if is_foreign:
             return self._refuse_unknown(demand, ip, as_of)
         if code is _VALID:
-            self._uses.count(entry, now, ip)
+            if demand.is_use:
+                self._uses.count(entry, now, ip)
         else:
             self._uses.count_refusal(entry.tenant, entry, code, now, ip)
         return Verification(code, as_of, entry)
@@ -151,7 +171,7 @@ class Verifier:
         if parsed is None:
             return self.refuse(Code.MALFORMED, demand, ip, as_of)
         # Whether the id is known to be another's, or not known at all, must make no difference to who is asking.
-        if self._is_throttled(ip):
+        if self._is_throttled(demand, ip):
             return self.refuse(Code.THROTTLED, demand, ip, as_of)
         known = self._cache.by_id(parsed.credential_id)
         if known is not None and known.digest != token_digest(token):
@@ -159,17 +179,19 @@ class Verifier:
             return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
         return parsed
 
-    def _is_throttled(self, ip: str | None) -> bool:
-        return self._throttle.wait(ip, self._steady()) > 0
+    def _is_throttled(self, demand: Demand, ip: str | None) -> bool:
+        # Who asks about any tenant's credentials is the server, for its own callers: theirs is a connection's address.
+        return not self._throttle.admits(ip, self._steady(), demand.tenant)
 
     def _refuse_unknown(self, demand: Demand, ip: str | None, as_of: str) -> Verification:
         """The answer to another tenant's credential: in all the one to a credential that does not exist."""
-        return self.refuse(Code.THROTTLED if self._is_throttled(ip) else Code.NOT_FOUND, demand, ip, as_of)
+        code = Code.THROTTLED if self._is_throttled(demand, ip) else Code.NOT_FOUND
+        return self.refuse(code, demand, ip, as_of)
 
     def refuse(self, code: Code, demand: Demand, ip: str | None, as_of: str | None = None) -> Verification:
         """A refusal of a credential that no key can be held to."""
         if code in (Code.MALFORMED, Code.NOT_FOUND):
-            self._throttle.failed(ip, self._steady())
+            self._throttle.failed(ip, self._steady(), demand.tenant)
         self._uses.count_refusal(demand.tenant or SYSTEM_TENANT, None, code, self._nanos(), ip)
         return Verification(code, self._log.as_of if as_of is None else as_of)
 
@@ -231,13 +253,24 @@ class Verifier:
         # One that others have pushed out meanwhile hears of no change any more.
         if not (entry.is_current and self._cache.holds(entry)):
             return Miss.COLD
-        return self._answer(entry, demand, ip, loaded.as_of, loaded.read_at)
+        outcome = self._answer(entry, demand, ip, loaded.as_of, loaded.read_at)
+        self._answers_after_load += type(outcome) is Verification
+        return outcome
 
     def load(self, credential_id: str) -> Loaded:
         """Read a credential from the store into the cache.
 
         IntegrityError for rows that are not what the log says, StorageError when the store does not answer.
         """
+        try:
+            loaded = self._load(credential_id)
+        except KeyturnError:
+            self.loads.add("failed")
+            raise
+        self.loads.add("absent" if loaded.entry is None else "found")
+        return loaded
+
+    def _load(self, credential_id: str) -> Loaded:
         settling = Settling(self._records)
         while True:
             as_of, read_at = self._log.as_of, self._log.read_at

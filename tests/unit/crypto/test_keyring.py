@@ -8,12 +8,14 @@ from itertools import product
 import pytest
 
 from keyturn.adapters.kms.local import LocalKeyWrapper
-from keyturn.crypto.keyring import SEAL_BYTES, Keyring, Purpose, create_keyring, open_keyring
+from keyturn.crypto.keyring import MAX_DATA_KEYS, SEAL_BYTES, Keyring, Purpose, UnknownDataKeyError
+from keyturn.crypto.keyring_body import create_keyring, keyring_put, open_keyring, renewed_keyring
+from keyturn.crypto.sealing import open_material
 from keyturn.domain import canonical, ids
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.framing import framed
 from keyturn.domain.secret import Secret
-from keyturn.errors import IntegrityError, WrongKekError
+from keyturn.errors import IntegrityError, InvalidInputError, KeysUnavailableError, WrongKekError
 from tests.unit.crypto.samples import (
     DEKS,
     LOG_ID,
@@ -30,6 +32,8 @@ from tests.unit.crypto.samples import (
 ROWS = vectors("row")
 MESSAGE = b"what is sealed"
 OTHER_LOG = "FEDCBA9876543210"
+NEW_KEK = "hex:" + "4e" * 32
+SEAL_INFOS = {purpose.name.lower(): purpose.value for purpose in Purpose}
 
 
 def holds(held: Keyring, purpose: Purpose, message: bytes, seal: bytes) -> bool:
@@ -62,6 +66,24 @@ class CloudWrapper:
         if context != original:
             raise IntegrityError("another context")
         return key
+
+
+class CountingWrapper(CloudWrapper):
+    """One that remembers what it was asked to unwrap."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unwrapped: list[Mapping[str, str]] = []
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        self.unwrapped.append(context)
+        return super().unwrap(wrapped, context)
+
+
+def retired_keyring() -> Keyring:
+    """The keyring of the vectors, in which data key 1 is retired."""
+    vector = next(vector for vector in SEALED["keyrings"] if "minimum" in vector)
+    return open_keyring(json.loads(vector["body"]), local_wrapper(), LOG_ID)
 
 
 # Seals
@@ -213,6 +235,9 @@ def test_a_keyring_row_opens_and_vouches_for_itself(vector: Vector) -> None:
     assert opened.primary == vector["primary"]
     assert opened.seal(Purpose.HEAD, MESSAGE) == keyring(vector["primary"]).seal(Purpose.HEAD, MESSAGE)
     assert opened.pseudonym("owner", "default", "a") == keyring().pseudonym("owner", "default", "a")
+    assert opened.minimum == vector.get("minimum", 1)
+    assert opened.minimum_since == vector.get("minimum_since", 0)
+    assert opened.revision == vector.get("revision", 1)
     for version in vector["versions"]:
         assert holds(opened, Purpose.ENTRY, MESSAGE, keyring(version).seal(Purpose.ENTRY, MESSAGE))
 
@@ -221,6 +246,145 @@ def test_a_keyring_row_opens_and_vouches_for_itself(vector: Vector) -> None:
 def test_a_keyring_row_that_was_altered_is_refused(vector: Vector) -> None:
     with pytest.raises(IntegrityError):
         open_keyring(json.loads(vector["body"]), local_wrapper(), LOG_ID)
+
+
+@named(SEALED["retired"])
+def test_a_retired_data_key_vouches_for_the_log_of_before_and_nothing_else(vector: Vector) -> None:
+    """Whoever has a leaked data key must not be able to seal a row with it, or what happens from now on."""
+    held = retired_keyring()
+    message, seal = bytes.fromhex(vector["message"]), bytes.fromhex(vector["seal"])
+    purpose = Purpose(SEAL_INFOS[vector["purpose"]])
+    assert holds(keyring(), purpose, message, seal)
+    if "holds" in vector:
+        assert holds(held, purpose, message, seal) is vector["holds"]
+        return
+    held.check(purpose, message, seal)
+    until = vector["until"]
+    for position in (1, 57, 58, 2**40):
+        assert held.accepts_at(seal, position) is (until is None or position <= until)
+
+
+def test_material_under_a_retired_data_key_does_not_open() -> None:
+    vector = SEALED["materials"][0]
+    assert vector["dek"] == 1
+    sealed, aad = bytes.fromhex(vector["sealed"]), bytes.fromhex(vector["aad"])
+    open_material(keyring(), sealed, aad)
+    with pytest.raises(IntegrityError, match=r"^sealed material refused$"):
+        open_material(retired_keyring(), sealed, aad)
+
+
+# What a process does not have
+
+
+def test_a_seal_under_a_data_key_that_no_keyring_lists_is_a_finding() -> None:
+    only_first = Keyring({1: DEKS[1]}, 1, LOOKUP_KEY, LOG_ID)
+    for purpose in Purpose:
+        with pytest.raises(UnknownDataKeyError, match=f"^a {purpose.name.lower()} seal does not hold$"):
+            only_first.check(purpose, MESSAGE, keyring(2).seal(purpose, MESSAGE))
+
+
+def test_a_seal_under_a_data_key_that_could_not_be_unwrapped_is_no_finding() -> None:
+    """The row may well be right: this process is the one that cannot tell."""
+    lacking = Keyring({1: DEKS[1]}, 1, LOOKUP_KEY, LOG_ID, listed={1, 2})
+    assert lacking.missing == {2}
+    with pytest.raises(KeysUnavailableError):
+        lacking.check(Purpose.ROW, MESSAGE, keyring(2).seal(Purpose.ROW, MESSAGE))
+    with pytest.raises(KeysUnavailableError):
+        lacking.derive(2, salt=bytes(16), info=b"test", length=32)
+    assert holds(lacking, Purpose.ROW, MESSAGE, keyring(1).seal(Purpose.ROW, MESSAGE))
+
+
+def test_who_lacks_the_primary_data_key_seals_nothing() -> None:
+    lacking = Keyring({1: DEKS[1]}, 2, LOOKUP_KEY, LOG_ID, listed={1, 2})
+    for purpose in Purpose:
+        with pytest.raises(KeysUnavailableError):
+            lacking.seal(purpose, MESSAGE)
+
+
+# A keyring that changes
+
+
+def test_a_new_data_key_is_the_primary_one_and_the_old_ones_stay() -> None:
+    wrapper = CloudWrapper()
+    held, _ = create_keyring(wrapper, LOG_ID)
+    changed = held.with_new_data_key()
+    assert (changed.primary, changed.revision, held.primary) == (2, 2, 1)
+    assert changed.versions == {1, 2}
+    opened = open_keyring(keyring_put(changed, wrapper).body, wrapper, LOG_ID)
+    assert opened.has_the_keys_of(changed)
+    assert holds(opened, Purpose.ROW, MESSAGE, held.seal(Purpose.ROW, MESSAGE))
+    assert holds(opened, Purpose.ROW, MESSAGE, changed.seal(Purpose.ROW, MESSAGE))
+    assert not opened.has_the_keys_of(held)
+
+
+def test_there_is_an_end_to_new_data_keys() -> None:
+    """Each stays in the row for good, for the log's sake, and the row has a largest size."""
+    held = keyring()
+    while len(held.versions) < MAX_DATA_KEYS:
+        held = held.with_new_data_key()
+    body = canonical.encode(keyring_put(held, local_wrapper()).body)
+    assert len(body) < 65_536
+    with pytest.raises(InvalidInputError, match="256"):
+        held.with_new_data_key()
+
+
+def test_another_kek_wraps_the_same_keys() -> None:
+    held, other = keyring(2), local_wrapper(NEW_KEK)
+    body = keyring_put(held.rewrapped(), other).body
+    assert body["revision"] == 2
+    opened = open_keyring(body, other, LOG_ID)
+    assert opened.has_the_keys_of(held.rewrapped())
+    with pytest.raises(WrongKekError):
+        open_keyring(body, local_wrapper(), LOG_ID)
+
+
+def test_a_retired_data_key_is_wrapped_so_that_nobody_can_put_it_back() -> None:
+    """Not even out of the very row that retires it, with its seal made anew by whoever has the leaked key."""
+    wrapper = local_wrapper()
+    held = keyring(2).retired_before_primary(57)
+    body = dict(keyring_put(held, wrapper).body)
+    assert (body["minimum"], body["minimum_since"]) == (2, 57)
+    assert open_keyring(body, wrapper, LOG_ID).has_the_keys_of(held)
+    for without in (
+        {"minimum": None, "minimum_since": None},
+        {"minimum": None, "minimum_since": None, "primary": 1},
+    ):
+        forged = {name: value for name, value in {**body, **without}.items() if value is not None}
+        with pytest.raises(IntegrityError):
+            open_keyring(forged, wrapper, LOG_ID)
+
+
+def test_a_running_process_takes_over_a_new_data_key_and_unwraps_nothing_else() -> None:
+    wrapper = CountingWrapper()
+    held, _ = create_keyring(wrapper, LOG_ID)
+    changed = held.with_new_data_key()
+    body = keyring_put(changed, wrapper).body
+    wrapper.unwrapped.clear()
+    held.take_over(renewed_keyring(body, wrapper, held))
+    assert [context["keyturn-key"] for context in wrapper.unwrapped] == ["dek-2"]
+    assert held.has_the_keys_of(changed)
+
+
+def test_a_running_process_goes_on_under_a_kek_that_it_does_not_have() -> None:
+    held = keyring(1)
+    body = keyring_put(held.rewrapped(), local_wrapper(NEW_KEK)).body
+    renewed = renewed_keyring(body, local_wrapper(), held)
+    assert (len(renewed.missing), renewed.revision) == (0, 2)
+    assert renewed.seal(Purpose.ROW, MESSAGE) == held.seal(Purpose.ROW, MESSAGE)
+    added = keyring_put(renewed.with_new_data_key(), local_wrapper(NEW_KEK)).body
+    lacking = renewed_keyring(added, local_wrapper(), renewed)
+    assert lacking.missing == {3}
+    assert (lacking.primary, lacking.revision) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "earlier", [keyring(2), keyring(2).retired_before_primary(57)], ids=["more keys", "retired"]
+)
+def test_a_later_row_takes_nothing_back(earlier: Keyring) -> None:
+    later = keyring(2) if earlier.minimum == 2 else Keyring({1: DEKS[1]}, 1, LOOKUP_KEY, LOG_ID)
+    body = keyring_put(later, local_wrapper()).body
+    with pytest.raises(IntegrityError, match="takes back"):
+        renewed_keyring(body, local_wrapper(), earlier)
 
 
 def test_a_keyring_does_not_open_in_another_log() -> None:

@@ -13,8 +13,9 @@ from keyturn.domain import canonical
 from keyturn.domain.bodies import key_from, key_put, owner_from, owner_put, version_from, version_put
 from keyturn.domain.change import Put
 from keyturn.domain.instants import from_micros
-from keyturn.domain.key import Key, KeyLength, KeyType, Owner, Version
+from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import IntegrityError
 from tests.unit.crypto.samples import Vector, named, vectors
@@ -59,6 +60,15 @@ OWNER = Owner(
 )
 
 # What the vectors' bodies say, by their names.
+SIGNING = replace(
+    KEY,
+    key_id=HMAC_ID,
+    type=KeyType.HMAC,
+    scope=KeyScope.FULL,
+    length=KeyLength.BITS_4096,
+    prefix=None,
+    algorithm=Algorithm.HS512,
+)
 SAMPLES: dict[str, Key | Version | Owner] = {
     "a token's key, nothing optional but its prefix": KEY,
     "a revoked token's key, everything optional": Key(
@@ -87,7 +97,21 @@ SAMPLES: dict[str, Key | Version | Owner] = {
         expires_at=from_micros(canonical.MAX_INTEGER),
     ),
     "an HMAC key, without a prefix": replace(
-        KEY, key_id=HMAC_ID, type=KeyType.HMAC, scope=KeyScope.FULL, length=KeyLength.BITS_4096, prefix=None
+        KEY,
+        key_id=HMAC_ID,
+        type=KeyType.HMAC,
+        scope=KeyScope.FULL,
+        length=KeyLength.BITS_4096,
+        prefix=None,
+        algorithm=Algorithm.HS256,
+    ),
+    "a gateway's key, with a profile": replace(
+        KEY,
+        type=KeyType.PROVISIONING,
+        permissions=("keys.verify",),
+        profile=Requirement(
+            scope=KeyScope.READ_WRITE, permissions="documents.read AND (billing.read OR NOT beta)"
+        ),
     ),
     "a token's version": VERSION,
     "an HMAC key's version, the last number there is, its material sealed": Version(
@@ -95,6 +119,7 @@ SAMPLES: dict[str, Key | Version | Owner] = {
         tenant="default",
         number=2**31 - 1,
         type=KeyType.HMAC,
+        algorithm=Algorithm.HS256,
         state_changed_at=NOON,
         custody="sealed",
         created_at=NOON,
@@ -112,6 +137,33 @@ SAMPLES: dict[str, Key | Version | Owner] = {
         revoked_at=NOON + timedelta(microseconds=9),
         reason=RevocationReason.CESSATION_OF_OPERATION,
     ),
+    "an HMAC key that names its algorithm": SIGNING,
+    "the key of a pair": replace(
+        SIGNING,
+        type=KeyType.RSA,
+        scope=KeyScope.READ_WRITE,
+        length=KeyLength.BITS_3072,
+        algorithm=Algorithm.PS256,
+    ),
+    "the version of a pair, its private key sealed": Version(
+        key_id=HMAC_ID,
+        tenant="default",
+        number=1,
+        type=KeyType.JWT,
+        algorithm=Algorithm.EDDSA,
+        public_key=bytes.fromhex(
+            "302a300506032b6570032100fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025"
+        ),
+        state_changed_at=NOON,
+        custody="sealed",
+        created_at=NOON,
+        material=b"sealed material",
+    ),
+}
+# Rows from before HMAC keys named their algorithm: they are read, and not written any more.
+READ_ONLY = {
+    "an HMAC key, without a prefix",
+    "an HMAC key's version, the last number there is, its material sealed",
 }
 
 
@@ -132,7 +184,7 @@ def read(kind: str, body: Mapping[str, Any], material: bytes | None = None) -> K
     return readers[kind](body)
 
 
-@named(VECTORS["rows"])
+@named([vector for vector in VECTORS["rows"] if vector["name"] not in READ_ONLY])
 def test_a_value_is_written_as_the_format_says(vector: Vector) -> None:
     """docs/formats/row.md, by an implementation of its own."""
     put = put_of(SAMPLES[vector["name"]])
@@ -184,6 +236,7 @@ def test_what_is_absent_has_no_member(name: str) -> None:
 CHANGED: dict[type, dict[str, object]] = {
     Key: {
         "key_id": HMAC_ID,
+        "algorithm": Algorithm.ES384,
         "tenant": "acme",
         "revision": 2,
         "type": KeyType.PROVISIONING,
@@ -207,9 +260,12 @@ CHANGED: dict[type, dict[str, object]] = {
         "updated_at": LATER,
         "not_before": LATER,
         "expires_at": LATER,
+        "profile": Requirement(permissions="x"),
     },
     Version: {
         "key_id": HMAC_ID,
+        "algorithm": Algorithm.ES384,
+        "public_key": b"x",
         "tenant": "acme",
         "number": 2,
         "revision": 2,

@@ -127,3 +127,16 @@ def test_event_types_keep_their_names_for_good() -> None:
 def test_every_event_type_is_documented() -> None:
     page = (Path(__file__).parents[3] / "docs" / "formats" / "log-entry.md").read_text()
     assert {each.value for each in EventType} <= set(re.findall(r"`([a-z_]+)`", page))
+
+
+def test_rows_that_come_beside_a_change_are_named_by_its_first_event() -> None:
+    changes = ChangeSet(puts=(put("a"), put("b")), events=(event("a"), event("b")))
+    more = changes.with_rows((put("c"), put("d")))
+    assert [each.id for each in more.puts] == ["a", "b", "c", "d"]
+    assert [each.rows for each in more.events] == [("a", "c", "d"), ("b",)]
+    assert changes.with_rows(()) == changes
+
+
+def test_a_row_that_comes_beside_a_change_is_put_once() -> None:
+    with pytest.raises(ValueError, match="each row put once"):
+        ChangeSet(puts=(put("a"),), events=(event("a"),)).with_rows((put("a"),))

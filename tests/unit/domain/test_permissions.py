@@ -1,14 +1,11 @@
 import pytest
 
 from keyturn.domain.permissions import (
-    MAX_CACHED_QUERIES,
     Grants,
-    Query,
     check_grant,
     check_name,
     covers,
     grants_within,
-    parse_query,
 )
 from keyturn.errors import InvalidInputError
 
@@ -165,92 +162,8 @@ def test_what_is_read_into_a_log_stays_on_one_line_and_short() -> None:
     assert len(str(refused.value)) < 200
 
 
-def test_a_query_is_met_when_every_name_is_covered() -> None:
-    query = parse_query("documents.read AND billing.write")
-    assert query.is_met_by(Grants(("documents.read", "billing.write", "x")))
-    assert query.is_met_by(Grants(("documents.*", "billing.write")))
-    assert query.is_met_by(Grants(("*.read", "billing.*")))
-    assert query.is_met_by(Grants(("*",)))
-    assert not query.is_met_by(Grants(("documents.read",)))
-    assert not query.is_met_by(Grants(("documents.*",)))
-    assert not query.is_met_by(Grants(()))
-
-
-def test_a_query_says_what_is_missing() -> None:
-    query = parse_query("c AND a AND b.x")
-    assert query.missing(Grants(("a",))) == ("c", "b.x")
-    assert query.missing(Grants(("*",))) == ()
-
-
-@pytest.mark.parametrize("text", ["a AND b", "  a   AND b  ", "a AND b AND a"])
-def test_spaces_and_repetition_do_not_change_a_query(text: str) -> None:
-    assert parse_query(text) == Query(("a", "b"))
-    assert hash(parse_query(text)) == hash(Query(("a", "b")))
-
-
-def test_lower_case_and_is_a_permission_like_any_other() -> None:
-    assert parse_query("and AND or").names == ("and", "or")
-
-
-@pytest.mark.parametrize("text", ["", " ", "   "])
-def test_an_empty_query_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInputError, match="would admit every key"):
-        parse_query(text)
-
-
-def test_a_query_of_no_names_cannot_be_made() -> None:
-    with pytest.raises(ValueError, match="would admit every key"):
-        Query(())
-
-
-@pytest.mark.parametrize(
-    ("text", "column"),
-    [
-        ("a OR b", 3),
-        ("a AND b OR c", 9),
-        ("NOT a", 1),
-        ("a AND NOT b", 7),
-        ("(a)", 1),
-        ("a AND (b OR c)", 7),
-        ("a and b", 3),
-        ("a b", 3),
-        ("AND", 1),
-        ("AND a", 1),
-        ("a AND", 6),
-        ("a AND ", 7),
-        ("a AND AND b", 7),
-        ("a\tAND b", 1),
-        ("a AND b\n", 7),
-        ("a\u00a0AND b", 1),
-        ("a,b", 1),
-        ("a && b", 3),
-        ("  a..b", 3),
-        ("a AND *", 7),
-        ("documents.*", 1),
-    ],
-)
-def test_what_a_query_does_not_understand_is_refused_with_its_column(text: str, column: int) -> None:
-    with pytest.raises(InvalidInputError, match=f"^column {column}: .*only AND is understood") as refused:
-        parse_query(text)
-    assert refused.value.field == "permissions"
-
-
-def test_a_query_is_bounded() -> None:
-    assert len(parse_query(" AND ".join(f"p{i}" for i in range(64))).names) == 64
-    with pytest.raises(InvalidInputError, match="64 names"):
-        parse_query(" AND ".join(f"p{i}" for i in range(65)))
-    with pytest.raises(InvalidInputError, match="1024 characters"):
-        parse_query("a" + " " * 1_024)
-
-
-def test_the_cache_of_queries_is_bounded() -> None:
-    """Queries come from callers: without a bound they could fill the memory."""
-    assert parse_query.cache_info().maxsize == MAX_CACHED_QUERIES
-
-
 def test_grants_are_values() -> None:
     assert Grants(["a", "b.*"]) == Grants(("a", "b.*"))
     assert hash(Grants(["a"])) == hash(Grants(("a",)))
     assert Grants(("a",)) != Grants(("b",))
     assert repr(Grants(("a",))) == "Grants(('a',))"
-    assert repr(Query(("a",))) == "Query(('a',))"

@@ -74,7 +74,7 @@ def test_no_caller_issues_a_scope_beyond_its_own(held: KeyScope, asked: KeyScope
 
 
 def test_a_refused_scope_is_named_with_the_one_that_is_held() -> None:
-    with pytest.raises(ForbiddenError, match="scope read cannot issue one of scope full") as refused:
+    with pytest.raises(ForbiddenError, match="scope read cannot hand on the scope full") as refused:
         holding("*", scope=KeyScope.READ).require_grantable((), KeyScope.FULL)
     assert refused.value.fix == "Ask for a scope within read."
 

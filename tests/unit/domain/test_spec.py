@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from keyturn.domain.key import KeyLength, KeyType
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import MAX_LIFETIME, GeneratedKey, KeySpec, check_window, checked_policy, expiry
@@ -18,7 +19,15 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 NAIVE = datetime(2026, 1, 31, 12)
 MICROSECOND = timedelta(microseconds=1)
 ANY = {128, 256, 4_096, 8_192}
-POSSIBLE = {KeyType.API_TOKEN: ANY, KeyType.PROVISIONING: ANY - {128}, KeyType.HMAC: ANY}
+RSA = {3_072, 4_096, 8_192}
+POSSIBLE = {
+    KeyType.API_TOKEN: ANY,
+    KeyType.PROVISIONING: ANY - {128},
+    KeyType.HMAC: ANY,
+    KeyType.RSA: RSA,
+    KeyType.ECDSA: {256, 384, 521},
+    KeyType.JWT: {256, 3_072, 4_096},
+}
 
 
 def spec_of(**values: Any) -> KeySpec:
@@ -47,21 +56,8 @@ def test_a_length_that_a_type_does_not_have_is_refused_by_name(key_type: KeyType
     assert error.fix == f"Use one of: {', '.join(map(str, sorted(POSSIBLE[key_type])))}."
 
 
-@pytest.mark.parametrize(
-    ("key_type", "length"),
-    list(product((KeyType.RSA, KeyType.ECDSA, KeyType.JWT), KeyLength)),
-    ids=lambda each: each.name,
-)
-def test_a_type_that_this_version_does_not_make_is_refused_by_name(
-    key_type: KeyType, length: KeyLength
-) -> None:
-    error = refused(lambda: spec_of(type=key_type, length=length))
-    assert str(error) == f"this version makes no {key_type.value} keys"
-    assert (error.field, error.fix) == ("type", "Use one of: api_token, provisioning, hmac.")
-
-
-def test_every_type_is_either_possible_or_refused() -> None:
-    assert set(POSSIBLE) | {KeyType.RSA, KeyType.ECDSA, KeyType.JWT} == set(KeyType)
+def test_every_type_is_possible() -> None:
+    assert set(POSSIBLE) == set(KeyType)
 
 
 def test_a_key_that_may_manage_others_has_at_least_256_bits() -> None:
@@ -152,8 +148,17 @@ def test_a_policy_is_checked_field_by_field_where_a_key_is_changed() -> None:
         "allowed_ips": ("10.0.0.1",),
         "metadata": {"b": [1]},
         "tags": (),
+        "profile": None,
     }
     assert refused(lambda: checked_policy(tags=("a", "a"))).field == "tags"
+
+
+def test_a_profile_is_for_the_keys_that_gateways_call_with() -> None:
+    profile = Requirement(scope=KeyScope.WRITE)
+    assert spec_of(type=KeyType.PROVISIONING, profile=profile).profile == profile
+    for other in (KeyType.API_TOKEN, KeyType.HMAC):
+        error = refused(lambda other=other: spec_of(type=other, profile=profile))  # type: ignore[misc]
+        assert (str(error), error.field) == (f"a {other.value} key has no profile", "profile")
 
 
 # Times

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keyturn.domain.key import KeyType
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.verdict import Code, KeyCheck, Verification
 
@@ -18,8 +17,6 @@ class Found:
 
     key_id: str = KEY_ID
     version: int = 3
-    tenant: str = "default"
-    type: KeyType = KeyType.API_TOKEN
     owner: str | None = "ada"
     scope: KeyScope = KeyScope.READ_WRITE
     permissions: tuple[str, ...] = ("documents.*",)
@@ -52,6 +49,8 @@ def test_the_codes_are_those_of_the_contract() -> None:
         "insufficient_scope",
         "insufficient_permissions",
         "ip_denied",
+        "rate_limited",
+        "credits_exhausted",
         "throttled",
         "stale",
         "integrity_failed",

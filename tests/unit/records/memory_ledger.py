@@ -12,6 +12,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from keyturn.domain.entry import chain_next, chain_start
@@ -25,6 +26,7 @@ from keyturn.ports.ledger import (
     LogEntry,
     NewRow,
     Position,
+    Reseal,
     Row,
     RowFilter,
     SealedHead,
@@ -172,9 +174,41 @@ class MemoryLedger:
         found = [row for row in self._rows("key") if row.id > after and has_expired(row)]
         return sorted(found, key=lambda row: row.id)[:limit]
 
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        with self._store.lock:
+            return sorted(
+                (row for row in self._store.rows.values() if row.id > after), key=lambda row: row.id
+            )[:limit]
+
+    def count_rows(self) -> int:
+        return len(self._store.rows)
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        _limit(len(reseals), 1_000)
+        done = 0
+        with self._store.lock:
+            for each in reseals:
+                row = self._store.rows.get(each.row.id)
+                read = (each.row.revision, each.row.seal, each.row.material)
+                if row is not None and (row.revision, row.seal, row.material) == read:
+                    self._store.rows[row.id] = replace(row, seal=each.seal, material=each.material)
+                    done += 1
+        return done
+
     def _rows(self, kind: str) -> list[Row]:
         with self._store.lock:
             return [row for row in self._store.rows.values() if row.kind == kind]
+
+    def forget_answers(self, before: int, limit: int) -> int:
+        with self._store.lock:
+            ended = [
+                row.id
+                for row in self._rows("answer")
+                if _member(row, "expires_at") <= before and row.revision == 1
+            ][:limit]
+            for row_id in ended:
+                del self._store.rows[row_id]
+        return len(ended)
 
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         with self._store.lock:
@@ -212,11 +246,13 @@ class MemoryLedger:
                         key_id=use.key_id, version=use.version, at=use.last_at, ip=use.last_ip
                     )
 
-    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
+    def read_uses(
+        self, key_id: str, first_minute: int, last_minute: int, *, period: int = 1
+    ) -> list[UsageCount]:
         found: Counter[tuple[int, int, str]] = Counter()
         for (_, key, version, code, minute), count in self._store.uses.items():
             if key == key_id and first_minute <= minute <= last_minute:
-                found[minute, version, code] += count
+                found[minute // period * period, version, code] += count
         return [UsageCount(version=v, code=c, minute=m, count=n) for (m, v, c), n in sorted(found.items())]
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:

@@ -11,7 +11,14 @@ from typing import Final
 import pytest
 
 from keyturn.ports.ledger import Ledger
-from tests.contract import test_ledger_commit, test_ledger_listing, test_ledger_reading, test_ledger_uses
+from tests.contract import (
+    test_ledger_answers,
+    test_ledger_commit,
+    test_ledger_listing,
+    test_ledger_reading,
+    test_ledger_reseal,
+    test_ledger_uses,
+)
 from tests.unit.records.memory_ledger import MemoryStore
 
 _LEFT_OUT: Final = {
@@ -23,7 +30,8 @@ _LEFT_OUT: Final = {
     "test_a_search_disregards_ascii_case_and_no_other",
 }
 _SUITES: Final[tuple[ModuleType, ...]] = (
-    test_ledger_commit, test_ledger_listing, test_ledger_reading, test_ledger_uses,
+    test_ledger_answers, test_ledger_commit, test_ledger_listing, test_ledger_reading, test_ledger_reseal,
+    test_ledger_uses,
 )  # fmt: skip
 
 

@@ -143,9 +143,7 @@ def test_after_an_outcome_that_is_unknown_nothing_is_decided_from_before_it() ->
     assert revision_of(bench, OWN) == 1, "it has happened"
 
 
-@pytest.mark.parametrize(
-    "error", [ConflictError("moved"), StorageBusyError("busy"), StorageFullError("full")]
-)
+@pytest.mark.parametrize("error", [StorageBusyError("busy"), StorageFullError("full")])
 def test_a_commit_that_wrote_nothing_leaves_this_process_as_it_was(error: Exception) -> None:
     bench = begun()
     read_at, reads = bench.log.read_at, bench.ledger.calls["read_log"]

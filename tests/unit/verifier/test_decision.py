@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.verdict import Code
 from keyturn.errors import InvalidInputError
@@ -220,9 +221,17 @@ def test_a_scope_is_met_by_a_key_that_holds_all_its_actions(held: KeyScope, aske
         (("*",), "anything.at.all", True),
         ((), "documents.read", False),
         (("Documents.read",), "documents.read", False),
+        ((), "NOT beta", True),
+        (("beta",), "NOT beta", False),
+        (("*",), "NOT beta", False),
+        (("documents.read",), "documents.read AND NOT beta", True),
+        (("documents.read", "beta"), "documents.read AND NOT beta", False),
+        (("beta",), "documents.read OR beta", True),
+        (("billing.*",), "documents.read OR billing.read", True),
+        (("documents.write",), "documents.read OR billing.read", False),
     ],
 )
-def test_permissions_are_met_when_every_name_is_granted(
+def test_permissions_are_met_when_the_grants_meet_the_query(
     grants: tuple[str, ...], asked: str, met: bool
 ) -> None:
     expected = Code.VALID if met else Code.INSUFFICIENT_PERMISSIONS
@@ -233,7 +242,7 @@ def test_who_asks_for_nothing_needs_no_permission() -> None:
     assert judge(entry_of(permissions=()), NO_DEMAND, None, NANOS) is Code.VALID
 
 
-@pytest.mark.parametrize("text", ["", " ", "AND", "documents.*", "documents.read OR billing.read"])
+@pytest.mark.parametrize("text", ["", " ", "AND", "documents.*", "documents.read OR"])
 def test_a_demand_that_says_nothing_or_is_not_understood_is_refused_before_anybody_is_let_in(
     text: str,
 ) -> None:
@@ -245,3 +254,36 @@ def test_a_demand_that_says_nothing_or_is_not_understood_is_refused_before_anybo
 def test_a_demand_that_names_no_tenant_is_for_the_default_one() -> None:
     assert Demand.of() == NO_DEMAND
     assert NO_DEMAND.tenant == "default"
+
+
+# Several requirements together
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_several_requirements_are_met_by_what_meets_each_of_them(count: int) -> None:
+    possible = [
+        Requirement(scope=KeyScope.READ),
+        Requirement(scope=KeyScope.WRITE, permissions="a"),
+        Requirement(permissions="a AND b"),
+        Requirement(permissions="b OR c"),
+        Requirement(permissions="NOT d"),
+    ]
+    keys = [
+        entry_of(scope=scope, permissions=granted)
+        for scope in (KeyScope.READ, KeyScope.WRITE, KeyScope.READ_WRITE)
+        for granted in ((), ("a",), ("a", "b"), ("a", "c"), ("*",), ("a", "b", "d"), ("b", "a.x"))
+    ]
+    for requirements in combinations(possible, count):
+        together = Demand.meeting("default", requirements)
+        for key in keys:
+            alone = [judge(key, Demand.meeting("default", [one]), None, NANOS) for one in requirements]
+            is_met = all(code is Code.VALID for code in alone)
+            assert (judge(key, together, None, NANOS) is Code.VALID) is is_met, (
+                requirements,
+                key.permissions,
+            )
+
+
+def test_names_from_several_requirements_still_cost_one_comparison() -> None:
+    demand = Demand.meeting("acme", [Requirement(permissions="a AND b"), Requirement(permissions="c")])
+    assert (demand.tenant, demand.sufficient) == ("acme", frozenset("abc"))

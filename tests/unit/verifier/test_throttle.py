@@ -10,6 +10,8 @@ from keyturn.verifier.throttle import (
     FAILURE_BURST,
     FAILURES_A_SECOND,
     MAX_SOURCES,
+    RESERVED_A_SECOND,
+    RESERVED_BURST,
     VAIN_A_SECOND,
     VAIN_BURST,
     Allowance,
@@ -87,7 +89,7 @@ def test_who_comes_from_nowhere_known_is_held_to_the_common_budget_alone() -> No
     for _ in range(10 * FAILURE_BURST):
         throttle.failed(None, NOW)
     assert throttle.wait(None, NOW) == 0
-    assert not throttle._sources
+    assert not throttle._connections
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,65 @@ def test_an_ipv6_source_is_its_64_and_a_mapped_address_is_the_ipv4_one(
 ) -> None:
     """One customer of a provider has at least 2^64 addresses to come from."""
     assert (exhausted(failing).wait(asking, NOW) > 0) is together
+
+
+# Addresses that callers name
+
+
+def test_what_a_tenant_names_is_held_against_no_connection_and_no_other_tenant() -> None:
+    throttle = Throttle()
+    for _ in range(2 * FAILURE_BURST):
+        throttle.failed(SOURCE, NOW, "evil")
+    assert not throttle.admits(SOURCE, NOW, "evil")
+    assert throttle.wait(SOURCE, NOW, "evil") > 0
+    assert throttle.wait(SOURCE, NOW, "acme") == 0
+    assert throttle.wait(SOURCE, NOW) == 0
+
+
+def test_the_failures_of_connections_are_not_held_against_an_address_that_is_named() -> None:
+    assert exhausted(SOURCE).wait(SOURCE, NOW, "acme") == 0
+
+
+def test_no_number_of_named_addresses_makes_the_failures_of_a_connection_forgotten() -> None:
+    throttle = exhausted(SOURCE)
+    for source in addresses(0, MAX_SOURCES + 10):
+        throttle.failed(source, NOW, "evil")
+    assert throttle.wait(SOURCE, NOW) > 0
+    assert len(throttle._named) <= MAX_SOURCES
+
+
+# The reserve
+
+
+def test_a_connection_that_must_wait_has_a_trickle_left() -> None:
+    throttle = exhausted(SOURCE)
+    admitted = [throttle.admits(SOURCE, NOW + tenth / 1_000) for tenth in range(1_000)]
+    assert (RESERVED_BURST, RESERVED_A_SECOND) == (16, 8.0)
+    assert all(admitted[:RESERVED_BURST])
+    assert sum(admitted) == RESERVED_BURST + 7
+
+
+def test_the_reserve_is_one_for_all_connections_and_has_nothing_for_named_addresses() -> None:
+    throttle = exhausted(SOURCE, "203.0.113.10")
+    for _ in range(2 * FAILURE_BURST):
+        throttle.failed(SOURCE, NOW, "evil")
+    assert not throttle.admits(SOURCE, NOW, "evil")
+    assert sum(throttle.admits(SOURCE, NOW) for _ in range(RESERVED_BURST)) == RESERVED_BURST
+    assert not throttle.admits("203.0.113.10", NOW)
+
+
+def test_who_need_not_wait_does_not_use_the_reserve_up() -> None:
+    throttle = exhausted(SOURCE)
+    assert all(throttle.admits("192.0.2.1", NOW) for _ in range(10 * RESERVED_BURST))
+    assert throttle.admits(SOURCE, NOW)
+
+
+def test_the_guesses_of_others_leave_a_trickle_to_connections() -> None:
+    throttle = Throttle()
+    for _ in range(VAIN_BURST):
+        throttle.looked_up_in_vain(NOW)
+    assert not throttle.admits("192.0.2.1", NOW, "acme")
+    assert throttle.admits("192.0.2.1", NOW)
 
 
 # The budget of all
@@ -148,7 +209,7 @@ def test_sources_are_bounded_whatever_comes() -> None:
     for number in range(1_000):
         throttle.failed(f"2001:db8:{number:x}::1", NOW)
     assert MAX_SOURCES == 50_000
-    assert len(throttle._sources) <= MAX_SOURCES
+    assert len(throttle._connections) <= MAX_SOURCES
 
 
 def test_room_is_made_by_forgetting_sources_that_owe_nothing_any_more() -> None:
@@ -157,7 +218,7 @@ def test_room_is_made_by_forgetting_sources_that_owe_nothing_any_more() -> None:
         throttle.failed(source, NOW)
     exhausted(SOURCE, throttle=throttle, at=NOW + 1.5)
     throttle.failed("192.0.2.1", NOW + 1.5)
-    assert set(throttle._sources) == {SOURCE, "192.0.2.1"}
+    assert set(throttle._connections) == {SOURCE, "192.0.2.1"}
     assert throttle.wait(SOURCE, NOW + 1.5) > 0
 
 
@@ -166,12 +227,30 @@ def test_when_all_owe_something_the_latest_half_is_remembered() -> None:
     for source in addresses(0, MAX_SOURCES):
         throttle.failed(source, NOW)
     throttle.failed(SOURCE, NOW)
-    assert len(throttle._sources) == MAX_SOURCES // 2 + 1
-    assert list(throttle._sources)[:-1] == addresses(MAX_SOURCES // 2, MAX_SOURCES // 2)
+    assert len(throttle._connections) == MAX_SOURCES // 2 + 1
+    assert list(throttle._connections)[:-1] == addresses(MAX_SOURCES // 2, MAX_SOURCES // 2)
 
 
 def test_asking_for_the_wait_remembers_nobody() -> None:
     throttle = Throttle()
     for source in addresses(0, 100):
         throttle.wait(source, NOW)
-    assert not throttle._sources
+    assert not throttle._connections
+
+
+def test_what_is_left_of_the_budget_is_told_and_grows_back() -> None:
+    throttle = Throttle()
+    assert throttle.budget(0.0) == VAIN_BURST
+    for _ in range(VAIN_BURST + 10):
+        throttle.looked_up_in_vain(0.0)
+    assert throttle.budget(0.0) == 0
+    assert throttle.budget(1.0) == VAIN_A_SECOND
+    assert throttle.budget(1_000.0) == VAIN_BURST
+
+
+def test_sources_that_are_remembered_are_told_of() -> None:
+    throttle = Throttle()
+    for source in ("192.0.2.1", "192.0.2.1", "192.0.2.2", None):
+        throttle.failed(source, 0.0)
+    throttle.failed("192.0.2.1", 0.0, "acme")
+    assert throttle.sources == 3

@@ -22,7 +22,7 @@ from keyturn.errors import (
 from keyturn.ports.ledger import LastUse, UseCount
 from keyturn.verifier.cache import Cache
 from keyturn.verifier.entries import Entry
-from keyturn.verifier.uses import BATCH, MAX_REFUSALS, MAX_USED, Uses, together
+from keyturn.verifier.uses import BATCH, MAX_RECENT, MAX_REFUSALS, MAX_USED, Uses, together
 from tests.fakes import HookedLedger
 from tests.unit.records.memory_ledger import MemoryStore
 from tests.unit.verifier.samples import NANOS, entry_of, key_id_of
@@ -350,3 +350,19 @@ def test_uses_from_many_threads_are_counted_exactly_while_they_are_written(count
     counted.flush_all()
     expected = {(key_id_of(number), "valid"): threads * each // 5 for number in range(5)}
     assert counted.stored() == expected | {("", "not_found"): threads * each // 3}
+
+
+def test_what_waits_and_what_was_decided_is_told_at_any_time(counted: Counted) -> None:
+    """Also of uses that are not added up yet, and of those that are written already."""
+    first, second = entry_of(), entry_of()
+    assert (counted.uses.of_entries, counted.uses.waiting) == (0, 0)
+    use(counted, first, times=3)
+    use(counted, second)
+    counted.uses.count_refusal("default", first, Code.EXPIRED, NANOS, None)
+    refuse(counted)
+    assert counted.uses.of_entries == 5, "a refusal that no key can be held to is none of a known credential"
+    assert counted.uses.waiting == 6
+    counted.flush_all()
+    assert (counted.uses.of_entries, counted.uses.waiting) == (5, 0)
+    use(counted, first, times=MAX_RECENT + 5)
+    assert counted.uses.of_entries == MAX_RECENT + 10

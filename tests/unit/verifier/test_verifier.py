@@ -16,12 +16,16 @@ from keyturn.domain.spec import GeneratedKey
 from keyturn.domain.verdict import Verification
 from keyturn.errors import ConfigurationError, IntegrityError, StorageError
 from keyturn.verifier.decision import Demand
+from keyturn.verifier.entries import Entry
 from keyturn.verifier.throttle import FAILURE_BURST, VAIN_BURST
 from tests.fakes import TICK, Process, Site, token_of
 
 Ask = dict[str, Any]
 OTHERS = Principal(actor="library", tenant="other")
 IP = "203.0.113.9"
+
+
+ANY_TENANT = Demand(tenant=None)
 
 
 def with_wrong_secret(key: GeneratedKey) -> str:
@@ -156,7 +160,7 @@ def test_who_asks_for_any_tenant_learns_whose_key_it_is(ours: Process) -> None:
     key = ours.issue(by=OTHERS)
     answer = ours.node.verifier.authenticate(token_of(key), Demand(tenant=None))
     assert answer
-    assert answer.presented is not None
+    assert isinstance(answer.presented, Entry)
     assert answer.presented.tenant == "other"
 
 
@@ -418,6 +422,25 @@ def test_a_warm_valid_key_is_never_throttled(ours: Process) -> None:
     assert all(ours.ask(warm, ip=IP) for _ in range(100))
 
 
+def test_whoever_names_an_address_locks_out_neither_its_tenants_nor_its_connections(
+    site: Site, ours: Process
+) -> None:
+    key = ours.issue()
+    codes = [ours.ask(unknown(ours), ip=IP, tenant="evil").code for _ in range(2 * FAILURE_BURST)]
+    assert codes[-1] == "throttled"
+    assert ours.ask(key, ip=IP)
+    cold = site.process()
+    assert cold.node.verifier.authenticate(token_of(key), ANY_TENANT, IP)
+
+
+def test_a_cold_caller_behind_an_address_that_guesses_is_heard(ours: Process) -> None:
+    """Behind a proxy all callers have one address."""
+    key = ours.issue()
+    for _ in range(2 * FAILURE_BURST):
+        ours.node.verifier.authenticate("kt_guess", ANY_TENANT, IP)
+    assert ours.node.verifier.authenticate(token_of(key), ANY_TENANT, IP)
+
+
 def test_a_valid_key_whose_demands_are_not_met_is_no_guess(ours: Process) -> None:
     key = ours.issue()
     for _ in range(2 * FAILURE_BURST):
@@ -452,7 +475,7 @@ def test_guessers_from_many_addresses_share_a_budget_and_the_memory_they_take_is
     assert VAIN_BURST <= looked_up <= VAIN_BURST + 500, "the burst, and what a second gives"
     assert refused == {"not_found": looked_up, "throttled": flood - looked_up, "malformed": flood}
     assert len(ours.node.verifier._cache) == 1
-    assert len(ours.node.verifier._throttle._sources) <= flood + looked_up
+    assert len(ours.node.verifier._throttle._named) <= flood + looked_up
     assert len(ours.node.verifier._uses._refusals) == 3, "one count for each code"
     assert ours.ask(warm)
 

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from keyturn.adapters.ledger.postgres.statements import ROW_WIDTH
-from keyturn.ports.ledger import Commit, CredentialRows, NewEntry, NewRow, Row, SealedHead, UseCount
+from keyturn.ports.ledger import Commit, CredentialRows, NewEntry, NewRow, Reseal, Row, SealedHead, UseCount
 
-__all__ = ["credential_of", "encode_commit", "encode_sealed", "encode_uses"]
+__all__ = ["credential_of", "encode_commit", "encode_reseals", "encode_sealed", "encode_uses"]
 
 
 def encode_commit(commit: Commit) -> str:
@@ -45,8 +45,25 @@ def _row(row: NewRow) -> dict[str, object]:
         "revision": row.revision,
         "body": row.body,
         "seal": _base64(row.seal),
-        "material": None if row.material is None else _base64(row.material),
+        "material": _base64_or_none(row.material),
     }
+
+
+def encode_reseals(reseals: Sequence[Reseal]) -> str:
+    """Rows for keyturn.reseal."""
+    return _json(
+        [
+            {
+                "id": each.row.id,
+                "revision": each.row.revision,
+                "old_seal": _base64(each.row.seal),
+                "old_material": _base64_or_none(each.row.material),
+                "seal": _base64(each.seal),
+                "material": _base64_or_none(each.material),
+            }
+            for each in reseals
+        ]
+    )
 
 
 def encode_sealed(sealed: SealedHead) -> str:
@@ -89,6 +106,10 @@ def credential_of(record: tuple[object, ...]) -> CredentialRows:
 
 def _base64(value: bytes) -> str:
     return b64encode(value).decode("ascii")
+
+
+def _base64_or_none(value: bytes | None) -> str | None:
+    return None if value is None else _base64(value)
 
 
 def _json(value: object) -> str:

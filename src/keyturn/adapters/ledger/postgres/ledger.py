@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Sequence
 from time import monotonic
-from typing import Final, LiteralString
+from typing import Final, LiteralString, cast
 
 from keyturn.adapters.ledger.postgres import statements
 from keyturn.adapters.ledger.postgres.coalescing import Coalescer
@@ -19,6 +19,7 @@ from keyturn.adapters.ledger.postgres.connecting import (
 from keyturn.adapters.ledger.postgres.encoding import (
     credential_of,
     encode_commit,
+    encode_reseals,
     encode_sealed,
     encode_uses,
 )
@@ -34,6 +35,7 @@ from keyturn.ports.ledger import (
     LastUse,
     LogEntry,
     Position,
+    Reseal,
     Row,
     RowFilter,
     SealedHead,
@@ -47,6 +49,7 @@ __all__ = ["PostgresLedger", "open_ledger"]
 
 MAX_IDS: Final = 1_000
 MAX_USES: Final = 10_000
+MAX_RESEALS: Final = 1_000
 ENTRIES_PER_READ: Final = 1_000  # that the time for one read allows for
 
 
@@ -128,6 +131,27 @@ class PostgresLedger:
         """Active key rows of every tenant whose expiry has come, in the order of their ids."""
         return self._rows(statements.LIST_EXPIRED, (before, after, limit))
 
+    def forget_answers(self, before: int, limit: int) -> int:
+        """Delete the answer rows whose time is over."""
+        count = self._call(statements.FORGET_ANSWERS, (before, limit))
+        assert isinstance(count, int)
+        return count
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        """Rows of every kind in the order of their ids."""
+        return self._rows(statements.LIST_ROWS, (after, limit))
+
+    def count_rows(self) -> int:
+        """How many rows there are."""
+        return int(self._fetch(statements.COUNT_ROWS, ())[0][0])
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        """Replace seals and materials of rows that are as they were read."""
+        _limit(len(reseals), MAX_RESEALS, "rows")
+        if not reseals:
+            return 0
+        return cast(int, self._call(statements.RESEAL, (encode_reseals(reseals),)))
+
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         """Entries from `start` on, in order; the time allowed grows with `limit`."""
         timeout = self._settings.read * max(1.0, limit / ENTRIES_PER_READ)
@@ -165,9 +189,12 @@ class PostgresLedger:
         if uses:
             self._call(statements.RECORD_USES, (encode_uses(uses),))
 
-    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
+    def read_uses(
+        self, key_id: str, first_minute: int, last_minute: int, *, period: int = 1
+    ) -> list[UsageCount]:
         """Counts of a key in these minutes, oldest first."""
-        records = self._fetch(statements.READ_USES, (key_id, first_minute, last_minute))
+        asked = {"key_id": key_id, "first": first_minute, "last": last_minute, "period": period}
+        records = self._fetch(statements.READ_USES, asked)
         return [
             UsageCount(version=version, code=code, minute=minute, count=count)
             for version, code, minute, count in records
@@ -210,8 +237,8 @@ class PostgresLedger:
     ) -> list[Record]:
         return self._reader.fetch(query, parameters, self._settings.query if timeout is None else timeout)
 
-    def _call(self, statement: LiteralString, arguments: Sequence[object]) -> None:
-        self._writer.call(statement, arguments, self._write_deadline())
+    def _call(self, statement: LiteralString, arguments: Sequence[object]) -> object:
+        return self._writer.call(statement, arguments, self._write_deadline())
 
     def _write_deadline(self) -> float:
         return monotonic() + (self._settings.passing if is_in_passing() else self._settings.write)

@@ -30,6 +30,8 @@ LIST_EXPIRED: Final[LiteralString] = f"""
     SELECT {_ROW} FROM keyturn.rows
     WHERE kind = 'key' AND state = 'active' AND expires_at <= %s AND id > %s
     ORDER BY id LIMIT %s"""
+LIST_ROWS: Final[LiteralString] = f"SELECT {_ROW} FROM keyturn.rows WHERE id > %s ORDER BY id LIMIT %s"
+COUNT_ROWS: Final[LiteralString] = "SELECT count(*) FROM keyturn.rows"
 READ_LOG: Final[LiteralString] = """
     SELECT position, entry, seal, hash, details FROM keyturn.entries WHERE position >= %s
     ORDER BY position LIMIT %s"""
@@ -38,9 +40,10 @@ READ_SEALED_HEAD: Final[LiteralString] = "SELECT position, hash, seal FROM keytu
 READ_SNAPSHOT: Final[LiteralString] = "SELECT position, hash, body, seal FROM keyturn.snapshots"
 # The bounds are 0 and MAX_COUNT: whoever may write to the table may have written anything.
 READ_USES: Final[LiteralString] = """
-    SELECT version, code, minute, sum(least(greatest(count, 0), 1099511627776))::bigint FROM keyturn.uses
-    WHERE key_id = %s AND minute BETWEEN %s AND %s
-    GROUP BY minute, version, code ORDER BY minute, version, code"""
+    SELECT version, code, minute / %(period)s * %(period)s AS first,
+           sum(least(greatest(count, 0), 1099511627776))::bigint
+    FROM keyturn.uses WHERE key_id = %(key_id)s AND minute BETWEEN %(first)s AND %(last)s
+    GROUP BY first, version, code ORDER BY first, version, code"""
 READ_LAST_USES: Final[LiteralString] = """
     SELECT key_id, version, at, ip FROM keyturn.last_uses WHERE key_id = ANY(%s)
     ORDER BY key_id, version"""
@@ -48,6 +51,8 @@ READ_LAST_USES: Final[LiteralString] = """
 COMMIT: Final[LiteralString] = "SELECT keyturn.commit(%s::jsonb)"
 SEAL_HEAD: Final[LiteralString] = "SELECT keyturn.seal_head(%s::jsonb)"
 SAVE_SNAPSHOT: Final[LiteralString] = "SELECT keyturn.save_snapshot(%s, %s, %s, %s)"
+FORGET_ANSWERS: Final[LiteralString] = "SELECT keyturn.forget_answers(%s, %s)"
+RESEAL: Final[LiteralString] = "SELECT keyturn.reseal(%s::jsonb)"
 RECORD_USES: Final[LiteralString] = "SELECT keyturn.record_uses(%s::jsonb)"
 
 # Each placeholder takes the filter's field of the same name. `lower` in C collation knows ASCII only, as the

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 
 from keyturn.domain.entry import chain_next, chain_start
 from keyturn.errors import ConflictError, InvalidInputError
-from keyturn.ports.ledger import MAX_EVENTS, MAX_PUTS, Commit, NewEntry, NewRow, Position, SealedHead
+from keyturn.ports.ledger import MAX_EVENTS, MAX_PUTS, Commit, NewEntry, NewRow, Position, Reseal, SealedHead
 
-__all__ = ["append", "check_shape", "store_sealed_head"]
+__all__ = ["append", "check_shape", "reseal", "store_sealed_head"]
 
 _STORED: Final = "SELECT id, revision, material FROM rows WHERE id IN (SELECT value FROM json_each(?))"
 _HEAD: Final = "SELECT position, hash FROM log ORDER BY position DESC LIMIT 1"
@@ -25,12 +25,18 @@ _CHANGED_ROW: Final = (
     "UPDATE rows SET kind = ?, tenant = ?, revision = ?, body = ?, seal = ?, material = ?, position = ?"
     " WHERE id = ?"
 )
+_RESEALED: Final = (
+    "UPDATE rows SET seal = ?, material = ? WHERE id = ? AND revision = ? AND seal = ? AND material IS ?"
+)
 _SEALED: Final = (
     "INSERT INTO sealed_head AS h (only_one, position, hash, seal)"
     " SELECT 1, position, hash, ?3 FROM log WHERE position = ?1 AND hash = ?2 ON CONFLICT (only_one)"
     " DO UPDATE SET position = excluded.position, hash = excluded.hash, seal = excluded.seal"
     " WHERE excluded.position > h.position"
 )
+
+
+_KEYRING: Final = "keyring"  # the kind of row that holds wrapped keys in its body
 
 
 class _Stored(NamedTuple):
@@ -53,7 +59,8 @@ def check_shape(commit: Commit) -> None:
 def append(connection: sqlite3.Connection, log_id: str, commit: Commit) -> tuple[Position, bool]:
     """Write `commit` after the log's end; the caller holds the write lock and commits.
 
-    Returns the position of its last entry, and whether stored material was overwritten. Raises ConflictError.
+    Returns the position of its last entry, and whether sealed material or wrapped keys were overwritten. Raises
+    ConflictError.
     """
     stored = _stored(connection, commit)
     _check_revisions(commit, stored)
@@ -64,9 +71,19 @@ def append(connection: sqlite3.Connection, log_id: str, commit: Commit) -> tuple
     if commit.sealed_head is not None:
         store_sealed_head(connection, commit.sealed_head)
     has_overwritten = any(
-        stored[row.id].material not in (None, row.material) for row in commit.rows if row.id in stored
+        stored[row.id].material not in (None, row.material) or row.kind == _KEYRING
+        for row in commit.rows if row.id in stored
     )  # fmt: skip
     return head + len(commit.entries), has_overwritten
+
+
+def reseal(connection: sqlite3.Connection, reseals: Sequence[Reseal]) -> int:
+    """Replace seals and materials where they are those that were read; how many there were."""
+    records = [
+        (each.seal, each.material, each.row.id, each.row.revision, each.row.seal, each.row.material)
+        for each in reseals
+    ]
+    return connection.executemany(_RESEALED, records).rowcount
 
 
 def store_sealed_head(connection: sqlite3.Connection, sealed: SealedHead) -> None:

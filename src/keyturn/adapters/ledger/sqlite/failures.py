@@ -77,6 +77,11 @@ def _translate(error: sqlite3.Error) -> KeyturnError:
         return StorageFullError(f"the store is full: {said}")
     if kind in _BUSY:
         return StorageBusyError(f"the store is busy: {said}")
+    if kind == sqlite3.SQLITE_NOTADB:
+        return IntegrityError(
+            "the store's file is no SQLite database",
+            fix="Name the store's file in KEYTURN_STORE; if this is it, put a backup in its place.",
+        )
     if kind in _DAMAGED or said.startswith(_NOT_TEXT):
         return IntegrityError(f"the store's file is damaged, or no SQLite database: {said}")
     return _unavailable(kind, said)

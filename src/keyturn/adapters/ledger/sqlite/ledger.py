@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from keyturn.adapters.ledger.sqlite.anchor import Anchor
-from keyturn.adapters.ledger.sqlite.committing import append, check_shape, store_sealed_head
+from keyturn.adapters.ledger.sqlite.committing import append, check_shape, reseal, store_sealed_head
 from keyturn.adapters.ledger.sqlite.listing import ROW_COLUMNS, keys_statement
 from keyturn.adapters.ledger.sqlite.location import Settings, parse_url
 from keyturn.adapters.ledger.sqlite.news import News
@@ -23,6 +23,7 @@ from keyturn.ports.ledger import (
     LastUse,
     LogEntry,
     Position,
+    Reseal,
     Row,
     RowFilter,
     SealedHead,
@@ -35,6 +36,7 @@ __all__ = ["SqliteLedger", "open_ledger"]
 
 MAX_IDS: Final = 1_000
 MAX_USES: Final = 10_000
+MAX_RESEALS: Final = 1_000
 
 _WIDTH: Final = len(ROW_COLUMNS.split(", "))
 _TRIPLE: Final = ", ".join(
@@ -69,9 +71,13 @@ _LAST_USE: Final = (
     " DO UPDATE SET at = excluded.at, ip = excluded.ip WHERE excluded.at > l.at"
 )
 _USES: Final = (
-    f"SELECT version, code, minute, sum(min(max(count, 0), {MAX_COUNT})) FROM usage"
-    " WHERE key_id = ? AND minute BETWEEN ? AND ?"
-    " GROUP BY minute, version, code ORDER BY minute, version, code"
+    f"SELECT version, code, minute / ?4 * ?4 AS first, sum(min(max(count, 0), {MAX_COUNT})) FROM usage"
+    " WHERE key_id = ?1 AND minute BETWEEN ?2 AND ?3"
+    " GROUP BY first, version, code ORDER BY first, version, code"
+)
+_FORGET: Final = (
+    "DELETE FROM rows WHERE id IN (SELECT id FROM rows INDEXED BY rows_kept_until WHERE kind = 'answer'"
+    " AND json_extract(body, '$.expires_at') <= ? AND revision = 1 LIMIT ?)"
 )
 _VALID: Final = "valid"  # the code of a use that counts as such
 
@@ -156,6 +162,33 @@ class SqliteLedger:
         """Active key rows of every tenant whose expiry has come, in the order of their ids."""
         return self._rows(_EXPIRED, (before, after, limit))
 
+    def forget_answers(self, before: int, limit: int) -> int:
+        """Delete the answer rows whose time is over; what they held leaves the write-ahead log too."""
+        with self._writer.transaction() as connection:
+            count = connection.execute(_FORGET, (before, limit)).rowcount
+            if count:
+                self._writer.scrub_soon()
+        return count
+
+    def list_rows(self, after: str, limit: int) -> list[Row]:
+        """Rows of every kind in the order of their ids."""
+        return self._rows(f"SELECT {ROW_COLUMNS} FROM rows WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+
+    def count_rows(self) -> int:
+        """How many rows there are."""
+        return int(self._readers.fetch("SELECT count(*) FROM rows")[0][0])
+
+    def reseal(self, reseals: Sequence[Reseal]) -> int:
+        """Replace seals and materials of rows that are as they were read."""
+        _limit(len(reseals), MAX_RESEALS, "rows")
+        if not reseals:
+            return 0
+        with self._writer.transaction() as connection:
+            done = reseal(connection, reseals)
+            if any(each.row.material is not None for each in reseals):
+                self._writer.scrub_soon()
+        return done
+
     def read_log(self, start: Position, limit: int) -> list[LogEntry]:
         """Entries from `start` on, in order."""
         statement = "SELECT position, entry, seal, hash, details FROM log WHERE position >= ? ORDER BY position LIMIT ?"
@@ -198,9 +231,11 @@ class SqliteLedger:
                 _LAST_USE, [(use.key_id, use.version, use.last_at, use.last_ip) for use in valid]
             )
 
-    def read_uses(self, key_id: str, first_minute: int, last_minute: int) -> list[UsageCount]:
+    def read_uses(
+        self, key_id: str, first_minute: int, last_minute: int, *, period: int = 1
+    ) -> list[UsageCount]:
         """Counts of a key in these minutes, oldest first."""
-        records = self._readers.fetch(_USES, (key_id, first_minute, last_minute))
+        records = self._readers.fetch(_USES, (key_id, first_minute, last_minute, period))
         return [UsageCount(version=v, code=code, minute=minute, count=n) for v, code, minute, n in records]
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:

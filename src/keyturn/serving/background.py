@@ -1,4 +1,4 @@
-"""What a server does beside answering, each in a thread: follow the log, write down what it counted, keep house."""
+"""What a process does beside answering, each in a thread: follow the log, write down what it counted, keep house."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger("keyturn.background")
 
 
 class Background:
-    """The threads of a server; `stop` ends them."""
+    """The threads of one process; `stop` ends them."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -68,7 +68,11 @@ class Background:
     def _keep_house(self) -> None:
         # Nodes that were started together should not all do the same work at the same time.
         while not self._stopping.wait(_HOUSEKEEPING_SECONDS / 2 + secrets.randbelow(_HOUSEKEEPING_SECONDS)):
-            try:
-                self._node.lifecycle.expire_all()
-            except KeyturnError as error:
-                _log.warning("expired keys could not be recorded yet: %s", error)
+            for duty, what in (
+                (self._node.lifecycle.expire_all, "expired keys could not be recorded"),
+                (self._node.answers.forget_expired, "answers that have expired could not be deleted"),
+            ):
+                try:
+                    duty()
+                except KeyturnError as error:
+                    _log.warning("%s yet: %s", what, error)

@@ -1,0 +1,117 @@
+"""ETags of keys, and the conditions that callers put on them (RFC 9110, sections 8.8.3 and 13.1)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Header, Request, Response
+
+from keyturn.domain import canonical
+from keyturn.domain.bodies import key_put
+from keyturn.domain.bytestext import to_base64url
+from keyturn.domain.key import Key
+from keyturn.errors import PreconditionFailedError
+from keyturn.server.exchange import RefusedRequestError, fields_of
+from keyturn.views import View, key_view
+
+_PATTERN: Final = r'^(?:\*|(?:W/)?"[!#-~]*"(?: *, *(?:W/)?"[!#-~]*")*)$'
+_SHOWN: Final[dict[str, Any]] = {"format": "etag", "pattern": _PATTERN}
+_LIST: Final = re.compile(_PATTERN)
+_TAG: Final = re.compile(r'(?:W/)?"[!#-~]*"')
+_DIGEST_BYTES: Final = 16
+_EXAMPLE: Final = '"3-q83vEjRWeJCrze8SNFZ4"'
+
+
+def etag_of(key: Key) -> str:
+    """The strong ETag of a key: its revision, and a digest of all that its row says."""
+    digest = hashlib.sha256(canonical.encode(key_put(key).body).encode()).digest()
+    return f'"{key.revision}-{to_base64url(digest[:_DIGEST_BYTES])}"'
+
+
+class Seen:
+    """What a caller has seen of a key, by the ETag of an earlier answer, and the answer that is to carry the next.
+
+    Attributes:
+        tags: the ETags that were sent; None where there were none.
+    """
+
+    def __init__(self, tags: frozenset[str] | None, response: Response) -> None:
+        self.tags = tags
+        self._response = response
+
+    def covers(self, key: Key) -> bool:
+        """Whether the caller has seen the key as it is."""
+        return self.tags is not None and ("*" in self.tags or etag_of(key) in self.tags)
+
+    def check(self, key: Key) -> None:
+        """PreconditionFailedError where the caller set a condition that the key, as it is, does not meet."""
+        if self.tags is not None and not self.covers(key):
+            raise PreconditionFailedError("the key is no longer as that ETag says")
+
+    def answer(self, key: Key) -> View:
+        """The key for the answer, which then has its ETag."""
+        self._response.headers["ETag"] = etag_of(key)
+        return key_view(key)
+
+    def answer_unless_seen(self, key: Key) -> View | Response:
+        """The same, or nothing but the ETag for a caller who has seen the key as it is."""
+        if self.covers(key):
+            return Response(status_code=304, headers={"ETag": etag_of(key)})
+        return self.answer(key)
+
+
+async def _if_match(
+    request: Request,
+    response: Response,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            description="Do it only if the key is as an earlier answer showed it: the ETag of that answer.",
+            examples=[_EXAMPLE],
+            json_schema_extra=_SHOWN,
+        ),
+    ] = None,
+) -> Seen:
+    # Weak tags never match here (RFC 9110, section 13.1.1), and ours are none.
+    return Seen(_tags(request, "If-Match"), response)
+
+
+async def _if_none_match(
+    request: Request,
+    response: Response,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="If-None-Match",
+            description="Answer 304 if the key is as an earlier answer showed it: the ETag of that answer.",
+            examples=[_EXAMPLE],
+            json_schema_extra=_SHOWN,
+        ),
+    ] = None,
+) -> Seen:
+    sent = _tags(request, "If-None-Match")
+    # Here weak ones count like strong ones.
+    return Seen(None if sent is None else frozenset(tag.removeprefix("W/") for tag in sent), response)
+
+
+IfMatch = Annotated[Seen, Depends(_if_match)]
+IfNoneMatch = Annotated[Seen, Depends(_if_none_match)]
+
+
+def _tags(request: Request, name: str) -> frozenset[str] | None:
+    """The tags of a condition, `*` among them for any; None where the caller has set none."""
+    fields = fields_of(request.scope, name.lower().encode())
+    if not fields:
+        return None
+    text = b", ".join(fields).decode("latin-1").strip()
+    if _LIST.fullmatch(text) is None:
+        raise RefusedRequestError(
+            400,
+            "malformed_header",
+            f"{name} is no list of ETags",
+            "Send an ETag as it was given, quotes included.",
+        )
+    return frozenset(("*",)) if text == "*" else frozenset(_TAG.findall(text))

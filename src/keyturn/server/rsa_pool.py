@@ -1,0 +1,81 @@
+"""RSA keys made ahead: one of 4,096 bits takes 0.4 s and one of 8,192 several, which no request should wait for.
+
+They are made in a thread of the lowest priority. OpenSSL works without the interpreter lock, so verifications go on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from keyturn.crypto.generation import RsaKeys
+from keyturn.crypto.key_pairs import make_rsa_key
+from keyturn.errors import PoolEmptyError
+
+KEPT: Final[Mapping[int, int]] = MappingProxyType({3_072: 4, 4_096: 4, 8_192: 1})
+START_SECONDS: Final = 5.0  # a server that has just begun has other things to do
+_RETRY_SECONDS: Final = {3_072: 1, 4_096: 2, 8_192: 10}
+_LOWEST: Final = 19
+
+
+class RsaPool:
+    """Keeps some private keys of each size, as DER; `take` gives one away, and it is made up for."""
+
+    def __init__(self, make: RsaKeys = make_rsa_key, *, start_seconds: float = START_SECONDS) -> None:
+        self._make = make
+        self._start_seconds = start_seconds
+        self._ready: dict[int, deque[bytes]] = {bits: deque() for bits in KEPT}
+        self._wanted = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._fill, name="keyturn-rsa-pool", daemon=True)
+
+    def start(self) -> None:
+        """Begin to make keys."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Make no more. One that is being made is not waited for."""
+        with self._wanted:
+            self._stopping = True
+            self._wanted.notify()
+
+    def take(self, bits: int) -> bytes:
+        """The DER of a private key; PoolEmptyError where none is ready."""
+        with self._wanted:
+            try:
+                key = self._ready[bits].popleft()
+            except IndexError:
+                raise PoolEmptyError(
+                    f"no RSA key of {bits} bits is ready yet", retry_after=_RETRY_SECONDS[bits]
+                ) from None
+            finally:
+                self._wanted.notify()
+        return key
+
+    def sizes(self) -> dict[int, int]:
+        """How many keys of each size are ready."""
+        return {bits: len(ready) for bits, ready in self._ready.items()}
+
+    def _fill(self) -> None:
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
+        with self._wanted:
+            self._wanted.wait_for(lambda: self._stopping, self._start_seconds)
+        while (bits := self._await_shortage()) is not None:
+            key = self._make(bits)
+            with self._wanted:
+                self._ready[bits].append(key)
+
+    def _await_shortage(self) -> int | None:
+        """The size to make next, the quickest first; None when it is time to stop."""
+        with self._wanted:
+            self._wanted.wait_for(lambda: self._stopping or self._shortage() is not None)
+            return None if self._stopping else self._shortage()
+
+    def _shortage(self) -> int | None:
+        return next((bits for bits, count in KEPT.items() if len(self._ready[bits]) < count), None)

@@ -1,0 +1,117 @@
+"""Signing and verifying signatures. Each call runs in a thread: RSA takes milliseconds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from keyturn.domain.bytestext import from_any_base64
+from keyturn.errors import InvalidInputError
+from keyturn.server.access import MaySign, TheNode
+from keyturn.server.models import Body, Closed, example
+from keyturn.server.openapi import CONFLICT
+from keyturn.server.schemas import EXAMPLE_KEY_ID, KeyId
+from keyturn.views import View, signature_check_view, signature_view, signed_jwt_view
+
+router = APIRouter(prefix="/v1", tags=["signatures"])
+
+_BASE64 = "Base64, in either alphabet, padded or not."
+
+
+class ToSign(Closed):
+    """Data to be signed with an HMAC, RSA or ECDSA key, or claims to be signed with a JWT key."""
+
+    model_config = example(data="aGVsbG8")
+
+    data: Annotated[
+        str | None,
+        Field(description=f"Up to 512 KiB. {_BASE64}", examples=["aGVsbG8"], max_length=700_000),
+    ] = None
+    claims: Annotated[
+        dict[str, Any] | None, Field(description="`iat` is added.", examples=[{"sub": "user-1"}])
+    ] = None
+    expires_in: Annotated[
+        int | None, Field(description="For claims: seconds from now, as `exp`.", examples=[3_600])
+    ] = None
+
+
+class SignedBody(Body):
+    """A signature over data, or a token."""
+
+    model_config = example(
+        key_id=EXAMPLE_KEY_ID, version=1, algorithm="HS256", token=None,
+        signature="w0J0cLJvsoFAmYyjKAmIwTlzJzC-hI2pSnoBKaVQlCg",
+    )  # fmt: skip
+
+    key_id: str
+    version: int
+    algorithm: Annotated[str, Field(examples=["PS256"])]
+    signature: Annotated[str | None, Field(description="Base64url; ECDSA as DER.")] = None
+    token: Annotated[str | None, Field(description="A JSON Web Token in compact form.")] = None
+
+
+class ToCheck(Closed):
+    """Data and a signature over them, or a token."""
+
+    model_config = example(data="aGVsbG8", signature="w0J0cLJvsoFAmYyjKAmIwTlzJzC-hI2pSnoBKaVQlCg")
+
+    data: Annotated[str | None, Field(description=_BASE64, examples=["aGVsbG8"], max_length=700_000)] = None
+    signature: Annotated[str | None, Field(description=_BASE64, max_length=4_096)] = None
+    version: Annotated[
+        int | None, Field(description="The version that signed; the present one when absent.")
+    ] = None
+    token: Annotated[str | None, Field(description="A JSON Web Token in compact form.")] = None
+
+
+class CheckedBody(Body):
+    """Whether a signature holds, and why not."""
+
+    model_config = example(
+        valid=True, code="valid", key_id=EXAMPLE_KEY_ID, version=1, algorithm="HS256", claims=None
+    )
+
+    valid: bool
+    code: Annotated[str, Field(examples=["valid", "invalid_signature"])]
+    key_id: str | None
+    version: int | None
+    algorithm: str | None
+    claims: dict[str, Any] | None
+
+
+@router.post("/keys/{key_id}/sign", response_model=SignedBody, responses=CONFLICT)
+def sign(key_id: KeyId, wanted: ToSign, node: TheNode, by: MaySign) -> View:
+    """Sign data, or claims. The private key does not leave Keyturn."""
+    if wanted.data is not None and wanted.claims is None and wanted.expires_in is None:
+        return signature_view(node.signer.sign(key_id, _decoded("data", wanted.data), by))
+    if wanted.claims is not None and wanted.data is None:
+        return signed_jwt_view(node.signer.sign_jwt(key_id, wanted.claims, by, expires_in=wanted.expires_in))
+    raise InvalidInputError(
+        "either data or claims are signed",
+        fix='Send {"data": "..."} or {"claims": {...}, "expires_in": 3600}.',
+    )
+
+
+@router.post("/keys/{key_id}/verify-signature", response_model=CheckedBody)
+def verify_signature(key_id: KeyId, asked: ToCheck, node: TheNode, by: MaySign) -> View:
+    """Whether a signature over data, or a token, is the key's. Always 200 once the question makes sense."""
+    if asked.token is not None and asked.data is None and asked.signature is None and asked.version is None:
+        node.reader.get(key_id, by)  # of another tenant there is no key to ask about
+        return signature_check_view(node.signer.verify_jwt(asked.token, by, key_id=key_id))
+    if asked.data is not None and asked.signature is not None and asked.token is None:
+        data, signature = _decoded("data", asked.data), _decoded("signature", asked.signature)
+        return signature_check_view(node.signer.verify(key_id, data, signature, by, version=asked.version))
+    raise InvalidInputError(
+        "data and a signature, or a token, are verified",
+        fix='Send {"data": "...", "signature": "..."} or {"token": "..."}.',
+    )
+
+
+def _decoded(field: str, text: str) -> bytes:
+    try:
+        return from_any_base64(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"{field} is not base64", field=field, fix=f"Send {_BASE64.lower()}"
+        ) from None

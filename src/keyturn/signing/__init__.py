@@ -1,0 +1,1 @@
+"""Signing with keys that stay here, and verifying what they signed."""

@@ -1,0 +1,255 @@
+"""Signing and verifying with stored keys.
+
+    signature = signer.sign(key_id, b"the bytes", by)
+    signer.verify(key_id, b"the bytes", signature.value, by)          # true, or says why not
+
+A key's row is read each time, so what was revoked signs nothing from its commit on, on every node. What was signed
+before still verifies (SP 800-57 part 1, section 5.3), unless the key is in wrong hands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keyturn.crypto import signatures
+from keyturn.crypto.key_pairs import public_key_of
+from keyturn.domain.bytestext import to_base64url
+from keyturn.domain.ids import KEY, is_id
+from keyturn.domain.key import Algorithm, Key, KeyType, Owner, Version
+from keyturn.domain.lifecycle import KeyState, RevocationReason, may_process, may_protect
+from keyturn.domain.principal import Principal
+from keyturn.domain.scope import KeyScope
+from keyturn.domain.signature_check import SignatureCheck, SignatureCode
+from keyturn.domain.verdict import Code
+from keyturn.errors import (
+    ForbiddenError,
+    IllegalTransitionError,
+    IntegrityError,
+    InvalidInputError,
+    NotFoundError,
+)
+from keyturn.issuing.keys import Keys
+from keyturn.issuing.material import material_of
+from keyturn.ports.clock import Clock
+from keyturn.records.records import Records
+from keyturn.signing import jwt
+from keyturn.verifier.uses import Named, Uses
+
+MAX_DATA_BYTES: Final = 524_288  # what is larger is hashed by the caller, and the hash is signed
+MAX_SIGNATURE_BYTES: Final = 2_048  # RSA with 8,192 bits has 1,024
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature, and what made it."""
+
+    value: bytes
+    key_id: str
+    version: int
+    algorithm: Algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class SignedJwt:
+    """A signed token, and what signed it."""
+
+    token: str
+    key_id: str
+    version: int
+    algorithm: Algorithm
+
+
+class Signer:
+    """Signs and verifies for callers of one process."""
+
+    def __init__(self, *, records: Records, keys: Keys, uses: Uses, clock: Clock) -> None:
+        self._records = records
+        self._keys = keys
+        self._uses = uses
+        self._clock = clock
+
+    def sign(self, key_id: str, data: bytes, by: Principal) -> Signature:
+        """A signature over up to 512 KiB.
+
+        ForbiddenError where the key's scope lacks write, IllegalTransitionError where the key is not in service.
+        """
+        key, version = self._signing(key_id, by, "signs data")
+        value = self._signed(key, version, _checked_data(data))
+        return Signature(value, key.key_id, version.number, _algorithm(version))
+
+    def sign_jwt(
+        self, key_id: str, claims: Mapping[str, Any], by: Principal, *, expires_in: int | None = None
+    ) -> SignedJwt:
+        """A token with these claims, `iat` and, `expires_in` seconds from now, `exp`. Errors as for `sign`."""
+        key, version = self._signing(key_id, by, "signs claims", is_jwt=True)
+        algorithm = _algorithm(version)
+        signed = jwt.signing_input(algorithm, version.row_id, self._with_times(claims, expires_in))
+        value = signatures.side_by_side(algorithm, self._signed(key, version, signed))
+        token = f"{signed.decode()}.{to_base64url(value)}"
+        return SignedJwt(token, key.key_id, version.number, algorithm)
+
+    def verify(
+        self, key_id: str, data: bytes, signature: bytes, by: Principal, *, version: int | None = None
+    ) -> SignatureCheck:
+        """Whether `signature` over `data` is of the key's version of that number; of its present one when absent."""
+        key, found, owner = self._parts(key_id, by, version)
+        _require_kind(key, "verifies signatures over data", is_jwt=False)
+        _require_reading(key)
+        checked = _checked_data(data)
+        code = _standing(key, found, owner)
+        if code is SignatureCode.VALID and not self._holds(key, found, checked, signature):
+            code = SignatureCode.INVALID_SIGNATURE
+        return self._answer(code, key, found)
+
+    def verify_jwt(self, token: str, by: Principal, *, key_id: str | None = None) -> SignatureCheck:
+        """Whether a token was signed by one of the tenant's keys, of this id where one is given, and is in its time.
+
+        Who it was made for (`aud`) and by whom (`iss`) only the caller can judge, from the claims.
+        """
+        parsed = jwt.parse(token)
+        if parsed is None:
+            return SignatureCheck(SignatureCode.MALFORMED)
+        named, _, number = parsed.kid.partition(".")
+        if (
+            not is_id(KEY, named)
+            or not number.isascii()
+            or not number.isdecimal()
+            or key_id not in (None, named)
+        ):
+            return SignatureCheck(SignatureCode.NOT_FOUND)
+        try:
+            key, version, owner = self._parts(named, by, int(number[:10]))
+        except NotFoundError:
+            return SignatureCheck(SignatureCode.NOT_FOUND)
+        if key.type is not KeyType.JWT or version.row_id != parsed.kid:
+            return SignatureCheck(SignatureCode.NOT_FOUND)
+        _require_reading(key)
+        code = self._judged(parsed, key, version, owner)
+        return self._answer(code, key, version, parsed.claims if code is SignatureCode.VALID else None)
+
+    def _judged(
+        self, parsed: jwt.ParsedJwt, key: Key, version: Version, owner: Owner | None
+    ) -> SignatureCode:
+        algorithm = _algorithm(version)
+        standing = _standing(key, version, owner)
+        if standing is not SignatureCode.VALID:
+            return standing
+        signature = signatures.from_side_by_side(algorithm, parsed.signature)
+        if parsed.algorithm != algorithm.value or signature is None:
+            return SignatureCode.INVALID_SIGNATURE
+        if not self._holds(key, version, parsed.signed, signature):
+            return SignatureCode.INVALID_SIGNATURE
+        return jwt.time_code(parsed.claims, self._clock.now())
+
+    def _with_times(self, claims: Mapping[str, Any], expires_in: int | None) -> dict[str, Any]:
+        now = int(self._clock.now().timestamp())
+        complete = {"iat": now, **claims}
+        if expires_in is None:
+            return complete
+        if type(expires_in) is not int or expires_in < 1 or "exp" in claims:
+            raise InvalidInputError(
+                "expires_in is a whole number of seconds, for claims without exp", field="expires_in"
+            )
+        return {**complete, "exp": now + expires_in}
+
+    def _parts(
+        self, key_id: str, by: Principal, number: int | None = None
+    ) -> tuple[Key, Version, Owner | None]:
+        key = self._keys.get(by.tenant, key_id)
+        owner = None if key.owner is None else self._keys.owner(key.tenant, key.owner)
+        if number is not None and not 1 <= number <= key.version:
+            raise NotFoundError("the key has no version of that number")
+        return key, self._keys.version(key, number or key.version), owner
+
+    def _signing(self, key_id: str, by: Principal, what: str, *, is_jwt: bool = False) -> tuple[Key, Version]:
+        """A key in service, which may sign, and its present version."""
+        key, version, owner = self._parts(key_id, by)
+        _require_kind(key, what, is_jwt=is_jwt)
+        if not key.scope.covers(KeyScope.WRITE):
+            raise ForbiddenError(
+                f"a key of scope {key.scope.value} does not sign",
+                fix="Use one whose scope has write: write, read_write or full.",
+            )
+        now = self._clock.now()
+        is_early = key.not_before is not None and now < key.not_before
+        if is_early or key.is_expired(now) or not may_protect(key.state, version.state):
+            raise IllegalTransitionError("the key is not in service: it signs nothing")
+        if owner is not None and owner.epoch != key.owner_epoch:
+            raise IllegalTransitionError("the key's owner was revoked: it signs nothing")
+        return key, version
+
+    def _signed(self, key: Key, version: Version, data: bytes) -> bytes:
+        value = signatures.sign(_algorithm(version), material_of(self._records, key, version), data)
+        self._count(key, version, Code.VALID)
+        return value
+
+    def _holds(self, key: Key, version: Version, data: bytes, signature: bytes) -> bool:
+        if len(signature) > MAX_SIGNATURE_BYTES:
+            return False
+        algorithm = _algorithm(version)
+        if algorithm.is_symmetric:
+            return signatures.is_hmac_of(algorithm, material_of(self._records, key, version), data, signature)
+        if version.public_key is None:
+            raise IntegrityError("a version of a key pair has no public key")
+        return signatures.is_signed_by(algorithm, public_key_of(version.public_key), data, signature)
+
+    def _answer(
+        self, code: SignatureCode, key: Key, version: Version, claims: dict[str, Any] | None = None
+    ) -> SignatureCheck:
+        return SignatureCheck(code, key.key_id, version.number, version.algorithm, claims)
+
+    def _count(self, key: Key, version: Version, code: Code) -> None:
+        named = Named(key.tenant, key.key_id, version.number)
+        self._uses.count_by_name(named, code, self._clock.nanos(), None)
+
+
+def _require_kind(key: Key, what: str, *, is_jwt: bool) -> None:
+    if key.type.is_token:
+        raise InvalidInputError(
+            f"a key of type {key.type.value} is presented, and no such key {what}",
+            field="key_id",
+            fix="Use a key of type hmac, rsa, ecdsa or jwt.",
+        )
+    if (key.type is KeyType.JWT) is not is_jwt:
+        fix = (
+            "Send claims, or a token." if key.type is KeyType.JWT else "Send data, or use a key of type jwt."
+        )
+        raise InvalidInputError(f"no key of type {key.type.value} {what}", field="key_id", fix=fix)
+
+
+def _require_reading(key: Key) -> None:
+    if not key.scope.covers(KeyScope.READ):
+        raise ForbiddenError(
+            f"a key of scope {key.scope.value} does not verify signatures",
+            fix="Use one whose scope has read: read, read_write or full.",
+        )
+
+
+def _standing(key: Key, version: Version, owner: Owner | None) -> SignatureCode:
+    """Whether signatures of the key still count."""
+    is_exposed = owner is not None and owner.reason is RevocationReason.KEY_COMPROMISE
+    if owner is not None and owner.epoch != key.owner_epoch and is_exposed:
+        return SignatureCode.REVOKED
+    if may_process(key.state, version.state):
+        return SignatureCode.VALID
+    if KeyState.SUSPENDED in (key.state, version.state):
+        return SignatureCode.SUSPENDED
+    return SignatureCode.REVOKED
+
+
+def _checked_data(data: bytes) -> bytes:
+    if not isinstance(data, bytes) or len(data) > MAX_DATA_BYTES:
+        raise InvalidInputError(
+            f"data are at most {MAX_DATA_BYTES:,} bytes",
+            field="data",
+            fix="Hash what is larger, and sign the hash.",
+        )
+    return data
+
+
+def _algorithm(version: Version) -> Algorithm:
+    if version.algorithm is None:
+        raise IntegrityError("a version of a signing key has no algorithm")
+    return version.algorithm

@@ -1,0 +1,94 @@
+"""Keys made ahead: each is given away once, and made up for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from keyturn.errors import PoolEmptyError
+from keyturn.server.rsa_pool import KEPT, RsaPool
+
+SECONDS = 10.0
+
+
+@contextmanager
+def running(make: Callable[[int], bytes]) -> Iterator[RsaPool]:
+    pool = RsaPool(make, start_seconds=0)
+    pool.start()
+    try:
+        yield pool
+    finally:
+        pool.stop()
+
+
+def full(pool: RsaPool) -> bool:
+    return pool.sizes() == KEPT
+
+
+def awaited(condition: Callable[[], bool]) -> None:
+    ended = threading.Event()
+    for _ in range(int(SECONDS * 1_000)):
+        if condition():
+            return
+        ended.wait(0.001)
+    raise AssertionError("it did not come about")
+
+
+def test_each_size_is_filled_the_quickest_first_and_filled_up_again() -> None:
+    made: list[int] = []
+
+    def make(bits: int) -> bytes:
+        made.append(bits)
+        return b"%d.%d" % (bits, len(made))
+
+    with running(make) as pool:
+        awaited(lambda: full(pool))
+        assert made == [bits for bits, count in KEPT.items() for _ in range(count)]
+        taken = [pool.take(4_096) for _ in range(KEPT[4_096])]
+        awaited(lambda: full(pool))
+        taken += [pool.take(4_096) for _ in range(KEPT[4_096])]
+        assert len(set(taken)) == len(taken), "no key is given away twice"
+        assert all(key.startswith(b"4096.") for key in taken)
+
+
+@pytest.mark.parametrize("bits", KEPT)
+def test_who_comes_too_early_is_told_when_to_come_back(bits: int) -> None:
+    hold = threading.Event()
+
+    def make(_: int) -> bytes:
+        hold.wait(SECONDS)
+        return b"key"
+
+    with running(make) as pool:
+        with pytest.raises(PoolEmptyError) as refused:
+            pool.take(bits)
+        assert refused.value.retry_after >= 1
+        hold.set()
+        awaited(lambda: full(pool))
+        assert pool.take(bits) == b"key"
+
+
+def test_a_stopped_pool_makes_no_more() -> None:
+    made = 0
+
+    def make(_: int) -> bytes:
+        nonlocal made
+        made += 1
+        return b"key"
+
+    with running(make) as pool:
+        awaited(lambda: full(pool))
+    before = made
+    pool.take(3_072)
+    threading.Event().wait(0.05)
+    assert made == before
+
+
+def test_a_pool_that_is_stopped_before_it_began_makes_none() -> None:
+    pool = RsaPool(lambda _: pytest.fail("it was not asked to"), start_seconds=60)
+    pool.start()
+    pool.stop()
+    assert set(pool.sizes().values()) == {0}
