@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from typing import Final
 
@@ -15,7 +16,8 @@ pytest_plugins = ("tests.contract.postgres_server",)
 _OWN_SETTINGS: Final = ("KEYTURN_", "KEY_STORE_", "SUPABASE_", "OTEL_")
 _LIBPQ: Final = ("PGHOST", "PGPORT", "PGUSER", "PGPASS", "PGSERVICE", "PGDATABASE", "PGOPTIONS", "PGSSL")
 _COLOUR: Final = ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "CLICOLOR")
-_UNWANTED: Final = (*_OWN_SETTINGS, *_LIBPQ, *_COLOUR)
+_SIZE: Final = ("COLUMNS", "LINES")
+_UNWANTED: Final = (*_OWN_SETTINGS, *_LIBPQ, *_COLOUR, *_SIZE)
 
 # A busy machine is not a failure. "ci" is hypothesis' own profile: the same examples every time.
 settings.register_profile("here", deadline=None)
@@ -29,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith(_UNWANTED) or name.lower().endswith("_proxy"):
             patch.delenv(name)
+    # In the background of a shell interrupts are ignored, and programs that tests start would inherit that too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     home = tempfile.TemporaryDirectory(prefix="keyturn-home-")
     config.add_cleanup(home.cleanup)
     patch.setenv("HOME", home.name)

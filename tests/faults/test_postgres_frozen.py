@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import pytest
 
 from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialise, open_ledger
 from keyturn.errors import OutcomeUnknownError, StorageError
-from keyturn.ports.ledger import RowFilter, SealedHead, Snapshot, UseCount
+from keyturn.ports.ledger import Reseal, Row, RowFilter, SealedHead, Snapshot, UseCount
 from keyturn.ports.passing import in_passing
 from tests.contract.ledger_samples import SEAL, change_of, checked_entries, plain_row
 from tests.contract.ledger_stores import LOG_ID
@@ -22,6 +23,7 @@ USE = UseCount(
     tenant="t", key_id="key_x", version=1, code="valid", minute=1, count=1, last_at=1, last_ip=None
 )
 
+ROW: Final = Row("frozen", "plain", "t", 1, "{}", SEAL, None, 1, 1)
 CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "read_log": (SETTINGS.read, lambda ledger: ledger.read_log(1, 100)),
     "head": (SETTINGS.read, lambda ledger: ledger.head()),
@@ -30,6 +32,8 @@ CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "read_versions": (SETTINGS.query, lambda ledger: ledger.read_versions("key_x")),
     "list_keys": (SETTINGS.query, lambda ledger: ledger.list_keys(RowFilter(tenant="t"), 10)),
     "list_owned": (SETTINGS.query, lambda ledger: ledger.list_owned("t", "o", "", 10)),
+    "list_rows": (SETTINGS.query, lambda ledger: ledger.list_rows("", 10)),
+    "count_rows": (SETTINGS.query, lambda ledger: ledger.count_rows()),
     "list_expired": (SETTINGS.query, lambda ledger: ledger.list_expired(1, "", 10)),
     "sealed_head": (SETTINGS.query, lambda ledger: ledger.sealed_head()),
     "snapshot": (SETTINGS.query, lambda ledger: ledger.snapshot()),
@@ -38,6 +42,7 @@ CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "commit": (SETTINGS.write, lambda ledger: ledger.commit(change_of(plain_row("frozen", 1)))),
     "seal_head": (SETTINGS.write, lambda ledger: ledger.seal_head(SealedHead(1, bytes(32), SEAL))),
     "save_snapshot": (SETTINGS.write, lambda ledger: ledger.save_snapshot(Snapshot(1, bytes(32), b"", SEAL))),
+    "reseal": (SETTINGS.write, lambda ledger: ledger.reseal([Reseal(ROW, SEAL, None)])),
     "forget_answers": (SETTINGS.write, lambda ledger: ledger.forget_answers(1, 10)),
     "record_uses": (SETTINGS.write, lambda ledger: ledger.record_uses([USE])),
 }

@@ -442,12 +442,13 @@ def encoded(body: Any) -> bytes:
 def test_anything_that_is_sent_to_be_issued_is_issued_or_refused(served: Served, body: Any) -> None:
     answer = served.call("POST", "/v1/keys", encoded(body))
     if answer.status != 201:
-        assert 400 <= answer.status < 500
+        # RSA keys are made ahead, a few at a time.
+        assert 400 <= answer.status < 500 or answer.any_problem()["code"] == "pool_empty"
         answer.any_problem()
         return
     issued = answer.ok(201)
     shown = served.show(issued["key_id"])
-    assert issued == {**shown, "key": issued["key"]}
+    assert issued == {**shown, "key": issued["key"], "public_key": issued["public_key"]}
 
 
 @settings(max_examples=150)

@@ -191,6 +191,12 @@ def operations(described: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
             yield path, method, operation
 
 
+def shown(described: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer of an operation, or the one that it refers to."""
+    shared: dict[str, dict[str, Any]] = described["components"]["responses"]
+    return shared[answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
+
+
 def test_the_description_is_of_this_version(described: dict[str, Any]) -> None:
     assert described["openapi"].startswith("3.")
     assert described["info"]["title"] == "Keyturn"
@@ -237,19 +243,20 @@ def test_the_description_says_that_refusals_are_problems(described: dict[str, An
         refusals = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
         assert bool(refusals) != (path == "/livez"), (method, path)
         for answer in refusals.values():
-            named = described["components"]["responses"][answer["$ref"].rpartition("/")[2]]
-            assert list(named["content"]) == [PROBLEM], (method, path)
+            assert list(shown(described, answer)["content"]) == [PROBLEM], (method, path)
 
 
 def test_the_description_says_which_answers_carry_an_id(served: Served, described: dict[str, Any]) -> None:
-    shared = described["components"]["responses"]
     for path, method, operation in operations(described):
         is_plain = path in ("/v1/verify", "/v1/verify/batch", "/livez")
         is_gateways = path.startswith("/v1/authorize")
         for status, answer in operation["responses"].items():
-            shown = shared[answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
             has_id = not is_gateways and (status >= "400" or not is_plain)
-            assert ("X-Request-Id" in shown.get("headers", {})) == has_id, (method, path, status)
+            assert ("X-Request-Id" in shown(described, answer).get("headers", {})) == has_id, (
+                method,
+                path,
+                status,
+            )
     assert "request_id" in described["components"]["schemas"]["ProblemBody"]["required"]
     metrics = described["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
     assert list(metrics) == [served.call("GET", "/metrics", key=None).field("content-type")]

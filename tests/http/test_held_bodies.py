@@ -161,7 +161,7 @@ def test_what_follows_a_body_that_nobody_read_is_taken_apart_as_ever(served: Ser
     assert served.verify(served.key)["valid"]
     question = request("POST", "/v1/verify", json.dumps({"key": served.key}).encode(), key=served.key)
     with served.connect() as client:
-        client.send(request("POST", "/livez", fields=[("Content-Length", "5")]))
+        client.send(request("GET", "/livez", fields=[("Content-Length", "5")]))
         assert client.answer().body == LIVE
         client.send(b"12345" + question)
         assert client.answer().ok()["valid"]

@@ -42,11 +42,11 @@ def id_of(served: Served, token: str) -> str:
 def test_a_key_is_issued_with_what_was_asked_for_and_the_rest_as_documented(served: Served) -> None:
     asked = datetime.now(UTC)
     issued = served.issue()
-    assert issued.keys() == METADATA | {"key"}
+    assert issued.keys() == METADATA | {"key", "public_key"}
     assert {name: issued[name] for name in METADATA - {"key_id", "created_at", "updated_at", "state_changed_at"}} == {
         "version": 1, "tenant": "default", "type": "api_token", "scope": "read", "length": 256, "state": "active",
-        "reason": None, "name": None, "owner": None, "prefix": "kt", "permissions": [], "allowed_ips": [],
-        "metadata": {}, "tags": [], "recoverable": False, "not_before": None, "expires_at": None,
+        "algorithm": None, "reason": None, "name": None, "owner": None, "prefix": "kt", "permissions": [],
+        "allowed_ips": [], "metadata": {}, "tags": [], "recoverable": False, "not_before": None, "expires_at": None,
         "profile": None,
     }  # fmt: skip
     assert issued["created_at"] == issued["updated_at"] == issued["state_changed_at"]

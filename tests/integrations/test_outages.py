@@ -177,4 +177,4 @@ def test_where_nothing_is_told_of_the_start_the_first_request_says_it(tmp_path: 
         answer = app.get("/any", "kt_something")
         unavailable(answer)
         assert "KEY_STORE" not in answer.body.decode(), "that is for the application's log"
-        assert "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with." in app.written
+        assert "Set KEY_STORE_ENCRYPTION_KEY to the key this store was created with" in app.written

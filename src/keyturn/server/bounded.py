@@ -191,13 +191,13 @@ class BoundedConnection(HttpToolsProtocol):
         self._to_asgi()
 
     def _to_asgi(self) -> None:
-        self._is_passed_on = True
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
         for name, value in headers:
             super().on_header(name, value)
-        super().on_headers_complete()
+        super().on_headers_complete()  # which refuses a URL that is none
+        self._is_passed_on = True
 
     def on_body(self, body: bytes) -> None:
         self._unclaimed = 0

@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from keyturn.domain.scope import KeyScope
 from keyturn.server.authorizing import AUTHORIZE
-from keyturn.server.models import ProblemBody
+from keyturn.server.models import GatewayProblem, ProblemBody
 from keyturn.server.requiring import MAX_TEXT
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -56,7 +56,7 @@ _AGAIN: Final = {"Retry-After": _field("Seconds.", "1")}
 
 
 def _refusal(says: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"model": ProblemBody, "description": says, "headers": {**_FIELDS, **(more or {})}}
+    return {"model": GatewayProblem, "description": says, "headers": {**_FIELDS, **(more or {})}}
 
 
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {

@@ -37,6 +37,7 @@ router = APIRouter(tags=["health"])
     responses={
         200: {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}, "description": "Text format 0.0.4."}
     },
+    openapi_extra={"security": [{}]},  # beside that with a key: none is needed on the same machine
 )
 async def metrics(
     request: Request, node: TheNode, _: Annotated[HTTPAuthorizationCredentials | None, BEARER]

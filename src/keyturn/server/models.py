@@ -290,8 +290,8 @@ class OwnerRevokedBody(Body):
     revoked: int
 
 
-class ProblemBody(Body):
-    """Problem details (RFC 9457)."""
+class GatewayProblem(Body):
+    """Problem details (RFC 9457) of a refusal on a gateway's behalf: the same to the byte each time."""
 
     type: Annotated[str, Field(examples=["urn:keyturn:problem:not_found"])]
     title: str
@@ -299,7 +299,12 @@ class ProblemBody(Body):
     detail: Annotated[str, Field(description="What is wrong, for people.")]
     code: Annotated[str, Field(description="What is wrong, for programs.", examples=["not_found"])]
     fix: Annotated[str, Field(description="What to do about it.")]
-    request_id: Annotated[str, Field(description="As in X-Request-Id, and in the server's log.")]
     field: Annotated[str, Field(description="The part of the request that is wrong, where there is one.")] = (
         ""
     )
+
+
+class ProblemBody(GatewayProblem):
+    """Problem details (RFC 9457)."""
+
+    request_id: Annotated[str, Field(description="As in X-Request-Id, and in the server's log.")]
