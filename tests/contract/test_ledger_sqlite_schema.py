@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +16,15 @@ import pytest
 
 from keyturn.adapters.ledger.sqlite import initialise, open_ledger
 from keyturn.adapters.ledger.sqlite.ledger import _CREDENTIAL, _EXPIRED, _FORGET, _OWNED
-from keyturn.adapters.ledger.sqlite.listing import keys_statement
+from keyturn.adapters.ledger.sqlite.listing import (
+    DUE_ROTATIONS,
+    due_keys_statement,
+    keys_statement,
+    rotations_statement,
+)
 from keyturn.adapters.ledger.sqlite.looking import refuse_foreign
 from keyturn.errors import ConfigurationError, IntegrityError, SchemaError, StorageError
-from keyturn.ports.ledger import Ledger, RowFilter
+from keyturn.ports.ledger import Ledger, RotationFilter, RowFilter
 from tests.contract.ledger_samples import (
     change_of,
     key_row,
@@ -93,14 +99,20 @@ def test_an_older_schema_is_brought_up_to_date_and_keeps_what_it_has(
     ledger = store.open()
     ledger.commit(change_of(plain_row("row")))
     ledger.close()
-    direct.execute("DROP INDEX rows_kept_until")
+    added = direct.execute(
+        "SELECT name FROM sqlite_schema WHERE name LIKE 'rows_%' AND sql LIKE '%json_extract(body%'"
+    )
+    for (index,) in added.fetchall():
+        direct.execute(f"DROP INDEX {index}")
+    for index in ("rows_policies", "rows_rotations"):
+        direct.execute(f"DROP INDEX {index}")
     direct.execute("UPDATE meta SET value = '1' WHERE key IN ('schema_version', 'oldest_program')")
     with pytest.raises(SchemaError, match="keyturn init"):
         store.open()
     store.initialise()
     assert dict(direct.execute("SELECT key, value FROM meta WHERE key <> 'log_id'")) == {
-        "schema_version": "3",
-        "oldest_program": "2",
+        "schema_version": "4",
+        "oldest_program": "4",
     }
     ledger = store.open()
     assert ledger.commit(change_of(plain_row("row", 2))) == 2
@@ -228,9 +240,38 @@ def test_a_list_by_tag_walks_along_the_tag(direct: Connection) -> None:
     assert "TEMP B-TREE" not in steps
 
 
-@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED, _FORGET])
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (due_keys_statement("p"), "rows_due_by_policy (tenant=? AND <expr>=? AND <expr>>? AND <expr><?)"),
+        (due_keys_statement(None), "rows_due_by_type (tenant=? AND type=? AND <expr>>? AND <expr><?)"),
+        (
+            rotations_statement(RotationFilter(tenant="t", before=9), 9)[0],
+            "rows_rotations (tenant=? AND created<?)",
+        ),
+        (
+            rotations_statement(RotationFilter(tenant="t", policy_id="p", before=9), 9)[0],
+            "rows_rotations_of_policy (tenant=? AND <expr>=? AND created<?)",
+        ),
+        (
+            rotations_statement(RotationFilter(tenant="t", key_id="k", before=9), 9)[0],
+            "rows_rotations_of_key (<expr>=? AND created<?)",
+        ),
+    ],
+)
+def test_what_is_due_is_walked_along_an_index_in_order(
+    direct: Connection, statement: str, index: str
+) -> None:
+    names = ("tenant", "before", "time", "id", "limit", "policy_id", "type", "key_id")
+    steps = plan(direct, statement, dict.fromkeys(names, 1))
+    assert steps == f"SEARCH rows USING INDEX {index}"
+
+
+@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED, _FORGET, DUE_ROTATIONS])
 def test_no_other_statement_scans_the_rows(direct: Connection, statement: str) -> None:
-    steps = plan(direct, statement, ["1"] * statement.count("?"))
+    steps = plan(
+        direct, statement, ["1"] * len(set(re.findall(r"\?\d", statement)) or statement.split("?")[1:])
+    )
     assert "SEARCH" in steps
     assert "SCAN" not in steps
 

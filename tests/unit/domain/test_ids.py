@@ -41,7 +41,7 @@ def test_what_only_resembles_an_id_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "characters"), [("key", "short"), ("key", "_" * 22), ("rot", CHARACTERS), ("", "")]
+    ("kind", "characters"), [("key", "short"), ("key", "_" * 22), ("jwk", CHARACTERS), ("", "")]
 )
 def test_no_malformed_id_can_be_built(kind: str, characters: str) -> None:
     with pytest.raises(ValueError, match="22 base62"):

@@ -19,7 +19,9 @@ from keyturn.domain.rotation.policy import (
     RotationStrategy,
 )
 from keyturn.domain.rotation.rotation import Awaited, Cause, Paused, Plan, Rotation, Stage
+from keyturn.domain.rotation.zones import zone_of
 from keyturn.domain.scope import KeyScope
+from keyturn.errors import ConfigurationError, InvalidInputError
 
 POLICY: Final = "policy"
 ROTATION: Final = "rotation"
@@ -161,7 +163,7 @@ def policy_from(body: Mapping[str, object]) -> KeptPolicy:
         frequency=RotationFrequency(m.take("frequency", str)),
         strategy=RotationStrategy(m.take("strategy", str)),
         cron=m.optional("cron", str),
-        time_zone=m.take("time_zone", str),
+        time_zone=_known_zone(m.take("time_zone", str)),
         keys=None if keys is None else _selection_of(keys),
         overlap=m.take("overlap", int),
         max_overlap=m.take("max_overlap", int),
@@ -188,6 +190,17 @@ def policy_from(body: Mapping[str, object]) -> KeptPolicy:
     )
     m.finish()
     return kept
+
+
+def _known_zone(name: str) -> str:
+    """The zone's name; ConfigurationError where this machine has no data of it, while another one had."""
+    try:
+        zone_of(name)
+    except InvalidInputError as error:
+        raise ConfigurationError(
+            f"a policy is in a time zone that is not known here: {error}", fix=error.fix
+        ) from None
+    return name
 
 
 def _selection_of(member: Mapping[str, object]) -> KeySelection:

@@ -72,7 +72,7 @@ def due_keys_statement(policy_id: str | None) -> str:
     named = "" if policy_id is None else f" AND {_POLICY} IS NOT NULL"
     return (
         f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY {index} WHERE kind = 'key' AND state = 'active'"
-        f" AND tenant = :tenant AND {whose}{named} AND {_COUNTED_FROM} <= :before"
+        f" AND tenant = :tenant AND {whose}{named} AND {_COUNTED_FROM} BETWEEN :time AND :before"
         f" AND ({_COUNTED_FROM}, id) > (:time, :id) ORDER BY {_COUNTED_FROM}, id LIMIT :limit"
     )
 
@@ -80,7 +80,7 @@ def due_keys_statement(policy_id: str | None) -> str:
 _NEXT_AT: Final = "json_extract(body, '$.next_at')"
 DUE_ROTATIONS: Final = (
     f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_steps_due WHERE kind = 'rotation' AND {_NEXT_AT} IS NOT NULL"
-    f" AND {_NEXT_AT} <= ? AND ({_NEXT_AT}, id) > (?, ?) ORDER BY {_NEXT_AT}, id LIMIT ?"
+    f" AND {_NEXT_AT} BETWEEN ?2 AND ?1 AND ({_NEXT_AT}, id) > (?2, ?3) ORDER BY {_NEXT_AT}, id LIMIT ?4"
 )
 _ROTATION_CONDITIONS: Final = {
     "before": "created < :before",

@@ -1,0 +1,107 @@
+"""What the lists behind rotation promise, on every adapter."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from keyturn.ports.ledger import Ledger, NewRow, RotationFilter
+from tests.contract.ledger_samples import SEAL, change_of, ids_of, key_row
+
+
+def row(kind: str, name: str, *, tenant: str = "default", revision: int = 1, **members: object) -> NewRow:
+    return NewRow(name, kind, tenant, revision, json.dumps(members), SEAL, None)
+
+
+@pytest.fixture
+def keys(ledger: Ledger) -> Ledger:
+    """Keys that count from different times, one in a commit."""
+    for key in (
+        key_row("key_c", created_at=30, rotation_policy_id="p"),
+        key_row("key_a", created_at=10, due_from=30, rotation_policy_id="p"),
+        key_row("key_b", created_at=20, rotation_policy_id="p"),
+        key_row("key_d", created_at=20, rotation_policy_id="q"),
+        key_row("key_e", created_at=20, rotation_policy_id="p", state="suspended"),
+        key_row("key_f", created_at=20, rotation_policy_id="p", tenant="other"),
+        key_row("key_g", created_at=40),
+        key_row("key_h", created_at=5, due_from=15),
+        key_row("key_i", created_at=5, type="hmac"),
+    ):
+        ledger.commit(change_of(key))
+    return ledger
+
+
+START = (-1, "")
+
+
+def test_keys_that_name_a_policy_come_in_the_order_of_what_they_count_from(keys: Ledger) -> None:
+    assert ids_of(keys.list_due_keys("default", 30, START, 10, policy_id="p")) == ["key_b", "key_a", "key_c"]
+    assert ids_of(keys.list_due_keys("default", 29, START, 10, policy_id="p")) == ["key_b"]
+    assert ids_of(keys.list_due_keys("default", 30, START, 2, policy_id="p")) == ["key_b", "key_a"]
+    assert ids_of(keys.list_due_keys("default", 30, (30, "key_a"), 2, policy_id="p")) == ["key_c"]
+    assert ids_of(keys.list_due_keys("other", 30, START, 10, policy_id="p")) == ["key_f"]
+
+
+def test_keys_of_a_type_are_those_that_name_no_policy(keys: Ledger) -> None:
+    assert ids_of(keys.list_due_keys("default", 100, START, 10, type="api_token")) == ["key_h", "key_g"]
+    assert ids_of(keys.list_due_keys("default", 39, START, 10, type="api_token")) == ["key_h"]
+    assert ids_of(keys.list_due_keys("default", 39, START, 10, type="hmac")) == ["key_i"]
+
+
+def test_a_key_that_was_rotated_counts_anew(keys: Ledger) -> None:
+    keys.commit(change_of(key_row("key_b", 2, created_at=20, due_from=50, rotation_policy_id="p")))
+    assert ids_of(keys.list_due_keys("default", 30, START, 10, policy_id="p")) == ["key_a", "key_c"]
+
+
+@pytest.fixture
+def rotations(ledger: Ledger) -> Ledger:
+    for number, members in enumerate(
+        (
+            {"key": "key_a", "policy_id": "p", "strategy": "gradual", "stage": "staged", "next_at": 20},
+            {"key": "key_a", "strategy": "immediate", "stage": "completed"},
+            {"key": "key_b", "policy_id": "p", "strategy": "overlapping", "stage": "overlap", "next_at": 10},
+            {"key": "key_c", "policy_id": "q", "strategy": "overlapping", "stage": "overlap", "next_at": 20},
+            {"key": "key_a", "policy_id": "p", "strategy": "gradual", "stage": "staged", "tenant": "other"},
+        )
+    ):
+        tenant = str(members.pop("tenant", "default"))
+        ledger.commit(change_of(row("rotation", f"rot_{number}", tenant=tenant, **members)))
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, "3210"),
+        ({"key_id": "key_a"}, "10"),
+        ({"policy_id": "p"}, "20"),
+        ({"policy_id": "p", "key_id": "key_a"}, "0"),
+        ({"stage": "overlap"}, "32"),
+        ({"strategy": "immediate"}, "1"),
+        ({"before": 3}, "10"),
+        ({"tenant": "other"}, "4"),
+        ({"key_id": "key_z"}, ""),
+    ],
+)
+def test_rotations_are_listed_newest_first(rotations: Ledger, wanted: dict[str, object], found: str) -> None:
+    matching = RotationFilter(**{"tenant": "default", **wanted})  # type: ignore[arg-type]
+    assert ids_of(rotations.list_rotations(matching, 10)) == [f"rot_{number}" for number in found]
+    assert len(rotations.list_rotations(matching, 1)) == min(1, len(found))
+
+
+def test_steps_that_are_due_come_in_the_order_of_their_time_in_every_tenant(rotations: Ledger) -> None:
+    assert ids_of(rotations.list_due_rotations(20, (0, ""), 10)) == ["rot_2", "rot_0", "rot_3"]
+    assert ids_of(rotations.list_due_rotations(19, (0, ""), 10)) == ["rot_2"]
+    assert ids_of(rotations.list_due_rotations(20, (10, "rot_2"), 1)) == ["rot_0"]
+    done = row("rotation", "rot_0", revision=2, key="key_a", strategy="gradual", stage="completed")
+    rotations.commit(change_of(done))
+    assert ids_of(rotations.list_due_rotations(20, (0, ""), 10)) == ["rot_2", "rot_3"]
+
+
+def test_policies_are_listed_newest_first_of_one_tenant_or_of_all(ledger: Ledger) -> None:
+    for number, tenant in enumerate(("default", "other", "default")):
+        ledger.commit(change_of(row("policy", f"pol_{number}", tenant=tenant)))
+    assert ids_of(ledger.list_policies("default", None, 10)) == ["pol_2", "pol_0"]
+    assert ids_of(ledger.list_policies(None, None, 10)) == ["pol_2", "pol_1", "pol_0"]
+    assert ids_of(ledger.list_policies(None, 3, 1)) == ["pol_1"]
