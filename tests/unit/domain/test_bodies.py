@@ -159,6 +159,24 @@ SAMPLES: dict[str, Key | Version | Owner] = {
         created_at=NOON,
         material=b"sealed material",
     ),
+    "a key that is being rotated": replace(
+        KEY,
+        revision=4,
+        version=2,
+        newest=3,
+        rotation_policy_id="monthly_rotation",
+        rotation="rot_zyxwvutsrqponmlkjihgfe",
+        rotated_at=NOON + timedelta(microseconds=1),
+        due_from=NOON,
+        updated_at=NOON + timedelta(microseconds=2),
+    ),
+    "a version whose overlap has ended": replace(
+        VERSION,
+        revision=3,
+        state=KeyState.DEACTIVATED,
+        state_changed_at=NOON + timedelta(hours=1, microseconds=1),
+        expires_at=NOON + timedelta(hours=1),
+    ),
 }
 # Rows from before HMAC keys named their algorithm: they are read, and not written any more.
 READ_ONLY = {
