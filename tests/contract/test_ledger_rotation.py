@@ -56,15 +56,14 @@ def test_a_key_that_was_rotated_counts_anew(keys: Ledger) -> None:
 
 @pytest.fixture
 def rotations(ledger: Ledger) -> Ledger:
-    for number, members in enumerate(
-        (
-            {"key": "key_a", "policy_id": "p", "strategy": "gradual", "stage": "staged", "next_at": 20},
-            {"key": "key_a", "strategy": "immediate", "stage": "completed"},
-            {"key": "key_b", "policy_id": "p", "strategy": "overlapping", "stage": "overlap", "next_at": 10},
-            {"key": "key_c", "policy_id": "q", "strategy": "overlapping", "stage": "overlap", "next_at": 20},
-            {"key": "key_a", "policy_id": "p", "strategy": "gradual", "stage": "staged", "tenant": "other"},
-        )
-    ):
+    listed: tuple[dict[str, object], ...] = (
+        {"key": "key_a", "policy_id": "p", "strategy": "gradual", "stage": "staged", "next_at": 20},
+        {"key": "key_a", "strategy": "immediate", "stage": "completed"},
+        {"key": "key_b", "policy_id": "p", "strategy": "overlapping", "stage": "overlap", "next_at": 10},
+        {"key": "key_c", "policy_id": "q", "strategy": "overlapping", "stage": "overlap", "next_at": 20},
+        {"key": "key_a", "policy_id": "p", "strategy": "gradual", "stage": "staged", "tenant": "other"},
+    )
+    for number, members in enumerate(listed):
         tenant = str(members.pop("tenant", "default"))
         ledger.commit(change_of(row("rotation", f"rot_{number}", tenant=tenant, **members)))
     return ledger

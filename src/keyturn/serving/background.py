@@ -16,6 +16,7 @@ POLLS_A_BOUND: Final = (
 )
 _RECORDER_SECONDS: Final = 0.25
 _HOUSEKEEPING_SECONDS: Final = 60
+_ROTATION_SECONDS: Final = 30
 _JOIN_SECONDS: Final = 5.0
 
 _log = logging.getLogger("keyturn.background")
@@ -28,7 +29,9 @@ class Background:
         self._node = node
         self._poll = node.verifier.max_staleness / POLLS_A_BOUND
         self._stopping = threading.Event()
-        self._threads = [self._thread(duty) for duty in (self._follow_log, self._record, self._keep_house)]
+        self._threads = [
+            self._thread(duty) for duty in (self._follow_log, self._record, self._keep_house, self._rotate)
+        ]
 
     def start(self) -> None:
         """Begin."""
@@ -76,3 +79,14 @@ class Background:
                     duty()
                 except KeyturnError as error:
                     _log.warning("%s yet: %s", what, error)
+
+    def _rotate(self) -> None:
+        """Do what rotation has due; whatever is not done when this ends stays due, for whoever comes next."""
+        while not self._stopping.wait(_ROTATION_SECONDS / 2 + secrets.randbelow(_ROTATION_SECONDS)):
+            try:
+                for event in self._node.rotation.scheduler.work():
+                    _log.info("%s: key %s, stage %s", event.type, event.key_id, event.stage)
+                    if self._stopping.is_set():
+                        return
+            except KeyturnError as error:
+                _log.warning("rotations that are due could not all be carried on: %s", error)

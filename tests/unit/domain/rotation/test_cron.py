@@ -20,7 +20,9 @@ def fields(low: int, high: int) -> st.SearchStrategy[str]:
     """A field of an expression; one that is a star alone comes often."""
     number = st.integers(low, high)
     # Of a span of one number for a day of the week the other program makes every day.
-    span = st.tuples(st.integers(low, high - 1), number).map(lambda pair: f"{pair[0]}-{max(pair[0] + 1, pair[1])}")
+    span = st.tuples(st.integers(low, high - 1), number).map(
+        lambda pair: f"{pair[0]}-{max(pair[0] + 1, pair[1])}"
+    )
     step = st.integers(1, high)
     stepped = st.builds(
         lambda part, every: f"{part}/{every}", st.one_of(st.just("*"), span, number.map(str)), step
