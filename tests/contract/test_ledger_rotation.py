@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_key_that_was_rotated_counts_anew(keys: Ledger) -> None:
 
 @pytest.fixture
 def rotations(ledger: Ledger) -> Ledger:
-    listed: tuple[dict[str, object], ...] = (
+    listed: tuple[dict[str, Any], ...] = (
         {"key": "key_a", "policy_id": "p", "strategy": "gradual", "stage": "staged", "next_at": 20},
         {"key": "key_a", "strategy": "immediate", "stage": "completed"},
         {"key": "key_b", "policy_id": "p", "strategy": "overlapping", "stage": "overlap", "next_at": 10},

@@ -78,7 +78,7 @@ class Rotations(RuleBasedStateMachine):
         self.ids = {"token": token.key_id, "signing": signing.key_id}
         self.expiry = token.expires_at
         self.tokens: dict[int, str] = {1: token.secret.reveal()}  # by version; what the holder has
-        self.has_lost_answer = False
+        self.lost: set[int] = set()  # versions whose answer a crash took with it
         self.acknowledged: set[str] = set()
         self.dead: set[tuple[str, int]] = set()
         self.newest = {"token": 1, "signing": 1}
@@ -141,10 +141,9 @@ class Rotations(RuleBasedStateMachine):
             self.acknowledged.add(done.rotation.rotation_id)
             if name == "token":
                 self.tokens[done.rotation.new] = done.secret.reveal()
-                self.has_lost_answer = False
         elif crash == "after" and name == "token":
-            # The new token was made and nobody has it: until it is rolled back there is no promise to keep.
-            self.has_lost_answer = True
+            # The new token was made and nobody has it: whoever lets it take over has no promise to rely on.
+            self.lost.add(self.key("token").newest_version)
 
     @rule(which=either, crash=crashes)
     def whoever_schedules_does_what_is_due(self, which: int, crash: str) -> None:
@@ -165,7 +164,7 @@ class Rotations(RuleBasedStateMachine):
         if done is not None:
             self.tokens[rotation.new] = done.secret.reveal()
         elif crash == "after" and "pick_up" in {each.value for each in rotation.awaited}:
-            self.has_lost_answer = True
+            self.lost.add(rotation.new)
 
     @precondition(lambda self: self.running("token") is not None)
     @rule(which=either, crash=crashes)
@@ -244,7 +243,7 @@ class Rotations(RuleBasedStateMachine):
                 if versions[number].expires_at is None or now < versions[number].expires_at
             }
             assert valid == due
-            assert valid or self.has_lost_answer, "the holder has no token that is good"
+            assert valid or key.version in self.lost, "the holder has no token that is good"
         else:
             assert not valid
         for number, version in versions.items():
