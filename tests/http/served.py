@@ -154,6 +154,20 @@ class Served:
                 found += str(file.readlink()).startswith("socket:")
         return found
 
+    def rotate_elsewhere(self) -> Any:
+        """The id of a rotation in another tenant."""
+        key_id = self.issue_elsewhere()["key_id"]
+        answer = self.call("POST", f"/v1/keys/{key_id}/rotate", key=self.foreigner)
+        assert answer.status == 201, answer
+        return answer.json["rotation_id"]
+
+    def policy_elsewhere(self) -> Any:
+        """The id of a policy of another tenant."""
+        policy = {"policy_id": "foreign_policy", "frequency": "monthly", "strategy": "overlapping"}
+        answer = self.call("POST", "/v1/rotation-policies", policy, key=self.foreigner)
+        assert answer.status in (201, 409), answer
+        return policy["policy_id"]
+
     def issue_elsewhere(self, **wanted: Any) -> dict[str, Any]:
         """A new key of another tenant."""
         return self.issue(key=self.foreigner, **wanted)

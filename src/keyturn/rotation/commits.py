@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,9 +13,6 @@ from keyturn.domain.rotation.bodies import rotation_put
 from keyturn.domain.rotation.rotation import Rotation, Stage
 from keyturn.domain.rotation.steps import Moved
 from keyturn.issuing.keys import Together
-
-Beside = Callable[[Rotation], tuple[Put, ...]]
-"""Given the rotation that is about to be stored, the rows that are to be stored in the same commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 
 from keyturn.domain.bodies import key_from
-from keyturn.domain.change import ChangeSet, Event, EventType
+from keyturn.domain.change import ChangeSet, Event, EventType, Put
 from keyturn.domain.fields import check_policy_id
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
@@ -67,10 +67,18 @@ class Policies:
         self._clock = clock
         self._retrying = Retrying(turns=keys.turns, clock=clock)
 
-    def create(self, policy: RotationPolicy, by: Principal, *, may_select_none: bool = False) -> KeptPolicy:
-        """Keep a policy. ConflictError where there is one of that name already.
+    def create(
+        self,
+        policy: RotationPolicy,
+        by: Principal,
+        *,
+        may_select_none: bool = False,
+        beside: Callable[[KeptPolicy], tuple[Put, ...]] = lambda _: (),
+    ) -> KeptPolicy:
+        """Keep a policy, with the rows that `beside` gives in the same commit.
 
-        InvalidInputError for a selection that no key of the tenant meets, unless `may_select_none`.
+        ConflictError where there is one of that name already; InvalidInputError for a selection that no key of the
+        tenant meets, unless `may_select_none`.
         """
         if not isinstance(policy, RotationPolicy):
             raise InvalidInputError("a policy is a RotationPolicy", field="policy")
@@ -94,7 +102,7 @@ class Policies:
             if before is None
             else before.changed(now, policy=policy, created_at=now, is_deleted=False, paused=None)
         )
-        return self._committed(EventType.POLICY_CREATED, kept, by, now)
+        return self._committed(EventType.POLICY_CREATED, kept, by, now, beside=beside(kept))
 
     def get(self, policy_id: str, by: Principal) -> KeptPolicy:
         """A policy; NotFoundError for one that there is not, or not any more."""
@@ -126,7 +134,7 @@ class Policies:
             if "keys" in changes and not may_select_none:
                 self._require_keys(policy, by)
             return self._committed(
-                EventType.POLICY_UPDATED, kept.changed(now, policy=policy), by, now, changes
+                EventType.POLICY_UPDATED, kept.changed(now, policy=policy), by, now, changes=changes
             )
 
         return self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
@@ -226,7 +234,9 @@ class Policies:
         kept: KeptPolicy,
         by: Principal,
         now: datetime,
+        *,
         changes: Mapping[str, Any] | None = None,
+        beside: tuple[Put, ...] = (),
     ) -> KeptPolicy:
         details: dict[str, object] = {"policy_id": kept.policy.policy_id}
         if changes:
@@ -242,7 +252,8 @@ class Policies:
             rows=(kept.row_id,),
             details=details,
         )
-        self._records.commit(ChangeSet(puts=(policy_put(kept),), events=(event,)))
+        changed = ChangeSet(puts=(policy_put(kept),), events=(event,))
+        self._records.commit(changed.with_rows(beside))
         return kept
 
 

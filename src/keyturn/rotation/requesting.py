@@ -18,9 +18,8 @@ from keyturn.domain.rotation.schedule import next_due
 from keyturn.errors import InvalidInputError, NotFoundError, shown
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
-from keyturn.rotation.commits import Beside
 from keyturn.rotation.policies import Policies
-from keyturn.rotation.starting import Started, Starter
+from keyturn.rotation.starting import Beside, Started, Starter
 from keyturn.rotation.terms import MAY_BE_SAID, Terms
 
 

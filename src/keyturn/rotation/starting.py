@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -9,7 +10,7 @@ from keyturn.crypto.generation import RsaKeys
 from keyturn.crypto.key_pairs import make_rsa_key, public_pem
 from keyturn.crypto.randomness import random_base62
 from keyturn.domain.bodies import version_put
-from keyturn.domain.change import ChangeSet, EventType
+from keyturn.domain.change import ChangeSet, EventType, Put
 from keyturn.domain.ids import ID_CHARACTERS, MAX_VERSION, ROTATION, build
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import Act, KeyState
@@ -23,7 +24,7 @@ from keyturn.issuing.keys import Keys, Together
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
-from keyturn.rotation.commits import Beside, Step
+from keyturn.rotation.commits import Step
 from keyturn.rotation.material import Fresh, fresh_for, version_of
 from keyturn.rotation.terms import Terms
 
@@ -43,6 +44,10 @@ class Started:
     key: Key
     secret: Secret | None = None
     public_key: str | None = None
+
+
+Beside = Callable[[Started], tuple[Put, ...]]
+"""Given the rotation that is about to begin, the rows that are to be stored in the same commit."""
 
 
 class Starter:
@@ -159,16 +164,16 @@ class Starter:
             moved=moved,
             added=new,
         )
-        changes = self._with_exposed(step.changes(by.actor, now), found, rotation, now)
-        self._records.commit(changes.with_rows(beside(rotation)))
-        secret = None if is_kept or fresh.material.public_key is not None else fresh.material.secret
         public = fresh.material.public_key
-        return Started(
+        started = Started(
             rotation=rotation,
             key=moved.key,
-            secret=secret,
+            secret=None if is_kept or public is not None else fresh.material.secret,
             public_key=None if public is None else public_pem(public),
         )
+        changes = self._with_exposed(step.changes(by.actor, now), found, rotation, now)
+        self._records.commit(changes.with_rows(beside(started)))
+        return started
 
     def _with_exposed(
         self, changes: ChangeSet, found: Together, rotation: Rotation, now: datetime

@@ -17,7 +17,16 @@ import keyturn
 from keyturn.bootstrap import Node
 from keyturn.errors import IntegrityError, KeyturnError, StaleError, may_be_shown
 from keyturn.key_generator import SecureKeyGenerator
-from keyturn.server import batches, key_material, key_usage, keys, metrics, signing
+from keyturn.server import (
+    batches,
+    key_material,
+    key_usage,
+    keys,
+    metrics,
+    rotation_policies,
+    rotations,
+    signing,
+)
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
 from keyturn.server.described import Ready, described
@@ -42,6 +51,8 @@ ROUTERS: Final = (
     key_material.router,
     key_usage.router,
     signing.router,
+    rotation_policies.router,
+    rotations.router,
     metrics.router,
 )
 

@@ -44,6 +44,7 @@ fields are refused. An id of another tenant and one that does not exist give the
 TAGS: Final = [
     {"name": "keys", "description": "Keys from their issue to their end, and owners of keys."},
     {"name": "verification", "description": "Whether what a client presented is good for what it asks."},
+    {"name": "rotation", "description": "New secrets for keys without downtime, on request and by policies."},
     {"name": "signatures", "description": "Signatures with keys whose private half stays in Keyturn."},
     {
         "name": "gateways",
@@ -229,7 +230,9 @@ def _refusals(operation: Mapping[str, Any], path: str) -> set[str]:
         refusals |= {"400", "413", "415", "422"}
     if parameters:
         refusals.add("422")
-    if "{key_id}" in path:
+    if {"{key_id}", "{policy_id}", "{rotation_id}"} & set(
+        re.findall(r"{\w+}", path)
+    ) or "key_id" in parameters:
         refusals.add("404")
     if "If-Match" in parameters:
         refusals.add("412")
