@@ -145,6 +145,7 @@ def _node_over(
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
     updater = Updater(records=records, keys=keys, clock=clock)
+    reader = Reader(ledger=ledger, records=records, keys=keys, clock=clock)
     cache = Cache(cache_capacity)
     node = Node(
         ledger=ledger,
@@ -153,7 +154,7 @@ def _node_over(
         issuer=Issuer(records=records, keys=keys, clock=clock),
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
         updater=updater,
-        reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
+        reader=reader,
         versions=Versions(ledger=ledger, records=records, keys=keys),
         answers=Answers(ledger=ledger, records=records, clock=clock),
         trail=Trail(ledger=ledger, keyring=keyring, log=log),
@@ -165,7 +166,9 @@ def _node_over(
         recorder=Recorder(records=records, uses=uses, clock=clock),
         keyring_changes=KeyringChanges(ledger=ledger, records=records, wrapper=wrapper, clock=clock),
         resealer=Resealer(ledger=ledger, records=records, clock=clock),
-        rotation=rotation_over(ledger=ledger, records=records, keys=keys, updater=updater, clock=clock),
+        rotation=rotation_over(
+            ledger=ledger, records=records, keys=keys, reader=reader, updater=updater, clock=clock
+        ),
         clock=clock,
     )
     survive_forks(node)

@@ -71,7 +71,7 @@ class Rotations(RuleBasedStateMachine):
                 **PARAMETERS[self.strategy],
             )
         )
-        token = first.issue(rotation_policy_id="daily", expires_in=20 * 24 * HOUR)
+        token = first.issue(rotation_policy_id="daily", expires_in=5 * 24 * HOUR)
         signing = first.issue(
             key_type=KeyType.HMAC, key_scope=KeyScope.FULL, rotation_policy_id="daily",
         )  # fmt: skip

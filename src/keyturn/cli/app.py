@@ -14,9 +14,11 @@ from keyturn.cli import (
     doctoring,
     issuing,
     output,
+    policies,
     preparing,
     reading,
     rekeying,
+    rotating,
     serving,
     signing,
     verifying,
@@ -25,6 +27,7 @@ from keyturn.cli import (
 _SET_UP: Final = "Set up and run"
 _KEYS: Final = "Keys"
 _SIGNATURES: Final = "Signatures"
+_ROTATION: Final = "Rotation"
 _ENDING: Final = "Ending keys"
 
 app: Final = typer.Typer(
@@ -82,6 +85,7 @@ _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
         "usage": reading.usage,
     },
     _SIGNATURES: {"sign": signing.sign, "verify-signature": signing.verify_signature},
+    _ROTATION: {"rotate": rotating.rotate},
     _ENDING: {
         "revoke": acting.revoke,
         "suspend": acting.suspend,
@@ -94,3 +98,5 @@ for _panel, _commands in _PANELS.items():
         # What follows these is taken for a secret and refused there, without being repeated.
         extra = {"allow_extra_args": _command in (verifying.verify, rekeying.rekey)}
         app.command(_name, rich_help_panel=_panel, context_settings=extra)(_command)
+app.add_typer(policies.policy_app, name="policy", rich_help_panel=_ROTATION)
+app.add_typer(rotating.rotation_app, name="rotation", rich_help_panel=_ROTATION)

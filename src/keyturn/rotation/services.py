@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keyturn.issuing.keys import Keys
+from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
+from keyturn.rotation.bulk import Bulk
 from keyturn.rotation.checking import Checks
 from keyturn.rotation.history import History
 from keyturn.rotation.moving import Mover
@@ -25,6 +27,7 @@ class RotationServices:
 
     policies: Policies
     requests: Requests
+    bulk: Bulk
     mover: Mover
     scheduler: Scheduler
     history: History
@@ -33,7 +36,7 @@ class RotationServices:
 
 
 def rotation_over(
-    *, ledger: Ledger, records: Records, keys: Keys, updater: Updater, clock: Clock
+    *, ledger: Ledger, records: Records, keys: Keys, reader: Reader, updater: Updater, clock: Clock
 ) -> RotationServices:
     """The services over one ledger."""
     policies = Policies(ledger=ledger, records=records, keys=keys, updater=updater, clock=clock)
@@ -43,9 +46,11 @@ def rotation_over(
         ledger=ledger, records=records, policies=policies, starter=starter, mover=mover, clock=clock
     )
     history = History(ledger=ledger, records=records)
+    requests = Requests(keys=keys, policies=policies, starter=starter, clock=clock)
     return RotationServices(
         policies=policies,
-        requests=Requests(keys=keys, policies=policies, starter=starter, clock=clock),
+        requests=requests,
+        bulk=Bulk(reader=reader, requests=requests, clock=clock),
         mover=mover,
         scheduler=scheduler,
         history=history,

@@ -1,0 +1,86 @@
+"""Rotating many keys because somebody asks, such as all of an owner's after a leak; and going on where that ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from keyturn.crypto.generation import RsaKeys
+from keyturn.crypto.key_pairs import make_rsa_key
+from keyturn.domain.key import Key
+from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.policy import RotationStrategy
+from keyturn.errors import ConflictError, ForbiddenError, IllegalTransitionError
+from keyturn.issuing.reading import KeyFilter, Reader
+from keyturn.ports.clock import Clock
+from keyturn.rotation.requesting import Requests
+from keyturn.rotation.starting import Started
+
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkOutcome:
+    """What became of one key: what was started, or why nothing was."""
+
+    key_id: str
+    started: Started | None
+    problem: str | None
+
+
+class Bulk:
+    """Works through the keys of a filter, a page at a time."""
+
+    def __init__(self, *, reader: Reader, requests: Requests, clock: Clock) -> None:
+        self._reader = reader
+        self._requests = requests
+        self._clock = clock
+
+    def rotate(
+        self,
+        by: Principal,
+        matching: KeyFilter,
+        *,
+        since: datetime,
+        strategy: RotationStrategy | None = None,
+        is_compromised: bool = False,
+        keeps_secret: bool = False,
+        said: Mapping[str, Any] | None = None,
+        rsa_keys: RsaKeys = make_rsa_key,
+    ) -> Iterator[BulkOutcome]:
+        """Rotate each key in service that meets the filter, and give each as soon as it is done.
+
+        Keys whose rotation has begun at or after `since` are left alone: whoever was interrupted gives the time at
+        which they began, and goes on where they were.
+        """
+        cursor = None
+        while True:
+            page = self._reader.list(by, matching, limit=_PAGE, cursor=cursor)
+            for key in page.items:
+                if not self._is_left_alone(key, since):
+                    yield self._rotated(
+                        key,
+                        by,
+                        strategy=strategy,
+                        is_compromised=is_compromised,
+                        keeps_secret=keeps_secret,
+                        said=said,
+                        rsa_keys=rsa_keys,
+                    )
+            if page.next_cursor is None:
+                return
+            cursor = page.next_cursor
+
+    def _is_left_alone(self, key: Key, since: datetime) -> bool:
+        ended = key.state is not KeyState.ACTIVE or key.is_expired(self._clock.now())
+        return ended or key.created_at >= since or (key.due_from is not None and key.due_from >= since)
+
+    def _rotated(self, key: Key, by: Principal, **how: Any) -> BulkOutcome:
+        try:
+            started = self._requests.rotate(key.key_id, by, **how)
+        except (IllegalTransitionError, ConflictError, ForbiddenError) as error:
+            return BulkOutcome(key_id=key.key_id, started=None, problem=str(error))
+        return BulkOutcome(key_id=key.key_id, started=started, problem=None)
