@@ -12,11 +12,13 @@ hand_over(rotated.secret.reveal())                          # the one time that 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from keyturn.domain.key import Key as KeyMetadata
+from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.blackout import BlackoutWindow
 from keyturn.domain.rotation.policy import (
     KeySelection,
@@ -26,9 +28,12 @@ from keyturn.domain.rotation.policy import (
 )
 from keyturn.domain.rotation.rotation import Rotation, Stage
 from keyturn.domain.secret import Secret
+from keyturn.errors import InvalidInputError
 from keyturn.issuing.cursors import DEFAULT_LIMIT
+from keyturn.issuing.reading import KeyFilter
 from keyturn.key_generator import SecureKeyGenerator
 from keyturn.key_store import SecureKeyStore
+from keyturn.rotation.bulk import BulkOutcome
 from keyturn.rotation.checking import Check
 from keyturn.rotation.events import RotationEvent
 from keyturn.rotation.history import RotationPage
@@ -170,6 +175,38 @@ class KeyRotator:
         return services.requests.rotate(
             key_id,
             by,
+            strategy=strategy,
+            is_compromised=compromised,
+            keeps_secret=keep_secret,
+            said=said,
+            rsa_keys=self._generator.rsa_keys,
+        )
+
+    def rotate_keys(
+        self,
+        *,
+        owner: str | None = None,
+        key_type: KeyType | None = None,
+        since: datetime,
+        strategy: RotationStrategy | None = None,
+        compromised: bool = False,
+        keep_secret: bool = False,
+        **said: Any,
+    ) -> Iterator[BulkOutcome]:
+        """Rotate all keys of an owner or a type, and give each as soon as it is done, with its new secret or a problem.
+
+        Whoever is interrupted gives the same `since` again, the time at which they began: what was rotated since then
+        is left alone.
+        """
+        if owner is None and key_type is None:
+            raise InvalidInputError(
+                "all keys of whom, or of which type", field="owner", fix="Name an owner or a key_type."
+            )
+        services, by = self._store.rotation()
+        return services.bulk.rotate(
+            by,
+            KeyFilter(owner=owner, type=key_type),
+            since=since,
             strategy=strategy,
             is_compromised=compromised,
             keeps_secret=keep_secret,

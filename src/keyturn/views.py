@@ -51,7 +51,7 @@ def key_view(key: Key) -> View:
         if key.profile is None
         else {"scope": None, "permissions": None, **key.profile.members},
         "rotation_policy_id": key.rotation_policy_id,
-        "rotation_id": key.rotation,
+        "rotation": key.rotation,
         "rotated_at": _time(key.rotated_at),
     }
 

@@ -92,8 +92,11 @@ IDS: Final[Mapping[str, tuple[str, Callable[[Served], str]]]] = {
         UNKNOWN_ID,
         lambda served: str(served.issue_elsewhere(owner="acme", recoverable=True)["key_id"]),
     ),
-    "rotation_id": (UNKNOWN_ID.replace("key_", "rot_"), lambda served: str(served.rotate_elsewhere())),
-    "policy_id": ("unknown_policy", lambda served: str(served.policy_elsewhere())),
+    "rotation_id": (
+        UNKNOWN_ID.replace("key_", "rot_"),
+        lambda served: str(served.rotate(key=served.foreigner)["rotation_id"]),
+    ),
+    "policy_id": ("unknown_policy", lambda served: served.policy(key=served.foreigner)),
 }
 # Other parameters of paths, which name something in the caller's own tenant, whether it is there or not.
 NAMES: Final[Mapping[str, str]] = {"owner": "nobody"}
@@ -122,6 +125,7 @@ class Route:
         ids: Mapping[str, str] | None = None,
         fields: Iterable[tuple[str, str]] = (),
         source: str | None = None,
+        body: object = None,
         **parameters: str,
     ) -> Answer:
         """The answer to a well-formed call of it; ids that are not given are those of nothing."""
@@ -130,7 +134,8 @@ class Route:
         )
         path = re.sub(r"{(\w+)}", lambda match: quote(values[match[1]], safe=""), self.path)
         if str(self) in BODIES:
-            return served.call(self.method, path, BODIES[str(self)], key=key, fields=fields, source=source)
+            sent = cast(Any, BODIES[str(self)] if body is None else body)
+            return served.call(self.method, path, sent, key=key, fields=fields, source=source)
         return served.call(self.method, path, key=key, fields=fields, source=source)
 
     def suited(self, served: Served, **wanted: Any) -> dict[str, Any]:
@@ -138,9 +143,34 @@ class Route:
         signs = self.path.endswith(("/sign", "/verify-signature"))
         kind = {"type": "hmac", "scope": "read_write"} if signs else {"recoverable": True}
         key = served.issue(**kind, **wanted)
-        if self.path.endswith("/resume"):
+        if "key_id" in self.parameters and self.path.endswith("/resume"):
             served.act(key["key_id"], "suspend").ok()
-        return key
+        return {**key, **self._rotated(served)}
+
+    def _rotated(self, served: Served) -> dict[str, Any]:
+        """The ids, and the body, with which a call on a rotation or a policy succeeds; nothing for other routes."""
+        act = self.path.rpartition("/")[2]
+        if "policy_id" in self.parameters:
+            return {"ids": {"policy_id": served.policy()}}
+        if self.path == "/v1/rotation-policies":
+            return {
+                "body": {
+                    **cast(Any, BODIES["POST /v1/rotation-policies"]),
+                    "policy_id": f"{served.policy()}_too",
+                }
+            }
+        if "rotation_id" not in self.parameters:
+            return {}
+        by_act: dict[str, dict[str, Any]] = {
+            "approve": {"key_type": "hmac", "strategy": "blue_green", "requires_check": True},
+            "prove": {"strategy": "blue_green"},
+            "pick-up": {"keep_secret": True},
+        }
+        rotation = served.rotate(**by_act.get(act, {}))
+        if act == "resume":
+            served.call("POST", f"/v1/rotations/{rotation['rotation_id']}/pause").ok()
+        ready: dict[str, Any] = {"ids": {"rotation_id": rotation["rotation_id"]}}
+        return {**ready, "body": {"key": rotation["key"]}} if act == "prove" else ready
 
 
 def documented() -> list[Route]:

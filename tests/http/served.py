@@ -35,11 +35,12 @@ FOREIGN: Final = "elsewhere"  # a tenant beside the default one
 METADATA: Final = frozenset({
     "key_id", "version", "tenant", "type", "scope", "length", "algorithm", "state", "state_changed_at", "reason",
     "name", "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
-    "updated_at", "not_before", "expires_at", "profile",
+    "updated_at", "not_before", "expires_at", "profile", "rotation", "rotation_policy_id", "rotated_at",
 })  # fmt: skip
 
 _THE_FIRST: Final = "the first key"
 _NOTHING: Final = object()
+_POLICIES: Final = count()
 _SOURCES: Final = count(2)
 
 
@@ -154,19 +155,20 @@ class Served:
                 found += str(file.readlink()).startswith("socket:")
         return found
 
-    def rotate_elsewhere(self) -> Any:
-        """The id of a rotation in another tenant."""
-        key_id = self.issue_elsewhere()["key_id"]
-        answer = self.call("POST", f"/v1/keys/{key_id}/rotate", key=self.foreigner)
-        assert answer.status == 201, answer
-        return answer.json["rotation_id"]
+    def rotate(self, *, key: str | None = None, key_type: str = "api_token", **terms: Any) -> dict[str, Any]:
+        """A rotation of a new key, with its new secret."""
+        caller = self.key if key is None else key
+        key_id = self.issue(key=caller, type=key_type, scope="full")["key_id"]
+        answer = self.call("POST", f"/v1/keys/{key_id}/rotate", terms, key=caller)
+        found: dict[str, Any] = answer.ok(201)
+        return found
 
-    def policy_elsewhere(self) -> Any:
-        """The id of a policy of another tenant."""
-        policy = {"policy_id": "foreign_policy", "frequency": "monthly", "strategy": "overlapping"}
-        answer = self.call("POST", "/v1/rotation-policies", policy, key=self.foreigner)
-        assert answer.status in (201, 409), answer
-        return policy["policy_id"]
+    def policy(self, *, key: str | None = None) -> str:
+        """The name of a new policy."""
+        name = f"policy_{next(_POLICIES)}"
+        policy = {"policy_id": name, "frequency": "monthly", "strategy": "overlapping"}
+        self.call("POST", "/v1/rotation-policies", policy, key=self.key if key is None else key).ok(201)
+        return name
 
     def issue_elsewhere(self, **wanted: Any) -> dict[str, Any]:
         """A new key of another tenant."""

@@ -213,7 +213,7 @@ def test_what_is_refused_leaves_nothing_behind(served: Served, changing: dict[st
     "name",
     [
         "", "Name", "key_id", "key", "tenant", "state", "version", "secret", "allowed_ip", "ip", "permission",
-        "rate_limits", "credits", "rotation_policy_id", "__proto__", "é", "\x00", "a" * 32,
+        "rate_limits", "credits", "rotation", "__proto__", "é", "\x00", "a" * 32,
     ],
 )  # fmt: skip
 def test_an_unknown_field_is_refused_by_its_name(

@@ -6,6 +6,7 @@ here as soon as it is there, and one with a parameter that nobody has thought of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Final
 
@@ -24,7 +25,11 @@ MALFORMED: Final = (
     "Bearer",
     ".",
 )
-OWN: Final = {"key_id": lambda served: str(served.issue(owner="matrix", recoverable=True)["key_id"])}
+OWN: Final[dict[str, Callable[[Served], str]]] = {
+    "key_id": lambda served: str(served.issue(owner="matrix", recoverable=True)["key_id"]),
+    "rotation_id": lambda served: str(served.rotate()["rotation_id"]),
+    "policy_id": lambda served: str(served.policy()),
+}
 
 with_id = pytest.mark.parametrize(
     ("route", "name"),

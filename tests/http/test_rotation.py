@@ -36,7 +36,7 @@ def test_a_rotated_key_has_two_tokens_until_the_rotation_completes(served: Serve
         answer = served.verify(token)
         assert (answer["valid"], answer["key_id"]) == (True, key["key_id"])
     shown = served.show(key["key_id"])
-    assert (shown["version"], shown["rotation_id"]) == (2, rotation["rotation_id"])
+    assert (shown["version"], shown["rotation"]) == (2, rotation["rotation_id"])
     assert act(served, rotation, "complete", {"note": "all have moved"}).ok()["stage"] == "completed"
     assert served.verify(key["key"])["code"] == "revoked"
     assert served.verify(rotation["key"])["valid"]

@@ -417,3 +417,89 @@ def test_two_schedulers_rotate_a_key_once(site: Site, ours: Process, theirs: Pro
     mine = rotator_of(ours).check_rotation_schedules()
     assert ([event.key_id for event in done], mine) == ([key.key_id], [])
     assert ours.get(key).newest_version == 2
+
+
+def test_a_key_with_more_versions_than_an_entry_can_name_is_destroyed_whole(
+    ours: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keyturn.issuing.lifecycle._VERSIONS_AT_ONCE", 3)
+    key, rotator = signing_key(ours), rotator_of(ours)
+    for _ in range(7):
+        rotator.rotate_key(key.key_id, strategy=IMMEDIATE)
+    ours.node.lifecycle.destroy(key.key_id, BY)
+    versions = [each.version for each in ours.node.versions.list(key.key_id, BY).items]
+    assert [version.number for version in versions] == list(range(8, 0, -1))
+    assert all((each.state, each.material) == (KeyState.DESTROYED, None) for each in versions)
+
+
+def test_many_keys_are_rotated_and_an_interrupted_run_goes_on_where_it_was(ours: Process) -> None:
+    keys = [ours.issue(owner="acme") for _ in range(5)] + [ours.issue(owner="bolt")]
+    ours.clock.pass_time(1)
+    began, rotator = ours.clock.now(), rotator_of(ours)
+    run = rotator.rotate_keys(owner="acme", since=began, compromised=True)
+    first = [next(run), next(run)]
+    run.close()  # type: ignore[attr-defined]
+    rest = list(rotator.rotate_keys(owner="acme", since=began, compromised=True))
+    done = {each.key_id: each.started for each in (*first, *rest)}
+    assert sorted(done) == sorted(key.key_id for key in keys[:5])
+    assert len(rest) == 3
+    for key in keys[:5]:
+        started = done[key.key_id]
+        assert started is not None
+        assert (ours.ask(key).code, ours.ask(token_of(started)).code) == ("revoked", "valid")
+    assert ours.ask(keys[5]).valid
+
+
+def test_a_policy_stops_by_itself_where_new_tokens_are_not_taken_up(ours: Process) -> None:
+    rotator = rotator_of(ours)
+    rotator.create_rotation_policy(
+        RotationPolicy(policy_id="p", frequency=RotationFrequency.MONTHLY, strategy=GRADUAL, dwell=HOUR)
+    )
+    keys = [ours.issue(owner=f"owner {number}", rotation_policy_id="p") for number in range(40)]
+    ours.clock.pass_time(31 * DAY)
+    first = rotator.check_rotation_schedules()
+    assert 0 < len(first) < len(keys), "the first cohorts"
+    ours.clock.pass_time(HOUR)
+    assert [event.type for event in rotator.check_rotation_schedules()] == []
+    (kept,) = rotator.list_rotation_policies().items
+    assert kept.paused is not None
+    assert "not taken up" in kept.paused
+    assert all(ours.ask(key).valid for key in keys)
+    for event in first:
+        assert event.rotation_id is not None
+        picked = rotator.pick_up_secret(event.rotation_id)
+        assert ours.ask(picked.secret.reveal()).valid
+    ours.node.recorder.flush()
+    rotator.resume_rotation_policy("p")
+    ours.clock.pass_time(3 * HOUR)
+    more = rotator.check_rotation_schedules()
+    assert len({event.key_id for event in (*first, *more) if event.type == "rotation_started"}) == len(keys)
+
+
+def test_statistics_tell_who_lags_behind(ours: Process) -> None:
+    rotator = rotator_of(ours)
+    slow, quick = ours.issue(), ours.issue()
+    ours.clock.pass_time(DAY)
+    rotator.create_rotation_policy(
+        RotationPolicy(
+            policy_id="p", frequency=RotationFrequency.NEVER, strategy=OVERLAPPING, max_age=DAY // 2
+        )
+    )
+    rotator.assign_policy(slow.key_id, "p")
+    assert rotator.get_rotation_statistics().past_max_age == 1
+    behind = rotator.rotate_key(slow.key_id)
+    moved = rotator.rotate_key(quick.key_id)
+    ours.clock.pass_time(HOUR)
+    assert ours.ask(slow, ip="203.0.113.9").valid
+    assert ours.ask(token_of(moved)).valid
+    ours.node.recorder.flush()
+    rotator.complete_rotation(moved.rotation.rotation_id)
+    found = rotator.get_rotation_statistics()
+    assert (found.by_stage, found.success_rate, found.past_max_age) == (
+        {"overlap": 1, "completed": 1},
+        1.0,
+        0,
+    )
+    (straggler,) = found.stragglers
+    assert (straggler.rotation_id, straggler.last_ip) == (behind.rotation.rotation_id, "203.0.113.9")
+    assert found.mean_age == HOUR

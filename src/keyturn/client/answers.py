@@ -162,10 +162,24 @@ def _algorithm(name: str | None) -> Algorithm | None:
 # How each member of a key is read.
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(
-        ("key_id", "version", "tenant", "name", "owner", "prefix", "metadata", "recoverable"), _plain
+        (
+            "key_id",
+            "version",
+            "tenant",
+            "name",
+            "owner",
+            "prefix",
+            "metadata",
+            "recoverable",
+            "rotation",
+            "rotation_policy_id",
+        ),
+        _plain,
     ),
     **dict.fromkeys(("permissions", "allowed_ips", "tags"), tuple),
-    **dict.fromkeys(("state_changed_at", "created_at", "updated_at", "not_before", "expires_at"), _time),
+    **dict.fromkeys(
+        ("state_changed_at", "created_at", "updated_at", "not_before", "expires_at", "rotated_at"), _time
+    ),
     "type": KeyType,
     "scope": KeyScope,
     "length": KeyLength,

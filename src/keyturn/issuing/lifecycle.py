@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from typing import Final
 
 from keyturn.domain import fields
 from keyturn.domain.bodies import key_from, key_put, owner_put, version_put
-from keyturn.domain.change import ChangeSet, Event, EventType, Put
+from keyturn.domain.change import ChangeSet, Event, EventType, Put, Require
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, Owner
-from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for
+from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for, next_state
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
 from keyturn.errors import ConflictError
 from keyturn.issuing.conditions import Condition, always
@@ -21,6 +24,7 @@ from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
 
 _FOLLOWING: Final = 200  # key rows changed in one commit, after their owner was revoked
+_VERSIONS_AT_ONCE: Final = 500  # one log entry names them all, and has at most 65,535 bytes
 _ENDED: Final = (KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED)
 
 
@@ -94,14 +98,17 @@ class Lifecycle:
     def destroy(
         self, key_id: str, by: Principal, *, note: str | None = None, only_if: Condition = always
     ) -> Key:
-        """Destroy the material of every version; the metadata and the history stay."""
+        """Destroy the material of every version; the metadata and the history stay.
+
+        Of a key with many versions the older ones go first. Should that fail on the way, the key is as it was, and can
+        be destroyed again.
+        """
 
         def versions(key: Key) -> Iterator[Put]:
-            for number in range(1, key.newest_version + 1):
-                version = self._keys.version(key, number)
-                if version.state is not KeyState.DESTROYED:
-                    yield version_put(version.after(Act.DESTROY, key.state_changed_at))
+            first = max(1, key.newest_version - _VERSIONS_AT_ONCE + 1)
+            yield from self._destroyed(key, range(first, key.newest_version + 1), key.state_changed_at)
 
+        self._destroy_older(key_id, by, only_if)
         return self._act(
             key_id,
             Act.DESTROY,
@@ -111,6 +118,33 @@ class Lifecycle:
             also=versions,
             only_if=only_if,
         )
+
+    def _destroy_older(self, key_id: str, by: Principal, only_if: Condition) -> None:
+        """Destroy the versions that are too many to be destroyed together with the key."""
+        key = self._keys.get(by.tenant, key_id)
+        older = max(0, key.newest_version - _VERSIONS_AT_ONCE)
+        for first in range(1, older + 1, _VERSIONS_AT_ONCE):
+            numbers = range(first, min(first + _VERSIONS_AT_ONCE, older + 1))
+            self._retrying.end(key_id, partial(self._destroy_some, key_id, by, numbers, only_if))
+
+    def _destroy_some(self, key_id: str, by: Principal, numbers: range, only_if: Condition) -> None:
+        key, now = self._keys.get(by.tenant, key_id), self._clock.now()
+        only_if(key)
+        next_state(key.state, Act.DESTROY)
+        if puts := tuple(self._destroyed(key, numbers, now)):
+            details = {"versions": f"{numbers[0]} to {numbers[-1]}"}
+            event = self._event(
+                EventType.KEY_DESTROYED, key, tuple(put.id for put in puts), by.actor, details
+            )
+            # The key's own row stays: what is destroyed here has not served for long.
+            only_versions = replace(event, rows=event.rows[1:])
+            requires = (Require(key.row_id, key.revision),)
+            self._records.commit(ChangeSet(requires=requires, puts=puts, events=(only_versions,)))
+
+    def _destroyed(self, key: Key, numbers: range, now: datetime) -> Iterator[Put]:
+        for version in self._keys.versions(key, numbers):
+            if version.state is not KeyState.DESTROYED:
+                yield version_put(version.after(Act.DESTROY, now))
 
     def revoke_owner(
         self,

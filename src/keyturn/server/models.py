@@ -223,7 +223,7 @@ _KEY: Final[dict[str, Any]] = {
     "allowed_ips": [], "metadata": {"plan": "pro"}, "tags": ["production"], "recoverable": False,
     "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME, "not_before": None,
     "expires_at": "2026-03-02T12:00:00.000000Z", "profile": None, "rotation_policy_id": "monthly_rotation",
-    "rotation_id": None, "rotated_at": None,
+    "rotation": None, "rotated_at": None,
 }  # fmt: skip
 
 
@@ -256,7 +256,7 @@ class KeyBody(Body):
     expires_at: Time | None
     profile: ProfileBody | None
     rotation_policy_id: Annotated[str | None, Field(description="The rotation policy that it follows.")]
-    rotation_id: Annotated[str | None, Field(description="The rotation that is under way.")]
+    rotation: Annotated[str | None, Field(description="The id of the rotation that is under way.")]
     rotated_at: Annotated[Time | None, Field(description="When the version that serves took over.")]
 
 

@@ -230,9 +230,7 @@ def _refusals(operation: Mapping[str, Any], path: str) -> set[str]:
         refusals |= {"400", "413", "415", "422"}
     if parameters:
         refusals.add("422")
-    if {"{key_id}", "{policy_id}", "{rotation_id}"} & set(
-        re.findall(r"{\w+}", path)
-    ) or "key_id" in parameters:
+    if {"{key_id}", "{policy_id}", "{rotation_id}"} & set(re.findall(r"{\w+}", path)):
         refusals.add("404")
     if "If-Match" in parameters:
         refusals.add("412")

@@ -161,16 +161,21 @@ class PolicyChanges(PolicyFields):
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": 1_209_600}], "minProperties": 1})
 
 
+_POLICY: Final[dict[str, Any]] = {
+    "policy_id": "monthly_rotation", "frequency": "monthly", "strategy": "overlapping", "cron": None,
+    "time_zone": "UTC", "keys": {"types": [], "owners": [], "tags": ["production"], "scopes": [], "key_ids": [],
+                                 "every_key": False},
+    "overlap": 604_800, "max_overlap": 7_776_000, "retire_unused_after": None, "shares": [], "dwell": 0,
+    "pause_above": 0, "lead": 0, "requires_check": False, "rollback_window": 0, "max_age": None,
+    "notices": [604_800, 86_400], "blackouts": [], "paused": None, "created_at": EXAMPLE_TIME,
+    "updated_at": EXAMPLE_TIME,
+}  # fmt: skip
+
+
 class PolicyBody(Body):
     """A policy, with all that was filled in."""
 
-    model_config = example(
-        policy_id="monthly_rotation", frequency="monthly", strategy="overlapping", cron=None, time_zone="UTC",
-        keys={"types": [], "owners": [], "tags": ["production"], "scopes": [], "key_ids": [], "every_key": False},
-        overlap=604_800, max_overlap=7_776_000, retire_unused_after=None, shares=[], dwell=0, pause_above=0, lead=0,
-        requires_check=False, rollback_window=0, max_age=None, notices=[604_800, 86_400], blackouts=[], paused=None,
-        created_at=EXAMPLE_TIME, updated_at=EXAMPLE_TIME,
-    )  # fmt: skip
+    model_config = example(**_POLICY)
 
     policy_id: str
     frequency: RotationFrequency
@@ -197,6 +202,8 @@ class PolicyBody(Body):
 
 class PolicyListBody(Body):
     """Some policies, newest first."""
+
+    model_config = example(items=[_POLICY], next_cursor=None)
 
     items: list[PolicyBody]
     next_cursor: Annotated[str | None, Field(description="Leads on to those after them; null at the end.")]
@@ -253,7 +260,9 @@ def update_rotation_policy(
     return policy_view(kept)
 
 
-@router.delete("/{policy_id}", status_code=204, responses=CONFLICT)
+@router.delete(
+    "/{policy_id}", status_code=204, responses={204: {"description": "It is none any more."}, **CONFLICT}
+)
 def delete_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayUpdateRotation) -> None:
     """Delete a rotation policy; keys that name it are not rotated any more."""
     node.rotation.policies.delete(policy_id, by)

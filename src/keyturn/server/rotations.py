@@ -150,6 +150,12 @@ class ForeseenBody(Body):
 class PreviewBody(Body):
     """What rotating a key would do now."""
 
+    model_config = example(
+        key_id=EXAMPLE_KEY_ID, strategy="immediate", policy_id=None, problem=None, next_due=None,
+        stages=[{"stage": "completed", "at": EXAMPLE_TIME, "share": None, "serving_version": 2,
+                 "verifying_versions": [2], "awaited": [], "old_ends_at": None}],
+    )  # fmt: skip
+
     key_id: Annotated[str, shown(pattern=KEY_ID_PATTERN)]
     strategy: RotationStrategy
     policy_id: str | None
@@ -160,6 +166,11 @@ class PreviewBody(Body):
 
 class StatisticsBody(Body):
     """How rotation goes."""
+
+    model_config = example(
+        since=EXAMPLE_TIME, until=EXAMPLE_TIME, by_stage={"completed": 12}, success_rate=1.0, failure_rate=0.0,
+        keys=40, mean_age=864_000.5, past_max_age=0, stragglers=[],
+    )  # fmt: skip
 
     since: Time
     until: Time
