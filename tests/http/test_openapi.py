@@ -214,7 +214,7 @@ def test_the_examples_of_requests_are_accepted(served: Served) -> None:
         served.issue(**wanted)["key_id"] for wanted in ({"scope": "full"}, {"type": "hmac", "scope": "full"})
     )
     for call, operation in ALL:
-        key_id = signing if operation["tags"] == ["signatures"] else token
+        key_id = signing if operation["tags"] in (["signatures"], ["rotation"]) else token
         method, path = call.split(" ", 1)
         if "requestBody" not in operation or path.endswith(("/resume", "/destroy", "/suspend")):
             continue
