@@ -9,13 +9,21 @@ import pytest
 
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.rotation import Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
-from keyturn.errors import IllegalTransitionError, InvalidInputError
+from keyturn.errors import (
+    ConflictError,
+    ForbiddenError,
+    IllegalTransitionError,
+    InvalidInputError,
+    NotFoundError,
+)
 from keyturn.key_generator import SecureKeyGenerator
 from keyturn.key_rotator import (
     KeyRotator,
+    KeySelection,
     RotatedKey,
     RotationFrequency,
     RotationPolicy,
@@ -503,3 +511,109 @@ def test_statistics_tell_who_lags_behind(ours: Process) -> None:
     (straggler,) = found.stragglers
     assert (straggler.rotation_id, straggler.last_ip) == (behind.rotation.rotation_id, "203.0.113.9")
     assert found.mean_age == HOUR
+
+
+def test_nobody_gets_the_secret_of_a_key_that_holds_more_than_they_do(ours: Process) -> None:
+    """Rotating hands out a secret, and so does picking one up; rolling back brings one back."""
+    weak = Principal(actor="key:key_x", permissions=("rotation.*", "documents.read"), scope=KeyScope.READ)
+    strong = ours.issue(permissions=("documents.*",), key_scope=KeyScope.FULL)
+    rotation, services = (
+        rotator_of(ours).rotate_key(strong.key_id, keep_secret=True).rotation,
+        ours.node.rotation,
+    )
+    for act in (
+        lambda: services.requests.rotate(strong.key_id, weak),
+        lambda: services.mover.pick_up(rotation.rotation_id, weak),
+        lambda: services.mover.roll_back(rotation.rotation_id, weak),
+    ):
+        with pytest.raises(ForbiddenError):
+            act()
+    assert ours.ask(strong).valid
+    own = ours.issue(permissions=("documents.read",))
+    assert services.requests.rotate(own.key_id, weak).secret is not None
+
+
+def test_another_tenants_rotations_and_policies_are_as_if_they_were_not_there(ours: Process) -> None:
+    theirs = KeyRotator(SecureKeyGenerator(clock=ours.clock), ours.store("acme"))
+    theirs.create_rotation_policy(
+        RotationPolicy(policy_id="p", frequency=RotationFrequency.MONTHLY, strategy=OVERLAPPING)
+    )
+    key = ours.make()
+    ours.store("acme").store_key(key)
+    rotation_id, rotator = theirs.rotate_key(key.key_id).rotation.rotation_id, rotator_of(ours)
+    for act in (
+        rotator.get_rotation,
+        rotator.pause_rotation,
+        rotator.rollback_rotation,
+        rotator.complete_rotation,
+    ):
+        with pytest.raises(NotFoundError, match="no such rotation"):
+            act(rotation_id)
+    with pytest.raises(NotFoundError, match="no such key"):
+        rotator.rotate_key(key.key_id)
+    with pytest.raises(NotFoundError, match="no such rotation policy"):
+        rotator.delete_rotation_policy("p")
+    assert rotator.list_rotation_policies().items == ()
+    assert rotator.get_rotation_history().items == ()
+    assert rotator.get_rotation_statistics().by_stage == {}
+    rotator.create_rotation_policy(
+        RotationPolicy(policy_id="p", frequency=RotationFrequency.DAILY, strategy=IMMEDIATE)
+    )
+    (kept,) = theirs.list_rotation_policies().items
+    assert kept.policy.frequency is RotationFrequency.MONTHLY
+
+
+def test_a_policy_that_comes_back_under_its_name_is_the_new_one(ours: Process) -> None:
+    rotator = rotator_of(ours)
+    policy = RotationPolicy(policy_id="p", frequency=RotationFrequency.DAILY, strategy=OVERLAPPING)
+    rotator.create_rotation_policy(policy)
+    with pytest.raises(ConflictError, match="already"):
+        rotator.create_rotation_policy(policy)
+    key = ours.issue(rotation_policy_id="p")
+    rotator.delete_rotation_policy("p")
+    ours.clock.pass_time(2 * DAY)
+    assert rotator.check_rotation_schedules() == []
+    rotator.create_rotation_policy(policy)
+    assert [event.key_id for event in rotator.check_rotation_schedules()] == [key.key_id]
+
+
+def test_a_change_of_strategy_fills_in_what_suits_it(ours: Process) -> None:
+    rotator = rotator_of(ours)
+    rotator.create_rotation_policy(
+        RotationPolicy(policy_id="p", frequency=RotationFrequency.MONTHLY, strategy=OVERLAPPING, overlap=HOUR)
+    )
+    changed = rotator.update_rotation_policy("p", strategy=BLUE_GREEN)
+    assert (changed.overlap, changed.rollback_window) == (0, DAY)
+    daily = rotator.update_rotation_policy("p", frequency=RotationFrequency.DAILY)
+    assert daily.rollback_window == DAY // 4
+    custom = rotator.update_rotation_policy("p", frequency=RotationFrequency.CUSTOM, cron="0 3 * * SUN")
+    assert custom.period == 7 * DAY
+    assert rotator.update_rotation_policy("p", frequency=RotationFrequency.YEARLY).cron is None
+
+
+def test_a_selection_leaves_alone_what_names_another_policy(ours: Process) -> None:
+    rotator = rotator_of(ours)
+    tagged, other = ours.issue(tags=("a",)), ours.issue(tags=("a",))
+    rotator.create_rotation_policy(
+        RotationPolicy(
+            policy_id="daily",
+            frequency=RotationFrequency.DAILY,
+            strategy=OVERLAPPING,
+            keys=KeySelection(tags=("a",), types=(KeyType.API_TOKEN,)),
+        )
+    )
+    rotator.create_rotation_policy(
+        RotationPolicy(policy_id="never", frequency=RotationFrequency.NEVER, strategy=OVERLAPPING)
+    )
+    rotator.assign_policy(other.key_id, "never")
+    with pytest.raises(InvalidInputError, match="selects no key"):
+        rotator.create_rotation_policy(
+            RotationPolicy(
+                policy_id="nobody",
+                frequency=RotationFrequency.DAILY,
+                strategy=OVERLAPPING,
+                keys=KeySelection(tags=("nobody has this",)),
+            )
+        )
+    ours.clock.pass_time(DAY)
+    assert [event.key_id for event in rotator.check_rotation_schedules()] == [tagged.key_id]

@@ -135,11 +135,11 @@ class Mover:
 
     def prove(self, rotation_id: str, token: str | Secret, by: Principal) -> Rotation:
         """Take a staged token as the proof that its holder has it; InvalidInputError for any other text."""
-        text = token.reveal() if isinstance(token, Secret) else token
+        presented = _digest_of(token)
 
         def proved(scene: _Scene, now: datetime) -> Rotation:
             digest = scene.new.digest
-            if digest is None or not hmac.compare_digest(token_digest(text), digest):
+            if digest is None or presented is None or not hmac.compare_digest(presented, digest):
                 raise InvalidInputError("that is not the rotation's new token", field="token")
             return scene.rotation.met(Awaited.PROOF, now)
 
@@ -251,6 +251,15 @@ class Mover:
             return algorithm is not None and signs(algorithm, raw, scene.new.public_key)
         except IntegrityError:
             return False
+
+
+def _digest_of(token: str | Secret) -> bytes | None:
+    """The digest of what is presented; None for what cannot be a token."""
+    try:
+        text = token.reveal() if isinstance(token, Secret) else token
+        return token_digest(text) if isinstance(text, str) else None
+    except UnicodeError:
+        return None
 
 
 def _type_of(before: Rotation, after: Rotation) -> EventType:
