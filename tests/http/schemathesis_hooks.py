@@ -22,6 +22,10 @@ schemathesis.openapi.format(
     "etag", _TAGS | st.just("*") | st.lists(_TAGS, min_size=1, max_size=3).map(", ".join)
 )
 
+_OF_A_POLICY: Final = (
+    "overlap|max_overlap|retire_unused_after|shares|dwell|pause_above|lead|requires_check|rollback_window|max_age"
+    "|notices|blackouts|keys|types|scopes|owners|cron|time_zone|frequency|strategy|compromised"
+)
 # By the problem's code and the field that it names, what its detail says. List positions are left out of fields.
 _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     # What is stored.
@@ -47,6 +51,10 @@ _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("invalid_request", "", "floats have no place|an integer lies outside|nest at most"),
     ("invalid_request", "owner", "no part that is '.' or '..'"),
     ("invalid_request", "key_id", ""),
+    # What a policy or a rotation says depends on its strategy, on its frequency, and on the keys that there are.
+    ("invalid_request", _OF_A_POLICY, ""),
+    ("invalid_request", "", "there is nothing to change|a selection has a condition"),
+    ("invalid_request", "key", "not the rotation's new token"),
 )  # fmt: skip
 
 

@@ -194,7 +194,7 @@ def test_a_key_that_ends_ends_both_its_tokens_and_its_rotation(ours: Process, ac
     rotated = rotator.rotate_key(key.key_id, overlap=HOUR)
     getattr(ours.node.lifecycle, act)(key.key_id, BY)
     assert (ours.ask(key).code, ours.ask(token_of(rotated)).code) == ("revoked", "revoked")
-    for attempt in (rotator.rollback_rotation, rotator.complete_rotation):
+    for attempt in (rotator.rollback_rotation, rotator.complete_rotation, rotator.pause_rotation):
         with pytest.raises(IllegalTransitionError):
             attempt(rotated.rotation.rotation_id)
     ours.clock.pass_time(HOUR)

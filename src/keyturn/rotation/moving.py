@@ -140,7 +140,7 @@ class Mover:
         def proved(scene: _Scene, now: datetime) -> Rotation:
             digest = scene.new.digest
             if digest is None or presented is None or not hmac.compare_digest(presented, digest):
-                raise InvalidInputError("that is not the rotation's new token", field="token")
+                raise InvalidInputError("that is not the rotation's new token", field="key")
             return scene.rotation.met(Awaited.PROOF, now)
 
         return self._acted_on(rotation_id, by, EventType.ROTATION_PROVED, proved).rotation
@@ -193,8 +193,7 @@ class Mover:
 
         def attempt() -> _Scene:
             scene, now = self._scene(self.get(rotation_id, by), by), self._clock.now()
-            if kind is not EventType.ROTATION_PAUSED:
-                _require_service(scene.found, now)
+            _require_service(scene.found, now)
             moved = _going_on(act(scene, now), scene.rotation, now, scene.found.key.expires_at)
             self._made(kind, scene, moved, by=by, now=now, details=details)
             changed = brought(moved, scene.found.key, scene.old, scene.new, now)

@@ -110,7 +110,8 @@ class PolicyFields(Closed):
     shares: Annotated[list[int] | None, shown("Percent, rising to 100.", example=[10, 25, 50, 100])] = None
     dwell: Annotated[Seconds | None, shown("For which each share stays.", example=86_400)] = None
     pause_above: Annotated[
-        int | None, shown("Percent of new versions not taken up at which it stops.", example=10)
+        int | None,
+        shown("Percent of new versions not taken up at which it stops.", minimum=0, maximum=100, example=10),
     ] = None
     lead: Annotated[
         Seconds | None, shown("For which a new version is known before it signs.", example=3_600)
