@@ -16,11 +16,13 @@ from keyturn.errors import KeyturnError
 from keyturn.key_generator import (
     DerivedKey,
     GeneratedKey,
+    ImportedToken,
     KeyLength,
     KeyScope,
     KeyType,
     Secret,
     SecureKeyGenerator,
+    TokenPolicy,
 )
 from keyturn.key_store import (
     KeyCheck,
@@ -44,6 +46,7 @@ __all__ = [
     "Client",
     "DerivedKey",
     "GeneratedKey",
+    "ImportedToken",
     "IssuedKey",
     "KeyCheck",
     "KeyLength",
@@ -59,6 +62,7 @@ __all__ = [
     "Secret",
     "SecureKeyGenerator",
     "SecureKeyStore",
+    "TokenPolicy",
     "UsageStatistics",
     "Verification",
 ]

@@ -164,6 +164,7 @@ def _node_over(
         resealer=Resealer(ledger=ledger, records=records, clock=clock),
         clock=clock,
     )
+    node.verifier.imports.ask()  # here, where a look at the store holds up nobody
     survive_forks(node)
     return node
 

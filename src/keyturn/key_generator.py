@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, TypedDict, Unpack
 
 from keyturn.crypto.derivation import (
     PBKDF2_ITERATIONS,
@@ -24,12 +24,15 @@ from keyturn.crypto.derivation import (
 )
 from keyturn.crypto.digests import token_digest
 from keyturn.crypto.edge import edge_row
+from keyturn.crypto.foreign_tokens import hash_from, token_from
 from keyturn.crypto.generation import Material, RsaKeys, generate_material, new_key_id
 from keyturn.crypto.importing import imported, length_of, read_private_key
 from keyturn.crypto.integrity import check_material
 from keyturn.crypto.key_pairs import make_rsa_key
+from keyturn.crypto.slow_hashes import BEFORE
 from keyturn.domain import token
 from keyturn.domain.algorithms import parse_algorithm, parse_length
+from keyturn.domain.foreign import ImportedToken
 from keyturn.domain.key import Algorithm, KeyLength, KeyType
 from keyturn.domain.requirement import check_profile
 from keyturn.domain.scope import KeyScope
@@ -42,14 +45,29 @@ from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 __all__ = [
     "DerivedKey",
     "GeneratedKey",
+    "ImportedToken",
     "KeyLength",
     "KeyScope",
     "KeyType",
     "Secret",
     "SecureKeyGenerator",
+    "TokenPolicy",
 ]
 
 MAX_BATCH: Final = 10_000
+
+
+class TokenPolicy(TypedDict, total=False):
+    """What may be said of an imported token's key; each is as for `SecureKeyGenerator.generate_api_key`."""
+
+    name: str | None
+    owner: str | None
+    permissions: Sequence[str]
+    allowed_ips: Sequence[str]
+    metadata: Mapping[str, object] | None
+    tags: Sequence[str]
+    not_before: datetime | None
+    expires_at: datetime | None
 
 
 class SecureKeyGenerator:
@@ -156,6 +174,98 @@ class SecureKeyGenerator:
         )
         return self._generated(spec, imported(spec, key))
 
+    def import_token(
+        self,
+        token: Secret | str,
+        key_scope: KeyScope = KeyScope.READ,
+        expires_in: int | None = None,
+        *,
+        recoverable: bool = False,
+        **policy: Unpack[TokenPolicy],
+    ) -> ImportedToken:
+        """A token that was issued elsewhere, under a key of its own; it is stored as any other, and stays as it is.
+
+        Args:
+            token: 16 to 1,024 printable ASCII characters without spaces.
+            recoverable: whether the token can be read back later; it is then stored encrypted.
+            policy: `name`, `owner`, `permissions`, `allowed_ips`, `metadata`, `tags`, `not_before` and `expires_at`, as
+                for `generate_api_key`.
+
+        Raises:
+            InvalidInputError: it is no such text, or a value is out of bounds.
+
+        >>> store.store_key(generator.import_token("old-8f3a61c09be2", owner="user_42"))        # doctest: +SKIP
+        """
+        spec = self._foreign_spec(key_scope, expires_in, policy, recoverable=recoverable)
+        return self.imported_token(spec, token if isinstance(token, Secret) else Secret(token))
+
+    def import_token_hash(
+        self,
+        digest: Secret | str | bytes,
+        key_scope: KeyScope = KeyScope.READ,
+        expires_in: int | None = None,
+        *,
+        algorithm: str = "sha256",
+        salt: bytes | str | None = None,
+        salt_position: str = BEFORE,
+        start: str | None = None,
+        **policy: Unpack[TokenPolicy],
+    ) -> ImportedToken:
+        """A token that was issued elsewhere, and of which a hash was kept there; its holder notices nothing.
+
+        Args:
+            digest: bytes, hexadecimal or base64 for SHA-256 and SHA-512; else the text as the other system stores it.
+            algorithm: ``sha256``, ``sha512``, ``pbkdf2``, ``scrypt``, ``argon2id`` or ``bcrypt``.
+            salt: of a salted SHA-256 or SHA-512; a text stands for its UTF-8.
+            salt_position: whether that stands ``before`` or ``after`` the token.
+            start: of a salted or a password hash, the first 6 to 32 characters of the token: no two may have the same.
+            policy: as for `import_token`.
+
+        Raises:
+            InvalidInputError: it is no such hash, or one whose computation costs too much.
+            ConfigurationError: bcrypt hashes need the extra ``bcrypt``.
+        """
+        spec = self._foreign_spec(key_scope, expires_in, policy)
+        return self.imported_hash(
+            spec,
+            _text_of_hash(digest),
+            algorithm=algorithm,
+            salt=salt.encode() if isinstance(salt, str) else salt,
+            salt_position=salt_position,
+            start=start,
+        )
+
+    def imported_token(self, spec: KeySpec, token: Secret) -> ImportedToken:
+        """A token from elsewhere under a checked specification."""
+        return token_from(spec, token, self._clock.now())
+
+    def imported_hash(self, spec: KeySpec, text: str, **how: Any) -> ImportedToken:
+        """A hash from elsewhere under a checked specification; `how` is as for `import_token_hash`."""
+        return hash_from(spec, text, self._clock.now(), **how)
+
+    def _foreign_spec(
+        self,
+        scope: KeyScope,
+        expires_in: int | None,
+        policy: TokenPolicy,
+        *,
+        recoverable: bool = False,
+    ) -> KeySpec:
+        return KeySpec(
+            type=KeyType.API_TOKEN,
+            scope=_checked_scope(scope),
+            is_imported=True,
+            name=policy.get("name"),
+            owner=policy.get("owner"),
+            permissions=_strings("permissions", policy.get("permissions", ())),
+            allowed_ips=_strings("allowed_ips", policy.get("allowed_ips", ())),
+            metadata=policy.get("metadata") or {},
+            tags=_strings("tags", policy.get("tags", ())),
+            recoverable=recoverable,
+            not_before=policy.get("not_before"),
+            expires_at=expiry(self._clock.now(), expires_in, policy.get("expires_at")),
+        )
+
     def export_key_for_supabase(self, key: GeneratedKey) -> dict[str, object]:
         """A row for a verifier at the edge: what it needs to decide, and nothing that could be presented.
 
@@ -259,6 +369,18 @@ class SecureKeyGenerator:
         if (parsed.credential_id, parsed.prefix) != (key.credential_id, key.spec.prefix):
             return KeyCheck(False, "the token carries another key's handle or prefix")
         return KeyCheck(True, "the token is whole")
+
+
+def _text_of_hash(digest: Secret | str | bytes) -> str:
+    """A hash as it is written; the bytes of a plain one as hexadecimal."""
+    if isinstance(digest, bytes):
+        return digest.hex()
+    if isinstance(digest, str):
+        return digest
+    try:
+        return digest.reveal()
+    except UnicodeDecodeError:
+        return digest.reveal_bytes().hex()
 
 
 def _checked_type(key_type: KeyType) -> KeyType:

@@ -27,6 +27,7 @@ from keyturn.audit.usage import UsageStatistics
 from keyturn.bootstrap import Node, initialise, ledger_module, open_node
 from keyturn.config import settings_from, sqlite_url, staleness_from
 from keyturn.domain.fields import check_tenant
+from keyturn.domain.foreign import ImportedToken
 from keyturn.domain.ids import DEFAULT_TENANT, KEY, SYSTEM_TENANT, is_id
 from keyturn.domain.key import Key as KeyMetadata
 from keyturn.domain.key import KeyType
@@ -206,12 +207,12 @@ class SecureKeyStore:
             self._recorder.tick_in_passing()
         return outcome
 
-    def store_key(self, key: GeneratedKey) -> KeyMetadata:
-        """Keep a generated key: from now on it verifies. ConflictError if it is kept already."""
+    def store_key(self, key: GeneratedKey | ImportedToken) -> KeyMetadata:
+        """Keep a generated key, or an imported token: from now on it verifies. ConflictError if it is kept already."""
         return self._node.issuer.issue(key, self._principal)
 
-    def store_keys(self, keys: Sequence[GeneratedKey]) -> list[KeyMetadata]:
-        """Keep 1 to 1,000 generated keys, all or none."""
+    def store_keys(self, keys: Sequence[GeneratedKey | ImportedToken]) -> list[KeyMetadata]:
+        """Keep 1 to 1,000 generated keys or imported tokens, all or none."""
         return self._node.issuer.issue_all(keys, self._principal)
 
     def retrieve_key(self, key_id: str) -> RetrievedKey:

@@ -38,6 +38,7 @@ class EventType(Enum):
     KEY_EXPIRED = "key_expired"
     KEY_DESTROYED = "key_destroyed"
     OWNER_REVOKED = "owner_revoked"
+    TOKEN_UPGRADED = "token_upgraded"
     VERIFY_FAILED = "verify_failed"
     INTEGRITY_FAILED = "integrity_failed"
 

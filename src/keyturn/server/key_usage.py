@@ -45,7 +45,10 @@ class VersionBody(Body):
     is_current: Annotated[bool, Field(description="Whether the key serves with this version.")]
     credential_id: Annotated[
         str | None,
-        shown("The handle inside the token; null for keys that sign.", pattern=CREDENTIAL_ID_PATTERN),
+        shown(
+            "The handle inside the token; null for keys that sign, and for imported tokens.",
+            pattern=CREDENTIAL_ID_PATTERN,
+        ),
     ]
     created_at: Time
     expires_at: Time | None

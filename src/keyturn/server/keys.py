@@ -7,12 +7,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from keyturn.domain.algorithms import parse_algorithm, parse_length
 from keyturn.domain.fields import MAX_OWNER_CHARACTERS
-from keyturn.domain.requirement import check_profile
-from keyturn.domain.spec import UNSAID, KeySpec, expiry
 from keyturn.issuing.reading import KeyFilter
-from keyturn.ports.clock import Clock
 from keyturn.server.access import (
     MayCreate,
     MayDestroy,
@@ -24,6 +20,7 @@ from keyturn.server.access import (
 )
 from keyturn.server.etags import IfMatch, IfNoneMatch, etag_of
 from keyturn.server.idempotency import Keep, Once
+from keyturn.server.importing import made, spec_of
 from keyturn.server.models import (
     Explanation,
     IssuedKeyBody,
@@ -56,10 +53,13 @@ _CHANGED: Final[dict[int | str, dict[str, Any]]] = {**TAGGED, **CONFLICT}
 
 @router.post("/keys", status_code=201, response_model=IssuedKeyBody, responses={**CREATED, **CONFLICT})
 def issue_key(wanted: NewKey, node: TheNode, generator: TheGenerator, by: MayCreate, once: Once) -> Response:
-    """Issue a key. The answer shows its secret, this once, or the public half of a pair."""
+    """Issue a key, or import one. The answer shows its secret, this once, or the public half of a pair.
+
+    What was imported is not repeated.
+    """
 
     def make(keep: Keep) -> None:
-        generated = generator.generate(spec_of(wanted, node.clock))
+        generated = made(wanted, spec_of(wanted, node.clock), generator)
         node.issuer.issue_all(
             (generated,),
             by,
@@ -148,24 +148,3 @@ def revoke_owner(owner: _Owner, node: TheNode, by: MayRevoke, why: Revocation | 
     why = why or Revocation()
     followed = node.lifecycle.revoke_owner(owner, by, reason=why.reason, note=why.note)
     return {"owner": owner, "revoked": followed}
-
-
-def spec_of(wanted: NewKey, clock: Clock) -> KeySpec:
-    """What is to be made; InvalidInputError, which names the field, for anything out of bounds."""
-    return KeySpec(
-        type=wanted.type,
-        scope=wanted.scope,
-        length=UNSAID if wanted.length is None else parse_length(wanted.length),
-        algorithm=None if wanted.algorithm is None else parse_algorithm(wanted.algorithm),
-        name=wanted.name,
-        owner=wanted.owner,
-        prefix=wanted.prefix,
-        permissions=tuple(wanted.permissions),
-        allowed_ips=tuple(wanted.allowed_ips),
-        metadata=wanted.metadata,
-        tags=tuple(wanted.tags),
-        recoverable=wanted.recoverable,
-        not_before=wanted.not_before,
-        expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
-        profile=None if wanted.profile is None else check_profile(wanted.profile.model_dump()),
-    )
