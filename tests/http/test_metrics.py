@@ -12,6 +12,7 @@ import pytest
 import keyturn
 from keyturn.domain.verdict import Code
 from keyturn.server.metrics import is_local
+from keyturn.server.rsa_pool import KEPT
 from tests.contract.postgres_server import PostgresServer
 from tests.contract.waiting import until
 from tests.http.authorizing import WAYS, put
@@ -309,6 +310,16 @@ def test_uses_wait_and_are_written(served: Served) -> None:
         assert scrape(served).value("keyturn_uses_waiting") > 0
     until(lambda: scrape(served).value("keyturn_uses_waiting") == 0)
     assert scrape(served).value("keyturn_uses_dropped_total") == 0
+
+
+def test_rsa_keys_that_are_ready_are_told(served: Served) -> None:
+    def ready(bits: int) -> float:
+        return scrape(served).value("keyturn_rsa_pool_keys", bits=str(bits))
+
+    until(lambda: all(ready(bits) == KEPT[bits] for bits in (3_072, 4_096)), seconds=60)
+    for _ in range(KEPT[4_096]):
+        served.issue(type="rsa", length=4_096)
+    assert ready(4_096) < KEPT[4_096]
 
 
 def test_connections_that_are_open_are_told(served: Served) -> None:
