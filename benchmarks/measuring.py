@@ -28,7 +28,7 @@ def interleaved(
 ) -> tuple[float, float]:
     """Median seconds per item of two pieces of work done in turn, so that both see the same machine."""
     times = [(_timed(first), _timed(second)) for _ in range(rounds)]
-    return tuple(statistics.median(column) / items for column in zip(*times, strict=True))  # type: ignore[return-value]
+    return tuple(statistics.median(column) / items for column in zip(*times, strict=True))
 
 
 def each(calls: Iterable[Callable[[], object]]) -> list[float]:
