@@ -12,8 +12,8 @@ from keyturn.errors import KeyturnError
 from keyturn.integrations.answers import Asked
 from keyturn.integrations.required import Required
 
-# Under way at once; further questions wait for the first of them. A request takes a millisecond of the processor and each
-# question in it microseconds: more of them at once means fewer questions in each, and fewer answers a second.
+# Under way at once; further questions wait for the first of them. A request takes a millisecond of the processor, each
+# question in it microseconds: with more under way each carries fewer questions, and fewer are answered a second.
 MAX_REQUESTS: Final = 2
 MAX_TOGETHER: Final = 100
 
