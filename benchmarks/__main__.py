@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -27,6 +29,7 @@ def main() -> None:
         "part", nargs="*", choices=[*PARTS, []], help=f"of {', '.join(PARTS)}; all by default"
     )
     parts = parser.parse_args().part or PARTS
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the servers that a part has started
     with tempfile.TemporaryDirectory(prefix="keyturn-bench-") as folder:
         stores = Stores(Path(folder))
         for name in parts:

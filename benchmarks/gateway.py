@@ -26,7 +26,7 @@ from benchmarks.http import (
 )
 from benchmarks.stores import Stores
 
-KEYS = 200_000
+KEYS = 50_000
 EXAMPLE = Path(__file__).parents[1] / "examples" / "gateways" / "nginx"
 REQUIRE = f'scope=read; permissions="{PERMISSIONS[0]}"'
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.filling import PERMISSIONS
 from benchmarks.stores import KEK, Store, Stores
 
-KEYS = 200_000
+KEYS = 50_000
 SECONDS = 2
 CONNECTIONS = 64
 ROUNDS = 9

@@ -30,7 +30,7 @@ from benchmarks.http import (
 )
 from benchmarks.stores import KEK, Stores
 
-KEYS: Final = 200_000
+KEYS: Final = 50_000
 USED: Final = 20_000  # at random, more than a server's answers are kept of
 FEW: Final = 200  # in use at a time: those that a guard asked about lately, it knows for a second
 ROUNDS: Final = 7
