@@ -12,7 +12,7 @@ from benchmarks.measuring import Line, interleaved, per_item, show
 from benchmarks.stores import KEK, Stores
 from keyturn import KeyScope, SecureKeyStore
 
-KEYS = 200_000
+KEYS = 50_000
 COLD = 5_000
 MEASURED = 20_000  # credentials loaded to see what one takes in memory
 
