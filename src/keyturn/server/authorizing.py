@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from keyturn.domain.verdict import Verification
+from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import IntegrityError, InvalidInputError, KeyturnError, StaleError, UnauthenticatedError
 from keyturn.server.deciding import ANY_TENANT, Decider, principal_of
 from keyturn.server.exchange import Field, Receive, Scope, Send, read_body
 from keyturn.server.gateway_answers import Reply, answer_to, refusal, send_reply
+from keyturn.server.measured import Measured
 from keyturn.server.problems import headers_of, status_of
 from keyturn.server.proxies import forwarded_client_of, peer_of
 from keyturn.server.requiring import demand_of
@@ -33,6 +34,8 @@ REQUIRE: Final = b"keyturn-require"
 AUTHORIZATION: Final = b"authorization"
 API_KEY: Final = b"x-api-key"
 _READ: Final = frozenset((GATEWAY_KEY, REQUIRE, AUTHORIZATION, API_KEY))
+# Where it cannot be decided on the gateway's key, it cannot be on its client's either: that is an answer on the latter.
+_UNDECIDED: Final = frozenset((Code.STALE.value, Code.INTEGRITY_FAILED.value))
 _FIX_GATEWAY: Final = (
     "Have the gateway send a provisioning key that holds keys.verify, as Keyturn-Gateway-Key."
 )
@@ -41,17 +44,20 @@ _FIX_GATEWAY: Final = (
 class _RefusedError(Exception):
     """A request that is answered before the client's key is decided on."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, code: str, reply: Reply) -> None:
         super().__init__()
+        self.code = code
         self.reply = reply
 
 
 class AuthorizeEndpoint:
     """Answers gateways whose key holds `keys.verify`."""
 
-    def __init__(self, *, verifier: Verifier, decider: Decider) -> None:
+    def __init__(self, *, verifier: Verifier, decider: Decider, measured: Measured) -> None:
         self._verifier = verifier
         self._decider = decider
+        self._verdicts = measured.verdicts["authorize"]
+        self._refused = measured.refused
         # Gateways ask again and again: whether one may need not be looked up each time, only whether that still holds.
         self._gateways: dict[str, Entry] = {}
 
@@ -89,14 +95,14 @@ class AuthorizeEndpoint:
                 return self._know_gateway(caller, key, peer, asked)
             return self._answer(self._gateway(caller, key), asked)
         except _RefusedError as refused:
-            return refused.reply
+            return self._reply_to(refused)
 
     async def _know_gateway(self, miss: Miss, key: str, peer: str | None, asked: _Asked) -> Reply:
         try:
             caller = await self._decider.resolve(miss, key, ANY_TENANT, peer)
             answer = self._answer(self._gateway(caller, key), asked)
         except _RefusedError as refused:
-            return refused.reply
+            return self._reply_to(refused)
         return answer if isinstance(answer, Reply) else await answer
 
     def _gateway(self, caller: Verification, key: str) -> Entry:
@@ -122,10 +128,20 @@ class AuthorizeEndpoint:
         outcome = self._verifier.decide(token, demand, asked.client)
         if isinstance(outcome, Miss):
             return self._know_client(outcome, token, demand, asked.client)
+        self._verdicts[outcome.reason] += 1
         return answer_to(outcome)
 
     async def _know_client(self, miss: Miss, token: str, demand: Demand, client: str | None) -> Reply:
-        return answer_to(await self._decider.resolve(miss, token, demand, client))
+        outcome = await self._decider.resolve(miss, token, demand, client)
+        self._verdicts[outcome.reason] += 1
+        return answer_to(outcome)
+
+    def _reply_to(self, refused: _RefusedError) -> Reply:
+        if refused.code in _UNDECIDED:
+            self._verdicts[Code(refused.code)] += 1
+        else:
+            self._refused.add(refused.code)
+        return refused.reply
 
 
 class _Asked(NamedTuple):
@@ -188,4 +204,4 @@ def _credential(fields: Mapping[bytes, str]) -> str:
 def _refused(
     status: int, code: str, detail: str, fix: str, headers: Mapping[str, str] | None = None
 ) -> _RefusedError:
-    return _RefusedError(refusal(status, code, detail, fix, headers or {}))
+    return _RefusedError(code, refusal(status, code, detail, fix, headers or {}))

@@ -11,7 +11,7 @@ from keyturn.measures import Family, Histogram, Histograms, Tally, counted, gaug
 
 LOOP_SECONDS: Final = 0.25  # between two looks at how late the event loop is
 
-ENDPOINTS: Final = ("verify", "batch")  # that answer with a verdict
+ENDPOINTS: Final = ("verify", "batch", "authorize")  # that answer with a verdict
 
 Verdicts = dict[Code, int]
 """Answers by code; only the event loop's thread counts in it."""
