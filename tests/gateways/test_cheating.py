@@ -23,7 +23,8 @@ PATHS: Final = (
     "/_keyturn/read/../../admin", "/v1/authorize/../../admin", "/admin/%2e%2e/admin", "/admin#", "/admin/#/..",
     "/x/..;/admin", "/;x/admin", "/%3bx/admin", "/x/..%3Ba/admin", "/x;/../admin",
     "/Admin", "/ADMIN/x", "/%41DMIN", "/admin/%", "/admin%zz", "/%61dmin/%g1", "/%zz/../admin", "/x%zz/%2e%2e/admin",
-    "/admin/../x", "/admin/%2e%2e/x", "/admin%2f../x", "/admin//../x", "/admin//%2e%2e/x", "/admin/%2f../x", "/x#/../admin",
+    "/admin/../x", "/admin/%2e%2e/x", "/admin%2f../x", "/admin//../x", "/admin//%2e%2e/x", "/admin/%2f../x",
+    "/x#/../admin",
 )  # fmt: skip
 
 # What a gateway, or something behind it, might believe.
@@ -58,7 +59,9 @@ def is_admin(target: str) -> bool:
         path,
         posixpath.normpath(re.sub(r"[/\\]+", "/", re.sub(";[^/]*", "", path))),  # as servlets do
         urlsplit(urljoin("http://a", path.lstrip("/"))).path,  # RFC 3986: between // there is a segment
-        posixpath.normpath(f"{path}#{split.fragment}"),  # no request has a fragment, so some do not look for one
+        posixpath.normpath(
+            f"{path}#{split.fragment}"
+        ),  # no request has a fragment, so some do not look for one
     )
     return any(reading.lstrip("/").startswith("admin") for reading in readings)
 
