@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hmac
+import json
 import time
 from typing import Any
 
@@ -140,6 +142,37 @@ def test_numbers_that_json_has_and_integers_have_not_come_back_as_they_went(serv
     token = served.act(key["key_id"], "sign", {"claims": claims}).ok()["token"]
     found = served.act(key["key_id"], "verify-signature", {"token": token}).ok()["claims"]
     assert {name: found[name] for name in claims} == claims
+
+
+def test_claims_that_could_not_be_answered_are_not_signed_and_not_believed(served: Served) -> None:
+    """A token of a shared secret may be made by others, who have other bounds."""
+    key = issue(served, type="jwt", algorithm="HS256")
+    good = served.act(key["key_id"], "sign", {"claims": nested(30)}).ok()["token"]
+    check = served.act(key["key_id"], "verify-signature", {"token": good}).ok()
+    assert check["claims"]["a"] == nested(29)
+    for levels in (33, 300, 900):
+        served.act(key["key_id"], "sign", {"claims": nested(levels)}).problem(
+            422, "invalid_request", field="claims"
+        )
+    for claims in (json.dumps(nested(300)), '{"x": 1e999}', '{"exp": 1e999}'):
+        token = signed_elsewhere(key["key"], good.partition(".")[0], claims)
+        check = served.act(key["key_id"], "verify-signature", {"token": token}).ok()
+        assert (check["valid"], check["code"]) == (False, "malformed")
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """An object in an object, so many of them."""
+    found: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        found = {"a": found}
+    return found
+
+
+def signed_elsewhere(secret: str, head: str, claims: str) -> str:
+    """A token as another program makes it that shares the secret."""
+    signed = f"{head}.{base64.urlsafe_b64encode(claims.encode()).rstrip(b'=').decode()}"
+    tag = hmac.digest(base64.urlsafe_b64decode(f"{secret}=="), signed.encode(), "sha256")
+    return f"{signed}.{base64.urlsafe_b64encode(tag).rstrip(b'=').decode()}"
 
 
 def test_no_request_waits_for_a_large_key_to_be_made(served: Served) -> None:

@@ -18,6 +18,9 @@ from keyturn.errors import InvalidInputError
 
 MAX_TOKEN_CHARACTERS: Final = 16_384
 MAX_CLAIMS_BYTES: Final = 8_192
+MAX_DEPTH: Final = (
+    32  # objects and arrays in claims, the outermost included; what writes answers gives up at some 250
+)
 _TIMES: Final = ("exp", "nbf", "iat")
 _PARTS: Final = 3
 
@@ -48,8 +51,11 @@ def signing_input(algorithm: Algorithm, kid: str, claims: Mapping[str, Any]) -> 
         payload = json.dumps(
             dict(claims), ensure_ascii=False, allow_nan=False, separators=(",", ":")
         ).encode()
+        _check_depth(dict(claims), MAX_DEPTH)
     except (TypeError, ValueError, RecursionError):
-        raise InvalidInputError("claims are an object of JSON", field="claims") from None
+        raise InvalidInputError(
+            f"claims are an object of JSON, {MAX_DEPTH} levels deep at most", field="claims"
+        ) from None
     if len(payload) > MAX_CLAIMS_BYTES:
         raise InvalidInputError(f"claims have at most {MAX_CLAIMS_BYTES:,} bytes of JSON", field="claims")
     header = json.dumps({"alg": algorithm.value, "kid": kid, "typ": "JWT"}, separators=(",", ":")).encode()
@@ -91,8 +97,20 @@ def _object(part: str) -> dict[str, Any]:
     )
     if not isinstance(value, dict):
         raise ValueError("no object")  # noqa: TRY004 - it is text that is malformed
-    json.dumps(value, ensure_ascii=False).encode()  # halves of surrogate pairs could not be passed on
+    # What could not be passed on: halves of surrogate pairs, numbers past those that JSON has (1e999), depths.
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    _check_depth(value, MAX_DEPTH)
     return value
+
+
+def _check_depth(value: object, levels: int) -> None:
+    """ValueError where objects and arrays nest in more than so many levels."""
+    if not isinstance(value, dict | list | tuple):
+        return
+    if not levels:
+        raise ValueError("too deep")
+    for each in value.values() if isinstance(value, dict) else value:
+        _check_depth(each, levels - 1)
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
