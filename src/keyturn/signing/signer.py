@@ -95,7 +95,7 @@ class Signer:
         self, key_id: str, data: bytes, signature: bytes, by: Principal, *, version: int | None = None
     ) -> SignatureCheck:
         """Whether `signature` over `data` is of the key's version of that number; of its present one when absent."""
-        key, found, owner = self._parts(key_id, by, version)
+        key, found, owner = self._keys.parts(by.tenant, key_id, version)
         _require_kind(key, "verifies signatures over data", is_jwt=False)
         _require_reading(key)
         checked = _checked_data(data)
@@ -125,7 +125,7 @@ class Signer:
         ):
             return SignatureCheck(SignatureCode.NOT_FOUND)
         try:
-            key, version, owner = self._parts(named, by, int(number[:10]))
+            key, version, owner = self._keys.parts(by.tenant, named, int(number[:10]))
         except NotFoundError:
             return SignatureCheck(SignatureCode.NOT_FOUND)
         if key.type is not KeyType.JWT or version.row_id != parsed.kid:
@@ -163,20 +163,9 @@ class Signer:
             )
         return {**complete, "exp": now + expires_in}
 
-    def _parts(
-        self, key_id: str, by: Principal, number: int | None = None
-    ) -> tuple[Key, Version, Owner | None]:
-        key = self._keys.get(by.tenant, key_id)
-        owner = None if key.owner is None else self._keys.owner(key.tenant, key.owner)
-        if number is not None and type(number) is not int:
-            raise InvalidInputError("a version is a whole number", field="version")
-        if number is not None and not 1 <= number <= key.version:
-            raise NotFoundError("the key has no version of that number")
-        return key, self._keys.version(key, number or key.version), owner
-
     def _signing(self, key_id: str, by: Principal, what: str, *, is_jwt: bool = False) -> tuple[Key, Version]:
         """A key in service, which may sign, and its present version."""
-        key, version, owner = self._parts(key_id, by)
+        key, version, owner = self._keys.parts(by.tenant, key_id)
         _require_kind(key, what, is_jwt=is_jwt)
         if not key.scope.covers(KeyScope.WRITE):
             raise ForbiddenError(
