@@ -60,10 +60,15 @@ class Lifecycle:
 
         ForbiddenError for a key that holds more than the caller: who could not issue it may not bring it back.
         """
-        key = self._keys.get(by.tenant, key_id)
-        by.require_grantable(key.permissions, key.scope)
+
+        def is_theirs_to_give(key: Key) -> None:
+            by.require_grantable(key.permissions, key.scope)
+            only_if(key)
+
         details = _explained(reason, note)
-        return self._act(key_id, Act.RESUME, EventType.KEY_RESUMED, by, details=details, only_if=only_if)
+        return self._act(
+            key_id, Act.RESUME, EventType.KEY_RESUMED, by, details=details, only_if=is_theirs_to_give
+        )
 
     def revoke(
         self,
