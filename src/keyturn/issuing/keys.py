@@ -34,9 +34,7 @@ class Keys:
             raise NotFoundError("there is no such key")
         return key_from(opened.body)
 
-    def parts(
-        self, tenant: str, key_id: str, number: int | None = None
-    ) -> tuple[Key, Version, Owner | None]:
+    def parts(self, tenant: str, key_id: str, number: int | None = None) -> tuple[Key, Version, Owner | None]:
         """All that a key's standing depends on: the key, a version, its owner if that was ever revoked.
 
         The version is the one of that number, the present one when absent. NotFoundError as for `get`, and for a number
