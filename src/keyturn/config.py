@@ -178,7 +178,7 @@ def _switch(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= MAX_PORT:
+    if re.fullmatch("[0-9]{1,5}", text) is None or int(text) > MAX_PORT:
         raise ConfigurationError(
             f"KEYTURN_PORT is {shown(text)}", fix="Use a number from 0 (any free port) to 65535."
         )

@@ -112,7 +112,9 @@ def test_a_port_is_a_number_up_to_65535(text: str, port: int) -> None:
     assert settings_from({**HOME, "KEYTURN_PORT": text}).port == port
 
 
-@pytest.mark.parametrize("text", ["-1", "65536", "http", "80.0", " 80", "0x50", "٨٠", "²", "1e3"])
+@pytest.mark.parametrize(
+    "text", ["-1", "65536", "http", "80.0", " 80", "0x50", "٨٠", "²", "1e3", "9" * 5_000]
+)
 def test_what_is_no_port_is_refused(text: str) -> None:
     assert "KEYTURN_PORT" in str(refused("KEYTURN_PORT", text))
 
