@@ -159,8 +159,7 @@ class SecureKeyGenerator:
             InvalidInputError: it is no such key; or it is a weak one: RSA that is short, has a small exponent or
                 primes that are close, or comes from a chip with the ROCA flaw.
         """
-        pem = private_key if isinstance(private_key, Secret) else Secret(private_key)
-        key = read_private_key(pem)
+        key = read_private_key(_secret("private_key", private_key))
         spec = KeySpec(
             type=_checked_type(key_type),
             scope=_checked_scope(key_scope),
@@ -272,7 +271,7 @@ class SecureKeyGenerator:
         `digest` is the SHA-256 of the whole token, in hexadecimal; of a key pair there is `public_key`, as PEM. Times
         are RFC 3339. An HMAC secret is none to hand to an edge: InvalidInputError.
         """
-        return edge_row(key)
+        return edge_row(_generated_key(key))
 
     def generate(self, spec: KeySpec) -> GeneratedKey:
         """A fresh key of a checked specification."""
@@ -332,11 +331,9 @@ class SecureKeyGenerator:
         A fresh salt is drawn for each derivation unless one is given to derive the same key again. For PBKDF2
         `iterations` is at least 100,000; HKDF needs an `info` that names the purpose.
         """
-        if not isinstance(material, (Secret, str, bytes)):
-            raise InvalidInputError("material is a Secret, text or bytes", field="material")
+        secret = _secret("material", material)
         if not isinstance(info, bytes):
             raise InvalidInputError("info is bytes", field="info", fix="Encode it: b'...'.")
-        secret = material if isinstance(material, Secret) else Secret(material)
         if method == "pbkdf2":
             return derive_by_pbkdf2(secret, salt=salt, iterations=iterations, length=length)
         if method == "hkdf":
@@ -353,10 +350,8 @@ class SecureKeyGenerator:
         The material of a pair must be of the key's type and length, and sign for its public key.
         This says that nothing was damaged on the way; whether the key is accepted, only a store can say.
         """
-        if not isinstance(key, GeneratedKey):
-            raise InvalidInputError("a generated key is checked", fix="Give what generate_api_key returned.")
         try:
-            text = key.secret.reveal()
+            text = _generated_key(key).secret.reveal()
         except UnicodeDecodeError:
             return KeyCheck(False, "the secret has been damaged: it is no text")
         if not key.type.is_token:
@@ -400,7 +395,20 @@ def _checked_scope(scope: KeyScope) -> KeyScope:
 
 
 def _checked_algorithm(algorithm: Algorithm | str | None) -> Algorithm | None:
-    return parse_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
+    return algorithm if algorithm is None or isinstance(algorithm, Algorithm) else parse_algorithm(algorithm)
+
+
+def _generated_key(key: GeneratedKey) -> GeneratedKey:
+    if not isinstance(key, GeneratedKey):
+        raise InvalidInputError("that is no generated key", fix="Give what generate_api_key returned.")
+    return key
+
+
+def _secret(field: str, value: Secret | str | bytes) -> Secret:
+    try:
+        return value if isinstance(value, Secret) else Secret(value)
+    except (TypeError, UnicodeEncodeError):
+        raise InvalidInputError(f"{field} is a Secret, text or bytes", field=field) from None
 
 
 def _strings(field: str, values: Sequence[str]) -> tuple[str, ...]:

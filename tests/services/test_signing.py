@@ -283,6 +283,7 @@ def test_what_is_signed_is_bounded(shop: SecureKeyStore, ours: Process) -> None:
     assert shop.verify_signature(key.key_id, b"", shop.sign(key.key_id, b"").value)
     shop.sign(key.key_id, b"a" * MAX_DATA_BYTES)
     shop.sign_jwt(jwt_key.key_id, {"a": "a" * (MAX_CLAIMS_BYTES - 100)})
+    assert shop.verify_jwt(shop.sign_jwt(jwt_key.key_id, {"a": json.loads("[" * 15 + "]" * 15)}).token)
     refused: list[tuple[str, Callable[[], object]]] = [
         ("data", lambda: shop.sign(key.key_id, b"a" * (MAX_DATA_BYTES + 1))),
         ("data", lambda: shop.sign(key.key_id, "text")),  # type: ignore[arg-type]
@@ -290,9 +291,16 @@ def test_what_is_signed_is_bounded(shop: SecureKeyStore, ours: Process) -> None:
         ("claims", lambda: shop.sign_jwt(jwt_key.key_id, {"a": b""})),
         ("claims", lambda: shop.sign_jwt(jwt_key.key_id, {"a": float("nan")})),
         ("claims", lambda: shop.sign_jwt(jwt_key.key_id, {"a": "\ud800"})),
+        ("claims", lambda: shop.sign_jwt(jwt_key.key_id, {"a": json.loads("[" * 16 + "]" * 16)})),
+        ("claims", lambda: shop.sign_jwt(jwt_key.key_id, {"1": 1, 1: 2})),  # type: ignore[dict-item]
+        ("claims", lambda: shop.sign_jwt(jwt_key.key_id, [("a", 1)])),  # type: ignore[arg-type]
         ("claims.exp", lambda: shop.sign_jwt(jwt_key.key_id, {"exp": "tomorrow"})),
         ("expires_in", lambda: shop.sign_jwt(jwt_key.key_id, {}, expires_in=0)),
         ("expires_in", lambda: shop.sign_jwt(jwt_key.key_id, {"exp": 1}, expires_in=1)),
+        ("expires_in", lambda: shop.sign_jwt(jwt_key.key_id, {}, expires_in=10**30)),
+        ("token", lambda: shop.verify_jwt(b"a.b.c")),  # type: ignore[arg-type]
+        ("signature", lambda: shop.verify_signature(key.key_id, b"", "text")),  # type: ignore[arg-type]
+        ("version", lambda: shop.verify_signature(key.key_id, b"", b"", version="1")),  # type: ignore[arg-type]
     ]
     for field, call in refused:
         with pytest.raises(InvalidInputError) as error:

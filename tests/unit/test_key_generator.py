@@ -263,6 +263,7 @@ def test_one_text_is_not_taken_for_a_list_of_its_letters(field: str) -> None:
         ("allowed_ips", ["300.0.0.1"]),
         ("metadata", {"a": 0.5}),
         ("tags", ["a", "a"]),
+        ("algorithm", 5),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_with_its_field(field: str, value: object) -> None:
@@ -462,6 +463,9 @@ def test_a_derived_key_has_the_length_that_was_asked_for(length: int) -> None:
         ("info", {"method": "hkdf"}),
         ("material", {"method": "hkdf", "info": b"a", "material": "short"}),
         ("salt", {"method": "hkdf", "info": b"a", "salt": b""}),
+        ("iterations", {"iterations": 10**5_000}),
+        ("material", {"material": 5}),
+        ("material", {"material": "\ud800"}),
         ("method", {"method": "md5"}),
         ("method", {"method": "PBKDF2"}),
     ],
@@ -509,6 +513,12 @@ def test_what_the_edge_is_given_decides_and_cannot_be_presented() -> None:
         "expires_at": "2026-01-31T12:01:00.000000Z",
     }  # fmt: skip
     assert key.secret.reveal() not in json.dumps(row)
+
+
+def test_only_a_generated_key_is_looked_at_or_exported() -> None:
+    nothing: Any = None
+    for call in (GENERATOR.export_key_for_supabase, GENERATOR.verify_key_integrity):
+        assert "generate_api_key" in refused(lambda call=call: call(nothing)).fix  # type: ignore[misc]
 
 
 def test_of_a_pair_the_edge_is_given_the_public_key_and_of_a_shared_secret_nothing() -> None:

@@ -34,6 +34,20 @@ class Keys:
             raise NotFoundError("there is no such key")
         return key_from(opened.body)
 
+    def parts(self, tenant: str, key_id: str, number: int | None = None) -> tuple[Key, Version, Owner | None]:
+        """All that a key's standing depends on: the key, a version, its owner if that was ever revoked.
+
+        The version is the one of that number, the present one when absent. NotFoundError as for `get`, and for a number
+        that there is not.
+        """
+        key = self.get(tenant, key_id)
+        if number is not None and type(number) is not int:
+            raise InvalidInputError("a version is a whole number", field="version")
+        if number is not None and not 1 <= number <= key.version:
+            raise NotFoundError("the key has no version of that number")
+        owner = None if key.owner is None else self.owner(tenant, key.owner)
+        return key, self.version(key, number or key.version), owner
+
     def version(self, key: Key, number: int) -> Version:
         """One version of a key; IntegrityError if it is missing, for a key's row names only versions that exist."""
         return self.versions(key, (number,))[0]

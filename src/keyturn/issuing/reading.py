@@ -107,9 +107,7 @@ class Reader:
 
     def parts(self, key_id: str, by: Principal) -> tuple[Key, Version, Owner | None]:
         """The key, its present version, and its owner if that was ever revoked: all that its status depends on."""
-        key = self.get(key_id, by)
-        owner = None if key.owner is None else self._keys.owner(key.tenant, key.owner)
-        return key, self._keys.version(key, key.version), owner
+        return self._keys.parts(by.tenant, key_id)
 
     def material(self, key_id: str, by: Principal) -> HandedOut:
         """The secret of the key's present version, with an entry in the log before it is handed out.

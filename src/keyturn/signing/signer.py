@@ -22,6 +22,7 @@ from keyturn.domain.lifecycle import KeyState, RevocationReason, may_process, ma
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.signature_check import SignatureCheck, SignatureCode
+from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.domain.verdict import Code
 from keyturn.errors import (
     ForbiddenError,
@@ -94,10 +95,12 @@ class Signer:
         self, key_id: str, data: bytes, signature: bytes, by: Principal, *, version: int | None = None
     ) -> SignatureCheck:
         """Whether `signature` over `data` is of the key's version of that number; of its present one when absent."""
-        key, found, owner = self._parts(key_id, by, version)
+        key, found, owner = self._keys.parts(by.tenant, key_id, version)
         _require_kind(key, "verifies signatures over data", is_jwt=False)
         _require_reading(key)
         checked = _checked_data(data)
+        if not isinstance(signature, bytes):
+            raise InvalidInputError("a signature is bytes", field="signature")
         code = _standing(key, found, owner)
         if code is SignatureCode.VALID and not self._holds(key, found, checked, signature):
             code = SignatureCode.INVALID_SIGNATURE
@@ -108,6 +111,8 @@ class Signer:
 
         Who it was made for (`aud`) and by whom (`iss`) only the caller can judge, from the claims.
         """
+        if not isinstance(token, str):
+            raise InvalidInputError("a token is text", field="token", fix="Decode what was sent.")
         parsed = jwt.parse(token)
         if parsed is None:
             return SignatureCheck(SignatureCode.MALFORMED)
@@ -120,7 +125,7 @@ class Signer:
         ):
             return SignatureCheck(SignatureCode.NOT_FOUND)
         try:
-            key, version, owner = self._parts(named, by, int(number[:10]))
+            key, version, owner = self._keys.parts(by.tenant, named, int(number[:10]))
         except NotFoundError:
             return SignatureCheck(SignatureCode.NOT_FOUND)
         if key.type is not KeyType.JWT or version.row_id != parsed.kid:
@@ -144,28 +149,23 @@ class Signer:
         return jwt.time_code(parsed.claims, self._clock.now())
 
     def _with_times(self, claims: Mapping[str, Any], expires_in: int | None) -> dict[str, Any]:
+        if not isinstance(claims, Mapping):
+            raise InvalidInputError("claims are an object of JSON", field="claims")
         now = int(self._clock.now().timestamp())
         complete = {"iat": now, **claims}
         if expires_in is None:
             return complete
-        if type(expires_in) is not int or expires_in < 1 or "exp" in claims:
+        longest = MAX_LIFETIME.total_seconds()
+        if type(expires_in) is not int or not 1 <= expires_in <= longest or "exp" in claims:
             raise InvalidInputError(
-                "expires_in is a whole number of seconds, for claims without exp", field="expires_in"
+                "expires_in is a whole number of seconds from 1 to a century, for claims without exp",
+                field="expires_in",
             )
         return {**complete, "exp": now + expires_in}
 
-    def _parts(
-        self, key_id: str, by: Principal, number: int | None = None
-    ) -> tuple[Key, Version, Owner | None]:
-        key = self._keys.get(by.tenant, key_id)
-        owner = None if key.owner is None else self._keys.owner(key.tenant, key.owner)
-        if number is not None and not 1 <= number <= key.version:
-            raise NotFoundError("the key has no version of that number")
-        return key, self._keys.version(key, number or key.version), owner
-
     def _signing(self, key_id: str, by: Principal, what: str, *, is_jwt: bool = False) -> tuple[Key, Version]:
         """A key in service, which may sign, and its present version."""
-        key, version, owner = self._parts(key_id, by)
+        key, version, owner = self._keys.parts(by.tenant, key_id)
         _require_kind(key, what, is_jwt=is_jwt)
         if not key.scope.covers(KeyScope.WRITE):
             raise ForbiddenError(

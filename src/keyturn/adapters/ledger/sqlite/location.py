@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from keyturn.errors import ConfigurationError, StorageError, shown
 
-__all__ = ["Settings", "create_file", "parse_url"]
+__all__ = ["Settings", "create_file", "is_begun", "parse_url"]
 
 _FORMS: Final = "Write sqlite:///relative.db or sqlite:////absolute.db (three slashes or four)."
 _FILE_MODE: Final = 0o600
@@ -50,6 +50,11 @@ def parse_url(url: str) -> Path:
             f"the store's URL has parts that an SQLite store does not know: {shown(url)}", fix=_FORMS
         )
     return Path(path).absolute()
+
+
+def is_begun(path: Path) -> bool:
+    """Whether a store was begun in this file."""
+    return path.exists() and path.stat().st_size > 0
 
 
 def create_file(path: Path) -> None:
