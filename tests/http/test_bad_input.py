@@ -370,7 +370,7 @@ def test_a_failure_that_nobody_foresaw_is_a_problem_without_its_details(
     endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken, measured=measured)
     application = Dispatcher(
         endpoint=endpoint,
-        gateways=AuthorizeEndpoint(verifier=broken, decider=broken),
+        gateways=AuthorizeEndpoint(verifier=broken, decider=broken, measured=measured),
         management=management,
         admits=broken,
         proxies=TrustedProxies(),

@@ -8,6 +8,7 @@ or `X-API-Key`. What goes wrong with the former has a code that begins with `gat
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from keyturn.domain.verdict import Verification
@@ -15,6 +16,7 @@ from keyturn.errors import IntegrityError, InvalidInputError, KeyturnError, Stal
 from keyturn.server.deciding import ANY_TENANT, Decider, principal_of
 from keyturn.server.exchange import Field, Receive, Scope, Send, read_body
 from keyturn.server.gateway_answers import Reply, answer_to, refusal, send_reply
+from keyturn.server.measured import Measured
 from keyturn.server.problems import headers_of, status_of
 from keyturn.server.proxies import forwarded_client_of, peer_of
 from keyturn.server.requiring import demand_of
@@ -41,17 +43,19 @@ _FIX_GATEWAY: Final = (
 class _RefusedError(Exception):
     """A request that is answered before the client's key is decided on."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, code: str, reply: Reply) -> None:
         super().__init__()
+        self.code = code
         self.reply = reply
 
 
 class AuthorizeEndpoint:
     """Answers gateways whose key holds `keys.verify`."""
 
-    def __init__(self, *, verifier: Verifier, decider: Decider) -> None:
+    def __init__(self, *, verifier: Verifier, decider: Decider, measured: Measured) -> None:
         self._verifier = verifier
         self._decider = decider
+        self._measured = measured
         # Gateways ask again and again: whether one may need not be looked up each time, only whether that still holds.
         self._gateways: dict[str, Entry] = {}
 
@@ -89,14 +93,19 @@ class AuthorizeEndpoint:
                 return self._know_gateway(caller, key, peer, asked)
             return self._answer(self._gateway(caller, key), asked)
         except _RefusedError as refused:
-            return refused.reply
+            return self._counted(refused)
+
+    def _counted(self, refused: _RefusedError) -> Reply:
+        self._measured.refused.add(refused.code)
+        return refused.reply
 
     async def _know_gateway(self, miss: Miss, key: str, peer: str | None, asked: _Asked) -> Reply:
+        began = perf_counter()
         try:
             caller = await self._decider.resolve(miss, key, ANY_TENANT, peer)
-            answer = self._answer(self._gateway(caller, key), asked)
+            answer = self._answer(self._gateway(caller, key), asked, began)
         except _RefusedError as refused:
-            return refused.reply
+            return self._counted(refused)
         return answer if isinstance(answer, Reply) else await answer
 
     def _gateway(self, caller: Verification, key: str) -> Entry:
@@ -110,8 +119,10 @@ class AuthorizeEndpoint:
         self._gateways[key] = gateway
         return gateway
 
-    def _answer(self, gateway: Entry, asked: _Asked) -> Reply | Coroutine[Any, Any, Reply]:
-        """The decision on the client's key, for a gateway that may ask."""
+    def _answer(
+        self, gateway: Entry, asked: _Asked, began: float | None = None
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        """The decision on the client's key, for a gateway that may ask; `began` where that had to be waited for."""
         try:
             required = asked.fields.get(REQUIRE)
             demand = demand_of(gateway.tenant, gateway.profile, required, asked.query)
@@ -121,11 +132,20 @@ class AuthorizeEndpoint:
         token = _credential(asked.fields)
         outcome = self._verifier.decide(token, demand, asked.client)
         if isinstance(outcome, Miss):
-            return self._know_client(outcome, token, demand, asked.client)
-        return answer_to(outcome)
+            began = perf_counter() if began is None else began
+            return self._know_client(outcome, token, demand, asked.client, began)
+        return self._decided(outcome, began)
 
-    async def _know_client(self, miss: Miss, token: str, demand: Demand, client: str | None) -> Reply:
-        return answer_to(await self._decider.resolve(miss, token, demand, client))
+    async def _know_client(
+        self, miss: Miss, token: str, demand: Demand, client: str | None, began: float
+    ) -> Reply:
+        return self._decided(await self._decider.resolve(miss, token, demand, client), began)
+
+    def _decided(self, verification: Verification, began: float | None) -> Reply:
+        self._measured.verdicts["authorize"][verification.reason] += 1
+        if began is not None:
+            self._measured.waited["authorize"].observe(perf_counter() - began)
+        return answer_to(verification)
 
 
 class _Asked(NamedTuple):
@@ -188,4 +208,4 @@ def _credential(fields: Mapping[bytes, str]) -> str:
 def _refused(
     status: int, code: str, detail: str, fix: str, headers: Mapping[str, str] | None = None
 ) -> _RefusedError:
-    return _RefusedError(refusal(status, code, detail, fix, headers or {}))
+    return _RefusedError(code, refusal(status, code, detail, fix, headers or {}))

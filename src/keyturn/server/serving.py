@@ -65,7 +65,7 @@ def application(node: Node, trusted_proxies: Sequence[str] = ()) -> Dispatcher:
         endpoint=VerifyEndpoint(
             verifier=node.verifier, decider=decider, log=node.records.log, measured=measured
         ),
-        gateways=AuthorizeEndpoint(verifier=node.verifier, decider=decider),
+        gateways=AuthorizeEndpoint(verifier=node.verifier, decider=decider, measured=measured),
         management=management,
         admits=Admission(ROUTERS, decider),
         proxies=TrustedProxies(trusted_proxies),
