@@ -24,7 +24,7 @@ class TrustedProxies:
         if isinstance(networks, str):
             raise ConfigurationError("trusted proxies are a list", fix='Write them as ["10.0.0.5"].')
         self._networks = NetworkSet(networks) if networks else None
-        if any(text.endswith("/0") for text in networks):
+        if self._networks is not None and any(text.endswith("/0") for text in self._networks.texts):
             raise ConfigurationError(
                 "if everybody is a trusted proxy, every client says itself where it comes from",
                 fix="Name the addresses of your proxies.",

@@ -14,7 +14,7 @@ _PEER: Final = "keyturn.peer"  # in a scope whose client is not the connection's
 
 
 class TrustedProxies(forwarded.TrustedProxies):
-    """The same, for requests over ASGI and for heads that are not there yet."""
+    """The same, for requests over ASGI, and for the bare head of one."""
 
     def place(self, scope: Scope) -> None:
         """Put the client's address into a request's scope, where a trusted proxy names it.

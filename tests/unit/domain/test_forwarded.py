@@ -62,7 +62,7 @@ def test_nobody_is_trusted_unless_named() -> None:
         assert nobody.client("127.0.0.1", ["203.0.113.9"]) == "127.0.0.1"
 
 
-@pytest.mark.parametrize("networks", ["10.0.0.1", ["0.0.0.0/0"], ["10.0.0.1", "::/0"]])
+@pytest.mark.parametrize("networks", ["10.0.0.1", ["0.0.0.0/0"], ["10.0.0.1", "::/0"], ["::ffff:0.0.0.0/96"]])
 def test_a_list_that_would_trust_everybody_is_refused(networks: list[str]) -> None:
     with pytest.raises(ConfigurationError) as refused:
         TrustedProxies(networks)
