@@ -15,12 +15,13 @@ from keyturn.domain.verdict import Verification
 from keyturn.errors import IntegrityError, InvalidInputError, KeyturnError, StaleError, UnauthenticatedError
 from keyturn.server.deciding import ANY_TENANT, Decider, principal_of
 from keyturn.server.exchange import Field, Receive, Scope, Send, read_body
-from keyturn.server.gateway_answers import Reply, answer_to, refusal, send_reply
+from keyturn.server.gateway_answers import Reply, answer_to, refusal, reply_to, send_reply
 from keyturn.server.measured import Measured
 from keyturn.server.problems import headers_of, status_of
 from keyturn.server.proxies import forwarded_client_of, peer_of
 from keyturn.server.requiring import demand_of
 from keyturn.server.verifying import PERMISSION
+from keyturn.serving.refusals import NO_KEY, TWO_KEYS, Refusal
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.entries import Entry
 from keyturn.verifier.verifier import Miss, Verifier
@@ -193,16 +194,15 @@ def _credential(fields: Mapping[bytes, str]) -> str:
     bearer = token.strip(" ") if scheme.lower() == "bearer" else None
     api_key = fields.get(API_KEY)
     if bearer is not None and api_key is not None and bearer != api_key:
-        detail = "Authorization and X-API-Key carry two different keys"
-        raise _refused(400, "two_credentials", detail, "Send one key.")
+        raise _of_client(TWO_KEYS)
     found = api_key if bearer is None else bearer
     if not found:
-        detail, fix = (
-            "the request carries no key",
-            "Send one as 'Authorization: Bearer <key>', or as X-API-Key.",
-        )
-        raise _refused(401, "unauthenticated", detail, fix, {"WWW-Authenticate": 'Bearer realm="keyturn"'})
+        raise _of_client(NO_KEY)
     return found
+
+
+def _of_client(refused: Refusal) -> _RefusedError:
+    return _RefusedError(refused.code, reply_to(refused))
 
 
 def _refused(
