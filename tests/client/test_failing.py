@@ -111,6 +111,27 @@ def test_how_long_to_wait_is_passed_on() -> None:
     assert throttled.value.retry_after == 7
 
 
+@pytest.mark.parametrize("said", ["", "soon", "-1", "1.5", "9" * 400, "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_a_time_to_wait_that_makes_no_sense_is_none(said: str) -> None:
+    waiting = problem(429, "throttled", Retry_After=said)
+    with (
+        Scripted(waiting) as peer,
+        Client(peer.url, KEY) as client,
+        pytest.raises(ThrottledError) as throttled,
+    ):
+        client.get_key(UNKNOWN_ID)
+    assert throttled.value.retry_after == 1
+
+
+def test_a_failure_in_nonsense_is_an_error_of_the_library() -> None:
+    with (
+        Scripted(answer(500, "[" * 100_000)) as peer,
+        Client(peer.url, KEY) as client,
+        pytest.raises(StorageError),
+    ):
+        client.get_key(UNKNOWN_ID)
+
+
 # -- what is tried again
 
 
@@ -210,7 +231,7 @@ def free_port() -> int:
 @pytest.mark.parametrize(
     "body",
     [
-        "not JSON", "null", "[]", "7", "{}",
+        "not JSON", "null", "[]", "7", "{}", "[" * 100_000,
         {**REFUSED, "valid": True},
         {**REFUSED, "code": "valid"},
         {**REFUSED, "valid": 1, "code": "valid"},

@@ -77,9 +77,17 @@ def read(status: int, content: bytes) -> Any:
     if status not in _SUCCESS:
         raise error_of(status, content)
     try:
-        return json.loads(content)
+        return _parsed(content)
     except ValueError:
         raise _not_ours() from None
+
+
+def _parsed(content: bytes) -> Any:
+    """The JSON of an answer; ValueError for what is none, or nests deeper than any answer does."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def key_of(body: Any) -> Key:
@@ -128,15 +136,20 @@ def page_of(body: Any) -> KeyPage:
     )
 
 
-def member(body: Any, *names: str) -> str:
-    """The text under the first of these names that the answer has."""
-    return _reading(lambda found: str(next(found[name] for name in names if name in found)), body)
+def secret_of(body: Any) -> Secret:
+    """A secret that is read back."""
+    return _reading(lambda said: Secret(said["key"]), body)
+
+
+def count_of(body: Any) -> int:
+    """How many keys were revoked with their owner."""
+    return _reading(lambda said: int(said["revoked"]), body)
 
 
 def _reading(reader: Callable[[Any], _Read], body: Any) -> _Read:
     try:
         return reader(body)
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration):
+    except (LookupError, TypeError, ValueError, AttributeError):
         raise _not_ours() from None
 
 
@@ -267,7 +280,7 @@ def _kind_by(status: int) -> type[KeyturnError]:
 def _problem(content: bytes) -> dict[str, str]:
     """The texts of a problem; none of them where something else on the way has answered."""
     try:
-        found = json.loads(content)
+        found = _parsed(content)
     except ValueError:
         return {}
     if not isinstance(found, dict):

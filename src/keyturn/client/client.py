@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 from keyturn.client.answers import (
     IssuedKey,
+    count_of,
     issued_of,
     items_of,
     key_of,
-    member,
     page_of,
+    secret_of,
     signature_check_of,
     signature_of,
     signed_jwt_of,
@@ -163,7 +164,7 @@ class Client:
         """Revoke every key that the owner has now, at once, in one commit; returns how many there were to follow."""
         # A dot would be taken for a step in the path.
         path = f"/v1/owners/{quote(owner, safe='').replace('.', '%2E')}/revoke"
-        return int(member(self._change(path, _named({"reason": reason, "note": note})), "revoked"))
+        return count_of(self._change(path, _named({"reason": reason, "note": note})))
 
     def list_versions(self, key_id: str) -> list[dict[str, Any]]:
         """The versions of a key with their states, newest first, as the API shows them."""
@@ -190,7 +191,7 @@ class Client:
 
     def get_secret(self, key_id: str) -> Secret:
         """The material of a key whose material may come back; handing it out is an entry in the log."""
-        return Secret(member(self._read(_path(key_id, "secret")), "secret", "key"))
+        return secret_of(self._read(_path(key_id, "secret")))
 
     # -- verification
 

@@ -31,6 +31,7 @@ ATTEMPTS: Final = 3
 MAX_PAUSE: Final = 2.0  # seconds before another attempt, whatever Retry-After asks for
 _FIRST_PAUSE: Final = 0.1
 _VISIBLE: Final = re.compile(rb"[!-~]+")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 _UNAVAILABLE: Final = 503
 # Nothing of the request has left this machine.
 NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -201,7 +202,7 @@ def _answered(status: int, content: bytes, after: float | None) -> Any:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else None
+    return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def _lost(error: Exception) -> OutcomeUnknownError:

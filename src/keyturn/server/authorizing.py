@@ -8,18 +8,20 @@ or `X-API-Key`. What goes wrong with the former has a code that begins with `gat
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 
-from keyturn.domain.verdict import Code, Verification
+from keyturn.domain.verdict import Verification
 from keyturn.errors import IntegrityError, InvalidInputError, KeyturnError, StaleError, UnauthenticatedError
 from keyturn.server.deciding import ANY_TENANT, Decider, principal_of
 from keyturn.server.exchange import Field, Receive, Scope, Send, read_body
-from keyturn.server.gateway_answers import Reply, answer_to, refusal, send_reply
+from keyturn.server.gateway_answers import Reply, answer_to, refusal, reply_to, send_reply
 from keyturn.server.measured import Measured
 from keyturn.server.problems import headers_of, status_of
 from keyturn.server.proxies import forwarded_client_of, peer_of
 from keyturn.server.requiring import demand_of
 from keyturn.server.verifying import PERMISSION
+from keyturn.serving.refusals import NO_KEY, TWO_KEYS, Refusal
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.entries import Entry
 from keyturn.verifier.verifier import Miss, Verifier
@@ -34,8 +36,6 @@ REQUIRE: Final = b"keyturn-require"
 AUTHORIZATION: Final = b"authorization"
 API_KEY: Final = b"x-api-key"
 _READ: Final = frozenset((GATEWAY_KEY, REQUIRE, AUTHORIZATION, API_KEY))
-# Where it cannot be decided on the gateway's key, it cannot be on its client's either: that is an answer on the latter.
-_UNDECIDED: Final = frozenset((Code.STALE.value, Code.INTEGRITY_FAILED.value))
 _FIX_GATEWAY: Final = (
     "Have the gateway send a provisioning key that holds keys.verify, as Keyturn-Gateway-Key."
 )
@@ -56,8 +56,7 @@ class AuthorizeEndpoint:
     def __init__(self, *, verifier: Verifier, decider: Decider, measured: Measured) -> None:
         self._verifier = verifier
         self._decider = decider
-        self._verdicts = measured.verdicts["authorize"]
-        self._refused = measured.refused
+        self._measured = measured
         # Gateways ask again and again: whether one may need not be looked up each time, only whether that still holds.
         self._gateways: dict[str, Entry] = {}
 
@@ -95,14 +94,19 @@ class AuthorizeEndpoint:
                 return self._know_gateway(caller, key, peer, asked)
             return self._answer(self._gateway(caller, key), asked)
         except _RefusedError as refused:
-            return self._reply_to(refused)
+            return self._counted(refused)
+
+    def _counted(self, refused: _RefusedError) -> Reply:
+        self._measured.refused.add(refused.code)
+        return refused.reply
 
     async def _know_gateway(self, miss: Miss, key: str, peer: str | None, asked: _Asked) -> Reply:
+        began = perf_counter()
         try:
             caller = await self._decider.resolve(miss, key, ANY_TENANT, peer)
-            answer = self._answer(self._gateway(caller, key), asked)
+            answer = self._answer(self._gateway(caller, key), asked, began)
         except _RefusedError as refused:
-            return self._reply_to(refused)
+            return self._counted(refused)
         return answer if isinstance(answer, Reply) else await answer
 
     def _gateway(self, caller: Verification, key: str) -> Entry:
@@ -116,8 +120,10 @@ class AuthorizeEndpoint:
         self._gateways[key] = gateway
         return gateway
 
-    def _answer(self, gateway: Entry, asked: _Asked) -> Reply | Coroutine[Any, Any, Reply]:
-        """The decision on the client's key, for a gateway that may ask."""
+    def _answer(
+        self, gateway: Entry, asked: _Asked, began: float | None = None
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        """The decision on the client's key, for a gateway that may ask; `began` where that had to be waited for."""
         try:
             required = asked.fields.get(REQUIRE)
             demand = demand_of(gateway.tenant, gateway.profile, required, asked.query)
@@ -127,21 +133,20 @@ class AuthorizeEndpoint:
         token = _credential(asked.fields)
         outcome = self._verifier.decide(token, demand, asked.client)
         if isinstance(outcome, Miss):
-            return self._know_client(outcome, token, demand, asked.client)
-        self._verdicts[outcome.reason] += 1
-        return answer_to(outcome)
+            began = perf_counter() if began is None else began
+            return self._know_client(outcome, token, demand, asked.client, began)
+        return self._decided(outcome, began)
 
-    async def _know_client(self, miss: Miss, token: str, demand: Demand, client: str | None) -> Reply:
-        outcome = await self._decider.resolve(miss, token, demand, client)
-        self._verdicts[outcome.reason] += 1
-        return answer_to(outcome)
+    async def _know_client(
+        self, miss: Miss, token: str, demand: Demand, client: str | None, began: float
+    ) -> Reply:
+        return self._decided(await self._decider.resolve(miss, token, demand, client), began)
 
-    def _reply_to(self, refused: _RefusedError) -> Reply:
-        if refused.code in _UNDECIDED:
-            self._verdicts[Code(refused.code)] += 1
-        else:
-            self._refused.add(refused.code)
-        return refused.reply
+    def _decided(self, verification: Verification, began: float | None) -> Reply:
+        self._measured.verdicts["authorize"][verification.reason] += 1
+        if began is not None:
+            self._measured.waited["authorize"].observe(perf_counter() - began)
+        return answer_to(verification)
 
 
 class _Asked(NamedTuple):
@@ -189,16 +194,15 @@ def _credential(fields: Mapping[bytes, str]) -> str:
     bearer = token.strip(" ") if scheme.lower() == "bearer" else None
     api_key = fields.get(API_KEY)
     if bearer is not None and api_key is not None and bearer != api_key:
-        detail = "Authorization and X-API-Key carry two different keys"
-        raise _refused(400, "two_credentials", detail, "Send one key.")
+        raise _of_client(TWO_KEYS)
     found = api_key if bearer is None else bearer
     if not found:
-        detail, fix = (
-            "the request carries no key",
-            "Send one as 'Authorization: Bearer <key>', or as X-API-Key.",
-        )
-        raise _refused(401, "unauthenticated", detail, fix, {"WWW-Authenticate": 'Bearer realm="keyturn"'})
+        raise _of_client(NO_KEY)
     return found
+
+
+def _of_client(refused: Refusal) -> _RefusedError:
+    return _RefusedError(refused.code, reply_to(refused))
 
 
 def _refused(

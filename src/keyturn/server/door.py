@@ -16,7 +16,7 @@ from keyturn.measures import Family, Labels, Tally, counted, gauge
 from keyturn.server.measured import Measured
 from keyturn.server.tls import LOOK_SECONDS, Identity
 
-MAX_HANDSHAKES: Final = 1_024  # at a time; each may hold some 60 kB
+MAX_HANDSHAKES: Final = 1_024  # at a time, where there is room; each may hold some 60 kB
 HANDSHAKE_SECONDS: Final = 10.0
 FAREWELL_SECONDS: Final = 2.0  # for a client to agree that the connection ends
 _AGAIN_SECONDS: Final = 0.5  # after the operating system had no room for another connection
@@ -37,11 +37,13 @@ class Door:
         measured: Measured,
         make_protocol: Callable[[], asyncio.Protocol],
         is_full: Callable[[], bool],
+        most: int = MAX_HANDSHAKES,
     ) -> None:
         self._listener = listener
         self._identity = identity
         self._make_protocol = make_protocol
         self._is_full = is_full
+        self._most = most
         self._handshakes = Tally()
         self._shaking: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._duties: list[asyncio.Task[None]] = []
@@ -92,7 +94,7 @@ class Door:
             if self._is_full():
                 client.close()
                 continue
-            if len(self._shaking) >= MAX_HANDSHAKES:
+            if len(self._shaking) >= self._most:
                 next(iter(self._shaking)).cancel()
             task = loop.create_task(self._shake_hands(client))
             self._shaking[task] = None

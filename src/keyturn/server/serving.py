@@ -104,6 +104,6 @@ def serve(
     config = uvicorn_config(dispatcher, host=host, port=port, most_connections=room)
     server = uvicorn.Server(config)
     if identity is not None:
-        server = TlsServer(config, listener, identity, dispatcher.measured)
+        server = TlsServer(config, listener, identity, dispatcher.measured, room=room)
     dispatcher.measured.connections = lambda: len(server.server_state.connections)
     server.run(sockets=[listener])
