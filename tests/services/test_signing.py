@@ -155,6 +155,23 @@ def test_a_token_that_was_altered_or_made_by_somebody_else_is_refused(
     assert shop.verify_jwt(token)
 
 
+@pytest.mark.parametrize("named", ["none", "HS512", "ES256", "hs256"])
+def test_the_algorithm_that_a_token_names_must_be_its_keys_though_its_signature_holds(
+    shop: SecureKeyStore, ours: Process, named: str
+) -> None:
+    """RFC 8725, section 3.1: what others read in the header must not differ from what was verified here."""
+    generated = ours.issue(key_type=KeyType.JWT, key_scope=KeyScope.READ_WRITE, algorithm="HS256")
+    secret = base64.urlsafe_b64decode(generated.secret.reveal() + "==")
+
+    def signed(algorithm: str) -> str:
+        head = encoded({"alg": algorithm, "kid": f"{generated.key_id}.1"})
+        text = f"{head}.{encoded({'sub': 'ada'})}"
+        return f"{text}.{encoded(hmac.digest(secret, text.encode(), 'sha256'))}"
+
+    assert shop.verify_jwt(signed("HS256"))
+    assert shop.verify_jwt(signed(named)).code is SignatureCode.INVALID_SIGNATURE
+
+
 def test_a_public_key_is_never_taken_for_a_secret(shop: SecureKeyStore, ours: Process) -> None:
     """The classic confusion: a token whose HMAC was made with the public key, which everybody has."""
     key = issued(shop, ours, KeyType.JWT, algorithm="PS256")

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPrivateNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from keyturn import GeneratedKey, KeyLength, KeyScope, KeyType, Secret, SecureKeyGenerator
 from keyturn.crypto.digests import token_digest
+from keyturn.crypto.key_pairs import private_der, private_pem
 from keyturn.domain import ids, token
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.key import Algorithm
@@ -229,6 +231,16 @@ def test_a_damaged_pair_is_told() -> None:
         check = GENERATOR.verify_key_integrity(damaged)
         assert not check
         assert message in check.message
+
+
+def test_a_private_key_that_only_names_the_right_public_key_is_told() -> None:
+    key = GENERATOR.generate_api_key(KeyType.RSA)
+    whole = load_pem_private_key(key.secret.reveal_bytes(), None)
+    assert isinstance(whole, RSAPrivateKey)
+    n = whole.private_numbers()
+    other = RSAPrivateNumbers(n.p, n.q, n.d + 2, n.dmp1 + 2, n.dmq1 + 2, n.iqmp, n.public_numbers)
+    forged = private_pem(private_der(other.private_key(unsafe_skip_rsa_key_validation=True)))
+    assert "does not sign for its public key" in message_of(replace(key, secret=forged))
 
 
 @pytest.mark.parametrize("value", ["api_token", "read", 1, None, KeyLength.BITS_256])
