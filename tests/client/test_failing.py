@@ -242,9 +242,20 @@ def test_a_redirect_is_not_followed() -> None:
         Scripted(answer(200, REFUSED)) as elsewhere,
         Scripted(answer(307, "", Location=elsewhere.url)) as peer,
     ):
-        with Client(peer.url, KEY) as client, pytest.raises(KeyturnError):
+        with Client(peer.url, KEY) as client, pytest.raises(ConfigurationError, match="307") as raised:
             client.verify("token")
         assert elsewhere.requests == []
+        assert "https://" in raised.value.fix, "the URL is to be mended, and not what was asked"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_nests_without_end_is_an_error_of_the_library(status: int) -> None:
+    with (
+        Scripted(answer(status, "[" * 200_000)) as peer,
+        Client(peer.url, KEY) as client,
+        pytest.raises(KeyturnError),
+    ):
+        client.verify("token")
 
 
 # -- what it keeps to itself
