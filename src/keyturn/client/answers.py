@@ -35,6 +35,7 @@ from keyturn.signing.signer import Signature, SignedJwt
 MAX_REPEATED: Final = 500  # characters of what a server says is wrong
 _SUCCESS: Final = range(200, 300)
 _FAILURE: Final = 500
+_REDIRECTS: Final = range(300, 400)
 
 _Read = TypeVar("_Read")
 
@@ -259,6 +260,12 @@ _BY_STATUS: Final[Mapping[int, type[KeyturnError]]] = {
 
 def error_of(status: int, content: bytes) -> KeyturnError:
     """The error that a problem (RFC 9457) stands for, found by its `code`; by its status where that is not known."""
+    if status in _REDIRECTS:
+        # It is not followed, and what was sent was in order.
+        return ConfigurationError(
+            f"the server answered with status {status}, which sends callers to another URL",
+            fix="Give the URL at which the Keyturn server itself answers; perhaps https:// in place of http://.",
+        )
     problem = _problem(content)
     code, fix = problem.get("code", ""), problem.get("fix")
     message = problem.get("detail") or f"the server answered with status {status}"

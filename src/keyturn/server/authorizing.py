@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from keyturn.domain.verdict import Verification
 from keyturn.errors import IntegrityError, InvalidInputError, KeyturnError, StaleError, UnauthenticatedError
 from keyturn.server.deciding import ANY_TENANT, Decider, principal_of
-from keyturn.server.exchange import Field, Receive, Scope, Send, read_body
+from keyturn.server.exchange import Field, Receive, Scope, Send, skip_body
 from keyturn.server.gateway_answers import Reply, answer_to, refusal, reply_to, send_reply
 from keyturn.server.measured import Measured
 from keyturn.server.problems import headers_of, status_of
@@ -62,7 +62,7 @@ class AuthorizeEndpoint:
 
     async def authorize(self, scope: Scope, receive: Receive, send: Send) -> None:
         """200, or why not; whatever the method, and without regard to a body."""
-        await read_body(scope, receive, MAX_BODY_BYTES)
+        await skip_body(scope, receive, MAX_BODY_BYTES)
         # Gateways put the client's path and query behind theirs: only on the exact path is the query the gateway's.
         query = scope["query_string"] if scope["path"] == AUTHORIZE else b""
         # The gateway's address is not its client's: without a trusted proxy's word the latter is not known.
