@@ -170,11 +170,12 @@ def _permitted(caller: Verification) -> Entry:
 
 
 def _gateway_refused(error: KeyturnError) -> _RefusedError:
-    headers = headers_of(error)
+    headers, fix = headers_of(error), error.fix
     if isinstance(error, UnauthenticatedError):
         headers = {"WWW-Authenticate": 'Keyturn-Gateway realm="keyturn"'}  # a client has no answer to it
+        fix = _FIX_GATEWAY
     detail = f"the gateway's own call: {error}"
-    return _refused(status_of(error), f"gateway_{error.code}", detail, _FIX_GATEWAY, headers)
+    return _refused(status_of(error), f"gateway_{error.code}", detail, fix, headers)
 
 
 def _fields(headers: Iterable[Field]) -> dict[bytes, str]:
