@@ -21,6 +21,7 @@ from keyturn.server.problems import headers_of, status_of
 from keyturn.server.proxies import forwarded_client_of, peer_of
 from keyturn.server.requiring import demand_of
 from keyturn.server.verifying import PERMISSION
+from keyturn.serving.bearer import bearer_in
 from keyturn.serving.refusals import NO_KEY, TWO_KEYS, Refusal
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.entries import Entry
@@ -191,8 +192,7 @@ def _fields(headers: Iterable[Field]) -> dict[bytes, str]:
 
 def _credential(fields: Mapping[bytes, str]) -> str:
     """The client's key, from either field."""
-    scheme, _, token = fields.get(AUTHORIZATION, "").partition(" ")
-    bearer = token.strip(" ") if scheme.lower() == "bearer" else None
+    bearer = bearer_in(fields.get(AUTHORIZATION, ""))
     api_key = fields.get(API_KEY)
     if bearer is not None and api_key is not None and bearer != api_key:
         raise _of_client(TWO_KEYS)
