@@ -21,6 +21,7 @@ from keyturn.server.problems import headers_of, status_of
 from keyturn.server.proxies import forwarded_client_of, peer_of
 from keyturn.server.requiring import demand_of
 from keyturn.server.verifying import PERMISSION
+from keyturn.serving.bearer import bearer_in
 from keyturn.serving.refusals import NO_KEY, TWO_KEYS, Refusal
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.entries import Entry
@@ -170,11 +171,12 @@ def _permitted(caller: Verification) -> Entry:
 
 
 def _gateway_refused(error: KeyturnError) -> _RefusedError:
-    headers = headers_of(error)
+    headers, fix = headers_of(error), error.fix
     if isinstance(error, UnauthenticatedError):
         headers = {"WWW-Authenticate": 'Keyturn-Gateway realm="keyturn"'}  # a client has no answer to it
+        fix = _FIX_GATEWAY
     detail = f"the gateway's own call: {error}"
-    return _refused(status_of(error), f"gateway_{error.code}", detail, _FIX_GATEWAY, headers)
+    return _refused(status_of(error), f"gateway_{error.code}", detail, fix, headers)
 
 
 def _fields(headers: Iterable[Field]) -> dict[bytes, str]:
@@ -190,8 +192,7 @@ def _fields(headers: Iterable[Field]) -> dict[bytes, str]:
 
 def _credential(fields: Mapping[bytes, str]) -> str:
     """The client's key, from either field."""
-    scheme, _, token = fields.get(AUTHORIZATION, "").partition(" ")
-    bearer = token.strip(" ") if scheme.lower() == "bearer" else None
+    bearer = bearer_in(fields.get(AUTHORIZATION, ""))
     api_key = fields.get(API_KEY)
     if bearer is not None and api_key is not None and bearer != api_key:
         raise _of_client(TWO_KEYS)

@@ -91,15 +91,18 @@ class Door:
                 _log.warning("no connection can be accepted: %s", error.strerror or error)
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
-            if self._is_full():
-                client.close()
-                continue
-            if len(self._shaking) >= self._most:
-                next(iter(self._shaking)).cancel()
-            task = loop.create_task(self._shake_hands(client))
-            self._shaking[task] = None
-            task.add_done_callback(self._shaking.pop)
+            self._let_in(client)
             await asyncio.sleep(0)  # where more are waiting to be let in, others have their turn all the same
+
+    def _let_in(self, client: socket.socket) -> None:
+        if self._is_full():
+            client.close()
+            return
+        if len(self._shaking) >= self._most:
+            next(iter(self._shaking)).cancel()
+        task = asyncio.get_running_loop().create_task(self._shake_hands(client))
+        self._shaking[task] = None
+        task.add_done_callback(self._shaking.pop)
 
     async def _shake_hands(self, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()
