@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, Unpack, cast
 
 from keyturn.crypto.derivation import (
     PBKDF2_ITERATIONS,
@@ -31,15 +31,14 @@ from keyturn.crypto.integrity import check_material
 from keyturn.crypto.key_pairs import make_rsa_key
 from keyturn.crypto.slow_hashes import BEFORE
 from keyturn.domain import token
-from keyturn.domain.algorithms import parse_algorithm, parse_length
 from keyturn.domain.foreign import ImportedToken
 from keyturn.domain.key import Algorithm, KeyLength, KeyType
-from keyturn.domain.requirement import check_profile
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
-from keyturn.domain.spec import UNSAID, GeneratedKey, KeySpec, expiry
+from keyturn.domain.spec import GeneratedKey, KeySpec
 from keyturn.domain.verdict import KeyCheck
 from keyturn.errors import InvalidInputError, shown
+from keyturn.key_policy import KeyPolicy, TokenPolicy, known, spec_of
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 
 __all__ = [
@@ -47,6 +46,7 @@ __all__ = [
     "GeneratedKey",
     "ImportedToken",
     "KeyLength",
+    "KeyPolicy",
     "KeyScope",
     "KeyType",
     "Secret",
@@ -55,19 +55,6 @@ __all__ = [
 ]
 
 MAX_BATCH: Final = 10_000
-
-
-class TokenPolicy(TypedDict, total=False):
-    """What may be said of an imported token's key; each is as for `SecureKeyGenerator.generate_api_key`."""
-
-    name: str | None
-    owner: str | None
-    permissions: Sequence[str]
-    allowed_ips: Sequence[str]
-    metadata: Mapping[str, object] | None
-    tags: Sequence[str]
-    not_before: datetime | None
-    expires_at: datetime | None
 
 
 class SecureKeyGenerator:
@@ -117,24 +104,21 @@ class SecureKeyGenerator:
         Raises:
             InvalidInputError: a value is out of bounds; `field` names it and `fix` says what is possible.
         """
-        now = self._clock.now()
-        spec = KeySpec(
-            type=_checked_type(key_type),
-            scope=_checked_scope(key_scope),
-            length=UNSAID if length is None else parse_length(length),
-            algorithm=_checked_algorithm(algorithm),
+        policy = KeyPolicy(
             name=name,
             owner=owner,
             prefix=prefix,
-            permissions=_strings("permissions", permissions),
-            allowed_ips=_strings("allowed_ips", allowed_ips),
-            metadata={} if metadata is None else metadata,
-            tags=_strings("tags", tags),
+            permissions=permissions,
+            allowed_ips=allowed_ips,
+            metadata=metadata,
+            tags=tags,
             recoverable=recoverable,
             not_before=not_before,
-            expires_at=expiry(now, expires_in, expires_at),
-            profile=None if profile is None else check_profile(profile),
+            expires_at=expires_at,
+            profile=profile,
         )
+        now = self._clock.now()
+        spec = spec_of(now, key_type, key_scope, expires_in, policy, length=length, algorithm=algorithm)
         return self.generate(spec)
 
     def import_key_pair(
@@ -145,31 +129,30 @@ class SecureKeyGenerator:
         expires_in: int | None = None,
         *,
         algorithm: Algorithm | str | None = None,
-        name: str | None = None,
-        owner: str | None = None,
-        tags: Sequence[str] = (),
+        **policy: Unpack[TokenPolicy],
     ) -> GeneratedKey:
         """A key pair that was made elsewhere, under an identity of its own; it is stored as any other.
 
         Args:
             private_key: PEM, not encrypted. RSA keys of 2,048 bits are taken too.
             algorithm: as for `generate_api_key`; for an Ed25519 or P-256 key of type JWT name it.
+            policy: as for `import_token`.
 
         Raises:
             InvalidInputError: it is no such key; or it is a weak one: RSA that is short, has a small exponent or
                 primes that are close, or comes from a chip with the ROCA flaw.
         """
+        whole = _whole(policy)
         key = read_private_key(_secret("private_key", private_key))
-        spec = KeySpec(
-            type=_checked_type(key_type),
-            scope=_checked_scope(key_scope),
+        spec = spec_of(
+            self._clock.now(),
+            key_type,
+            key_scope,
+            expires_in,
+            whole,
             length=length_of(key),
-            algorithm=_checked_algorithm(algorithm),
+            algorithm=algorithm,
             is_imported=True,
-            name=name,
-            owner=owner,
-            tags=_strings("tags", tags),
-            expires_at=expiry(self._clock.now(), expires_in, None),
         )
         return self._generated(spec, imported(spec, key))
 
@@ -243,27 +226,12 @@ class SecureKeyGenerator:
         return hash_from(spec, text, self._clock.now(), **how)
 
     def _foreign_spec(
-        self,
-        scope: KeyScope,
-        expires_in: int | None,
-        policy: TokenPolicy,
-        *,
-        recoverable: bool = False,
+        self, scope: KeyScope, expires_in: int | None, policy: TokenPolicy, *, recoverable: bool = False
     ) -> KeySpec:
-        return KeySpec(
-            type=KeyType.API_TOKEN,
-            scope=_checked_scope(scope),
-            is_imported=True,
-            name=policy.get("name"),
-            owner=policy.get("owner"),
-            permissions=_strings("permissions", policy.get("permissions", ())),
-            allowed_ips=_strings("allowed_ips", policy.get("allowed_ips", ())),
-            metadata=policy.get("metadata") or {},
-            tags=_strings("tags", policy.get("tags", ())),
-            recoverable=recoverable,
-            not_before=policy.get("not_before"),
-            expires_at=expiry(self._clock.now(), expires_in, policy.get("expires_at")),
-        )
+        whole = _whole(policy)
+        whole["recoverable"] = recoverable
+        now = self._clock.now()
+        return spec_of(now, KeyType.API_TOKEN, scope, expires_in, whole, is_imported=True)
 
     def export_key_for_supabase(self, key: GeneratedKey) -> dict[str, object]:
         """A row for a verifier at the edge: what it needs to decide, and nothing that could be presented.
@@ -296,24 +264,18 @@ class SecureKeyGenerator:
         expires_in: int | None = None,
         *,
         length: KeyLength | int | None = None,
-        owner: str | None = None,
-        prefix: str | None = None,
-        permissions: Sequence[str] = (),
-        tags: Sequence[str] = (),
+        algorithm: Algorithm | str | None = None,
+        **policy: Unpack[KeyPolicy],
     ) -> list[GeneratedKey]:
-        """`count` fresh keys that are alike but for identity and secret; 1 to 10,000."""
+        """`count` fresh keys that are alike but for identity and secret; 1 to 10,000.
+
+        All else is as for `generate_api_key`.
+        """
         if type(count) is not int or not 1 <= count <= MAX_BATCH:
             raise InvalidInputError(f"a batch has 1 to {MAX_BATCH:,} keys", field="count")
-        spec = KeySpec(
-            type=_checked_type(key_type),
-            scope=_checked_scope(key_scope),
-            length=UNSAID if length is None else parse_length(length),
-            owner=owner,
-            prefix=prefix,
-            permissions=_strings("permissions", permissions),
-            tags=_strings("tags", tags),
-            expires_at=expiry(self._clock.now(), expires_in, None),
-        )
+        known(policy, KeyPolicy)
+        now = self._clock.now()
+        spec = spec_of(now, key_type, key_scope, expires_in, policy, length=length, algorithm=algorithm)
         return [self.generate(spec) for _ in range(count)]
 
     def derive_key(
@@ -378,24 +340,9 @@ def _text_of_hash(digest: Secret | str | bytes) -> str:
         return digest.reveal_bytes().hex()
 
 
-def _checked_type(key_type: KeyType) -> KeyType:
-    if not isinstance(key_type, KeyType):
-        raise InvalidInputError(
-            f"{shown(key_type)} is no KeyType", field="key_type", fix="Use KeyType.API_TOKEN, for example."
-        )
-    return key_type
-
-
-def _checked_scope(scope: KeyScope) -> KeyScope:
-    if not isinstance(scope, KeyScope):
-        raise InvalidInputError(
-            f"{shown(scope)} is no KeyScope", field="key_scope", fix="Use KeyScope.READ, for example."
-        )
-    return scope
-
-
-def _checked_algorithm(algorithm: Algorithm | str | None) -> Algorithm | None:
-    return algorithm if algorithm is None or isinstance(algorithm, Algorithm) else parse_algorithm(algorithm)
+def _whole(policy: TokenPolicy) -> KeyPolicy:
+    known(policy, TokenPolicy)
+    return cast(KeyPolicy, dict(policy))  # which has no member that it must have
 
 
 def _generated_key(key: GeneratedKey) -> GeneratedKey:
@@ -409,16 +356,3 @@ def _secret(field: str, value: Secret | str | bytes) -> Secret:
         return value if isinstance(value, Secret) else Secret(value)
     except (TypeError, UnicodeEncodeError):
         raise InvalidInputError(f"{field} is a Secret, text or bytes", field=field) from None
-
-
-def _strings(field: str, values: Sequence[str]) -> tuple[str, ...]:
-    # A str is a sequence of str too: taken as one it would grant single letters.
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise InvalidInputError(
-            f"{field} is a list of strings",
-            field=field,
-            fix=f"Put {shown(values)} into a list."
-            if isinstance(values, str)
-            else "Give a list, or leave it out.",
-        )
-    return tuple(values)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from typing import Any
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPrivateNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from keyturn import GeneratedKey, KeyLength, KeyScope, KeyType, Secret, SecureKeyGenerator
+from keyturn import GeneratedKey, KeyLength, KeyPolicy, KeyScope, KeyType, Secret, SecureKeyGenerator
 from keyturn.crypto.digests import token_digest
 from keyturn.crypto.key_pairs import private_der, private_pem
 from keyturn.domain import ids, token
@@ -256,8 +257,7 @@ def test_one_text_is_not_taken_for_a_list_of_its_letters(field: str) -> None:
     values: dict[str, Any] = {field: "read"}
     error = refused(lambda: GENERATOR.generate_api_key(**values))
     assert (error.field, error.fix) == (field, "Put 'read' into a list.")
-    if field != "allowed_ips":
-        assert refused(lambda: GENERATOR.generate_batch(2, **values)).field == field
+    assert refused(lambda: GENERATOR.generate_batch(2, **values)).field == field
 
 
 @pytest.mark.parametrize(
@@ -335,6 +335,38 @@ def test_a_batch_has_one_to_ten_thousand_keys(count: Any) -> None:
 def test_the_keys_of_a_batch_end_together() -> None:
     keys = GENERATOR.generate_batch(3, expires_in=60)
     assert {key.expires_at for key in keys} == {NOON + timedelta(minutes=1)}
+
+
+def test_the_keys_of_a_batch_are_what_one_key_may_be() -> None:
+    said: KeyPolicy = {
+        "name": "ci", "owner": "ada", "prefix": "acme", "permissions": ("documents.read",), "allowed_ips": ("::1",),
+        "metadata": {"plan": "pro"}, "tags": ("ci",), "recoverable": True, "not_before": NOON,
+        "expires_at": NOON + timedelta(hours=1),
+    }  # fmt: skip
+    alone = GENERATOR.generate_api_key(**said)
+    assert [key.spec for key in GENERATOR.generate_batch(2, **said)] == [alone.spec] * 2
+    gateway: KeyPolicy = {"profile": {"scope": "read"}}
+    (key,) = GENERATOR.generate_batch(1, KeyType.PROVISIONING, **gateway)
+    assert key.spec == GENERATOR.generate_api_key(KeyType.PROVISIONING, **gateway).spec
+    (pair,) = GENERATOR.generate_batch(1, KeyType.JWT, algorithm="ES256")
+    assert pair.spec.algorithm is Algorithm.ES256
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        GENERATOR.generate_api_key,
+        partial(GENERATOR.generate_batch, 2),
+        partial(GENERATOR.import_token, "a" * 32),
+        partial(GENERATOR.import_token_hash, "ab" * 32),
+        partial(GENERATOR.import_key_pair, "pem", KeyType.RSA),
+    ],
+    ids=["one", "batch", "token", "hash", "pair"],
+)
+def test_a_misspelt_name_is_refused_and_not_left_out(make: Any) -> None:
+    """A key that was to end would go on for ever."""
+    with pytest.raises(TypeError, match="expire_at"):
+        make(expire_at=NOON)
 
 
 # Damage
