@@ -17,7 +17,7 @@ SECONDS = 10.0
 
 @contextmanager
 def running(make: Callable[[int], bytes]) -> Iterator[RsaPool]:
-    pool = RsaPool(make, start_seconds=0)
+    pool = RsaPool(make, start_seconds=0, again_seconds=0)
     pool.start()
     try:
         yield pool
@@ -68,6 +68,19 @@ def test_who_takes_every_small_key_keeps_nobody_from_a_large_one() -> None:
     with running(make) as pool:
         is_running.set()
         awaited(lambda: pool.sizes()[4_096] == KEPT[4_096] and pool.sizes()[8_192] == KEPT[8_192])
+
+
+def test_a_key_that_could_not_be_made_is_made_later(caplog: pytest.LogCaptureFixture) -> None:
+    failures = iter([MemoryError(), ValueError("a library's own")])
+
+    def make(_: int) -> bytes:
+        for failure in failures:
+            raise failure
+        return b"key"
+
+    with running(make) as pool:
+        awaited(lambda: full(pool))
+    assert caplog.text.count("an RSA key of 3072 bits could not be made") == 2
 
 
 def test_keys_are_made_where_the_priority_may_not_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
