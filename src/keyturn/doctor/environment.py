@@ -16,7 +16,7 @@ from keyturn.adapters.ledger.sqlite.location import is_begun
 from keyturn.bootstrap import wrapper_for
 from keyturn.config import KNOWN_SETTINGS, Environment, Settings, settings_from
 from keyturn.doctor.findings import Finding, doubtful, failed, in_order, refused
-from keyturn.errors import KeyturnError
+from keyturn.errors import KeyturnError, StorageError
 from keyturn.ports.key_wrapper import KeyWrapper
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -164,5 +164,8 @@ def _no_key_file(settings: Settings) -> Finding:
 
 
 def has_store(settings: Settings) -> bool:
-    """Whether there is a store; of a database, only opening it tells."""
-    return settings.store_file is None or is_begun(settings.store_file)
+    """Whether there is a store; of a database, and of a file that is gone, only opening it tells."""
+    try:
+        return settings.store_file is None or is_begun(settings.store_file)
+    except StorageError:
+        return True
