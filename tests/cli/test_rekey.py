@@ -94,6 +94,7 @@ def test_it_comes_from_a_variable_where_one_is_named(program: Program) -> None:
     assert under(program, NEW).run("list").status == 0
     done = program.run("rekey", "--new-kek-from-env", "ABSENT")
     assert (done.status, done.out) == (2, "")
+    assert "ABSENT" in done.err
 
 
 def test_at_a_terminal_it_is_asked_for_twice_and_not_shown(program: Program) -> None:

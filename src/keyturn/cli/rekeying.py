@@ -23,6 +23,7 @@ from keyturn.custody.resealing import Progress
 from keyturn.custody.tallying import UNKNOWN, Tally, tallied
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.secret import Secret
+from keyturn.errors import shown
 from keyturn.key_file import KeyFile
 
 REFUSED: Final = 1
@@ -91,6 +92,10 @@ def _new_kek(variable: str | None) -> Secret:
     """The new KEK's setting; MisuseError where there is none, or one that is too long."""
     if variable is not None:
         text = os.environ.get(variable, "")
+        if not text:
+            raise MisuseError(
+                f"the variable {shown(variable)} is not set", fix="Export it, and run this again."
+            )
     elif sys.stdin is None:
         text = ""
     elif sys.stdin.isatty():
