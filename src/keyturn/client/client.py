@@ -78,8 +78,8 @@ class Client:
         """Issue a key; its secret is in this answer and in no other.
 
         `type`, `scope`, `length` (bits), `algorithm`, `name`, `owner`, `prefix`, `expires_in` (seconds) or
-        `expires_at`, `not_before`, `permissions`, `rate_limits`, `credits`, `allowed_ips`, `metadata`, `tags`,
-        `recoverable`, `profile`, `rotation_policy_id`: what is not named is as the server has it for a key of the type.
+        `expires_at`, `not_before`, `permissions`, `allowed_ips`, `metadata`, `tags`, `recoverable`, `profile`: what is
+        not named is as the server has it for a key of the type.
 
         With an `idempotency_key`, a text of your own for this one act, a second call gives the first one's answer.
 
