@@ -34,6 +34,7 @@ from keyturn.errors import (
     UnauthenticatedError,
 )
 from tests.client.scripted import CLOSE, HANG, Scripted, answer, problem
+from tests.free_ports import free_port
 from tests.http.served import UNKNOWN_ID, Served, unknown_token
 from tests.running_server import RunningServer
 
@@ -217,12 +218,6 @@ def test_a_client_goes_on_when_its_server_is_back(tmp_path: Path) -> None:
             client.get_key(key_id)
         server.start()
         assert client.get_key(key_id).key_id == key_id
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 # -- what is no answer
