@@ -39,6 +39,11 @@ from keyturn.signing.signer import Signature, SignedJwt
 DEFAULT_TIMEOUT: Final = 10.0  # seconds
 MAX_TOGETHER: Final = 1_000  # verifications in one request
 
+_VISIBLE: Final = {
+    "idempotency_key": "Use a UUID, as text.",
+    "if_match": "Give what get_key_with_etag returned.",
+}
+
 
 class Client:
     """Calls a Keyturn server. Safe to use from several threads; close it, or use it as a context manager.
@@ -96,6 +101,11 @@ class Client:
         """A key's metadata."""
         return key_of(self._read(_path(key_id)))
 
+    def get_key_with_etag(self, key_id: str) -> tuple[KeyMetadata, str]:
+        """The same, and an ETag: with it `update_key` changes the key only while it is as it was read."""
+        body, etag = self._sender.send_tagged(Call(method="GET", path=_path(key_id), is_safe=True))
+        return key_of(body), etag
+
     def list_keys(
         self, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, **matching: Unpack[Wanted]
     ) -> KeyPage:
@@ -119,13 +129,17 @@ class Client:
             if cursor is None:
                 return
 
-    def update_key(self, key_id: str, **changes: Unpack[KeyChanges]) -> KeyMetadata:
+    def update_key(
+        self, key_id: str, *, if_match: str | None = None, **changes: Unpack[KeyChanges]
+    ) -> KeyMetadata:
         """Change a key's policy: what is not named stays, None clears.
 
         `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `profile`, `not_before`, and `expires_at` or
-        `expires_in`.
+        `expires_in`. With an ETag as `if_match`, PreconditionFailedError where somebody was first.
         """
-        call = Call(method="PATCH", path=_path(key_id), body=written(changes), is_safe=False)
+        headers = {} if if_match is None else {"If-Match": _visible("if_match", if_match)}
+        path, body = _path(key_id), written(changes)
+        call = Call(method="PATCH", path=path, body=body, headers=headers, is_safe=False)
         return key_of(self._sender.send(call))
 
     def revoke_key(
@@ -254,7 +268,8 @@ class Client:
         return self._sender.send(Call(method="POST", path=path, body=written(body), is_safe=True))
 
     def _change(self, path: str, body: object, idempotency_key: str | None = None) -> Any:
-        headers = {} if idempotency_key is None else {"Idempotency-Key": _idempotency(idempotency_key)}
+        key = idempotency_key
+        headers = {} if key is None else {"Idempotency-Key": _visible("idempotency_key", key)}
         return self._sender.send(Call(method="POST", path=path, body=body, headers=headers, is_safe=False))
 
     def _act(self, key_id: str, act: str, **why: object) -> KeyMetadata:
@@ -277,9 +292,7 @@ def _named(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {name: written(value) for name, value in asked.items() if value is not None}
 
 
-def _idempotency(key: str) -> str:
-    if not is_visible(key.encode()):
-        raise InvalidInputError(
-            "an idempotency key is visible ASCII", field="idempotency_key", fix="Use a UUID, as text."
-        )
-    return key
+def _visible(field: str, text: str) -> str:
+    if not is_visible(text.encode()):
+        raise InvalidInputError(f"{field} is visible ASCII", field=field, fix=_VISIBLE[field])
+    return text

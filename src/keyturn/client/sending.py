@@ -132,6 +132,10 @@ class Sender:
         KeyturnError for what the server refuses; StorageError where it is not reached; OutcomeUnknownError where the
         answer to a change was lost.
         """
+        return self.send_tagged(call)[0]
+
+    def send_tagged(self, call: Call) -> tuple[Any, str]:
+        """The same, and the answer's ETag; empty where it has none."""
         failure: KeyturnError = StorageError("nothing was sent")
         for attempt in range(ATTEMPTS):
             pause = _FIRST_PAUSE * 2**attempt
@@ -144,7 +148,7 @@ class Sender:
             else:
                 after = _retry_after(headers)
                 if status != _UNAVAILABLE or after is None or not call.is_safe:
-                    return _answered(status, content, after)
+                    return _answered(status, content, after), headers.get("etag", "")
                 failure, pause = error_of(status, content), min(after, MAX_PAUSE)
             if attempt + 1 < ATTEMPTS:
                 sleep(pause)
