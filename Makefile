@@ -45,8 +45,8 @@ check: $(CAN_TEST) test-programs ## lint, types, layers and all tests: what a ch
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST) --cov --cov-report=term
 
-bench: $(CAN_TEST) bench-programs ## run the benchmarks
-	PATH="$$PATH:/usr/sbin" $(BIN)/python -m benchmarks
+bench: $(CAN_TEST) bench-programs ## run the benchmarks (make bench ARGS=gateway runs one part)
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m benchmarks $(ARGS)
 
 reference: $(CAN_TEST) ## write docs/reference.md anew from the code
 	$(BIN)/python docs/reference.py

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
 
-from benchmarks import gateway, http, in_process, scale
+from benchmarks import gateway, generation, http, in_process, middleware, scale, start_up
+from benchmarks.stores import Stores
 
-PARTS = {"in-process": in_process.run, "http": http.run, "gateway": gateway.run, "scale": scale.run}
+PARTS = {
+    "generation": generation.run,
+    "in-process": in_process.run,
+    "http": http.run,
+    "gateway": gateway.run,
+    "middleware": middleware.run,
+    "start-up": start_up.run,
+    "scale": scale.run,
+}
 
 
 def main() -> None:
@@ -15,9 +28,13 @@ def main() -> None:
     parser.add_argument(
         "part", nargs="*", choices=[*PARTS, []], help=f"of {', '.join(PARTS)}; all by default"
     )
-    for name in parser.parse_args().part or PARTS:
-        print(f"\n== {name}", flush=True)
-        PARTS[name]()
+    parts = parser.parse_args().part or PARTS
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the servers that a part has started
+    with tempfile.TemporaryDirectory(prefix="keyturn-bench-") as folder:
+        stores = Stores(Path(folder))
+        for name in parts:
+            print(f"\n== {name}", flush=True)
+            PARTS[name](stores)
 
 
 if __name__ == "__main__":

@@ -5,30 +5,27 @@ from __future__ import annotations
 import gc
 import hashlib
 import random
-import tempfile
 import tracemalloc
-from pathlib import Path
 
-from benchmarks.filling import PERMISSIONS, fill
+from benchmarks.filling import PERMISSIONS
 from benchmarks.measuring import Line, interleaved, per_item, show
+from benchmarks.stores import KEK, Stores
 from keyturn import KeyScope, SecureKeyStore
 
-KEYS = 200_000
+KEYS = 50_000
 COLD = 5_000
 MEASURED = 20_000  # credentials loaded to see what one takes in memory
 
 
-def run() -> None:
+def run(stores: Stores) -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as folder:
-        path, kek = Path(folder) / "keys.db", b"k" * 32
-        tokens = fill(path, kek, KEYS)
-        random.shuffle(tokens)
-        with SecureKeyStore(encryption_key=kek, path=path) as store:
-            memory = _memory(store, tokens[:MEASURED])
-            cold = per_item(lambda: _authenticate(store, tokens[MEASURED : MEASURED + COLD]), COLD, rounds=1)
-            _authenticate(store, tokens)
-            floor, warm = interleaved(_floor(tokens), lambda: _authenticate(store, tokens), KEYS)
+    filled = stores.of(KEYS)
+    tokens = random.sample(filled.tokens, KEYS)
+    with SecureKeyStore(encryption_key=KEK, path=filled.path) as store:
+        memory = _memory(store, tokens[:MEASURED])
+        cold = per_item(lambda: _authenticate(store, tokens[MEASURED : MEASURED + COLD]), COLD, rounds=1)
+        _authenticate(store, tokens)
+        floor, warm = interleaved(_floor(tokens), lambda: _authenticate(store, tokens), KEYS)
     lines = [
         Line("SHA-256 and one dict look-up", floor, note="the floor"),
         Line(

@@ -28,7 +28,7 @@ def interleaved(
 ) -> tuple[float, float]:
     """Median seconds per item of two pieces of work done in turn, so that both see the same machine."""
     times = [(_timed(first), _timed(second)) for _ in range(rounds)]
-    return tuple(statistics.median(column) / items for column in zip(*times, strict=True))  # type: ignore[return-value]
+    return tuple(statistics.median(column) / items for column in zip(*times, strict=True))
 
 
 def each(calls: Iterable[Callable[[], object]]) -> list[float]:
@@ -48,10 +48,11 @@ def show(title: str, lines: Sequence[Line]) -> None:
     width = max(len(line.what) for line in lines)
     for line in lines:
         ratio = f"{line.seconds / line.floor:8.2f} x floor" if line.floor else " " * 16
-        print(f"  {line.what:<{width}}  {_readable(line.seconds):>10}  {ratio}  {line.note}".rstrip())
+        print(f"  {line.what:<{width}}  {readable(line.seconds):>10}  {ratio}  {line.note}".rstrip())
 
 
-def _readable(seconds: float) -> str:
+def readable(seconds: float) -> str:
+    """A duration in a unit that suits it."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.2f} {unit}"

@@ -62,7 +62,8 @@ TICK: Final = 2.0**-20  # seconds, about a microsecond; a power of two, so that 
 Hook = Callable[[], object]
 Look = Literal["now", "nanos", "steady"]
 Method = Literal[
-    "commit", "read", "read_credential", "read_versions", "list_keys", "list_owned", "list_expired", "forget_answers",
+    "commit", "read", "read_credential", "read_credentials", "has_credential_from",
+    "read_versions", "list_keys", "list_owned", "list_expired", "forget_answers",
     "list_due_keys", "list_due_rotations", "list_rotations", "list_policies",
     "read_log",
     "head", "sealed_head", "seal_head", "snapshot", "save_snapshot", "record_uses", "read_uses", "last_uses",
@@ -185,6 +186,12 @@ class HookedLedger:
 
     def read_credential(self, credential_id: str) -> CredentialRows | None:
         return self._call("read_credential", lambda: self.inner.read_credential(credential_id))
+
+    def read_credentials(self, credential_ids: Sequence[str]) -> list[CredentialRows]:
+        return self._call("read_credentials", lambda: self.inner.read_credentials(credential_ids))
+
+    def has_credential_from(self, credential_id: str) -> bool:
+        return self._call("has_credential_from", lambda: self.inner.has_credential_from(credential_id))
 
     def read_versions(self, key_id: str) -> list[Row]:
         return self._call("read_versions", lambda: self.inner.read_versions(key_id))

@@ -16,11 +16,14 @@ from keyturn.errors import KeyturnError
 from keyturn.key_generator import (
     DerivedKey,
     GeneratedKey,
+    ImportedToken,
     KeyLength,
+    KeyPolicy,
     KeyScope,
     KeyType,
     Secret,
     SecureKeyGenerator,
+    TokenPolicy,
 )
 from keyturn.key_rotator import (
     BlackoutWindow,
@@ -61,11 +64,13 @@ __all__ = [
     "Client",
     "DerivedKey",
     "GeneratedKey",
+    "ImportedToken",
     "IssuedKey",
     "KeyCheck",
     "KeyLength",
     "KeyMetadata",
     "KeyPage",
+    "KeyPolicy",
     "KeyRotator",
     "KeyScope",
     "KeySelection",
@@ -89,6 +94,7 @@ __all__ = [
     "Secret",
     "SecureKeyGenerator",
     "SecureKeyStore",
+    "TokenPolicy",
     "UsageStatistics",
     "Verification",
 ]

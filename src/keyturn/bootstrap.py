@@ -171,6 +171,7 @@ def _node_over(
         ),
         clock=clock,
     )
+    node.verifier.imports.ask()  # here, where a look at the store holds up nobody
     survive_forks(node)
     return node
 

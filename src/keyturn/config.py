@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from keyturn.adapters.ledger.sqlite.location import parse_url
 from keyturn.domain.fields import check_networks
 from keyturn.domain.plain import require_plain
 from keyturn.domain.secret import Secret
@@ -65,6 +66,23 @@ class Settings:
     def is_sqlite(self) -> bool:
         """Whether the store is a file of this machine."""
         return self.store.startswith("sqlite:")
+
+    @property
+    def store_file(self) -> Path | None:
+        """The file of an SQLite store; None for any other store."""
+        return parse_url(self.store) if self.is_sqlite else None
+
+    @property
+    def shown_store(self) -> str:
+        """Where the store is, for people: a file, or a URL without its user, password and parameters."""
+        if self.store_file is not None:
+            return str(self.store_file)
+        scheme, _, rest = self.store.partition("://")
+        # A password that should be percent-encoded and is not may hold any of these; what follows the last '@' before
+        # the parameters is no part of it. Not urlsplit: several hosts are no URL to it.
+        place, _, parameters = rest.partition("?")
+        shown = "..." if "@" in parameters and "@" not in place else place.rpartition("@")[2]
+        return f"{scheme}://{shown}"
 
     @property
     def kek_file(self) -> Path:
@@ -160,7 +178,7 @@ def _switch(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= MAX_PORT:
+    if re.fullmatch("[0-9]{1,5}", text) is None or int(text) > MAX_PORT:
         raise ConfigurationError(
             f"KEYTURN_PORT is {shown(text)}", fix="Use a number from 0 (any free port) to 65535."
         )

@@ -34,6 +34,7 @@ from typing import ClassVar, Final
 MAX_SHOWN_CHARACTERS: Final = 32
 # The shortest secret is a passphrase of 12 characters; one of 128 random bits has 22.
 MAX_SHOWN_AS_IT_IS: Final = 11
+MAX_SHOWN_BITS: Final = 32
 _NAME: Final = re.compile(
     r"[a-z_.]+"
 )  # of a field, a permission, a scheme: no random text has small letters alone
@@ -46,6 +47,8 @@ def shown(value: object) -> str:
 
     Messages end up in logs, and what stands in the wrong place is often a key.
     """
+    if isinstance(value, int) and value.bit_length() > MAX_SHOWN_BITS:
+        return f"a number of {value.bit_length():,} bits"  # of the largest, Python gives no text
     text = ascii(value)
     return text if may_be_shown(text[1:-1]) else f"a text of {len(text) - 2} characters"
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, Unpack, cast
 
 from keyturn.crypto.derivation import (
     PBKDF2_ITERATIONS,
@@ -24,29 +24,34 @@ from keyturn.crypto.derivation import (
 )
 from keyturn.crypto.digests import token_digest
 from keyturn.crypto.edge import edge_row
+from keyturn.crypto.foreign_tokens import hash_from, token_from
 from keyturn.crypto.generation import Material, RsaKeys, generate_material, new_key_id
 from keyturn.crypto.importing import imported, length_of, read_private_key
 from keyturn.crypto.integrity import check_material
 from keyturn.crypto.key_pairs import make_rsa_key
+from keyturn.crypto.slow_hashes import BEFORE
 from keyturn.domain import token
-from keyturn.domain.algorithms import parse_algorithm, parse_length
+from keyturn.domain.foreign import ImportedToken
 from keyturn.domain.key import Algorithm, KeyLength, KeyType
-from keyturn.domain.requirement import check_profile
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
-from keyturn.domain.spec import UNSAID, GeneratedKey, KeySpec, expiry
+from keyturn.domain.spec import GeneratedKey, KeySpec
 from keyturn.domain.verdict import KeyCheck
 from keyturn.errors import InvalidInputError, shown
+from keyturn.key_policy import KeyPolicy, TokenPolicy, known, spec_of
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 
 __all__ = [
     "DerivedKey",
     "GeneratedKey",
+    "ImportedToken",
     "KeyLength",
+    "KeyPolicy",
     "KeyScope",
     "KeyType",
     "Secret",
     "SecureKeyGenerator",
+    "TokenPolicy",
 ]
 
 MAX_BATCH: Final = 10_000
@@ -106,25 +111,22 @@ class SecureKeyGenerator:
         Raises:
             InvalidInputError: a value is out of bounds; `field` names it and `fix` says what is possible.
         """
-        now = self._clock.now()
-        spec = KeySpec(
-            type=_checked_type(key_type),
-            scope=_checked_scope(key_scope),
-            length=UNSAID if length is None else parse_length(length),
-            algorithm=_checked_algorithm(algorithm),
+        policy = KeyPolicy(
             name=name,
             owner=owner,
             prefix=prefix,
-            permissions=_strings("permissions", permissions),
-            allowed_ips=_strings("allowed_ips", allowed_ips),
-            metadata={} if metadata is None else metadata,
-            tags=_strings("tags", tags),
+            permissions=permissions,
+            allowed_ips=allowed_ips,
+            metadata=metadata,
+            tags=tags,
             recoverable=recoverable,
             not_before=not_before,
-            expires_at=expiry(now, expires_in, expires_at),
-            profile=None if profile is None else check_profile(profile),
+            expires_at=expires_at,
+            profile=profile,
             rotation_policy_id=rotation_policy_id,
         )
+        now = self._clock.now()
+        spec = spec_of(now, key_type, key_scope, expires_in, policy, length=length, algorithm=algorithm)
         return self.generate(spec)
 
     def import_key_pair(
@@ -135,34 +137,109 @@ class SecureKeyGenerator:
         expires_in: int | None = None,
         *,
         algorithm: Algorithm | str | None = None,
-        name: str | None = None,
-        owner: str | None = None,
-        tags: Sequence[str] = (),
+        **policy: Unpack[TokenPolicy],
     ) -> GeneratedKey:
         """A key pair that was made elsewhere, under an identity of its own; it is stored as any other.
 
         Args:
             private_key: PEM, not encrypted. RSA keys of 2,048 bits are taken too.
             algorithm: as for `generate_api_key`; for an Ed25519 or P-256 key of type JWT name it.
+            policy: as for `import_token`.
 
         Raises:
             InvalidInputError: it is no such key; or it is a weak one: RSA that is short, has a small exponent or
                 primes that are close, or comes from a chip with the ROCA flaw.
         """
-        pem = private_key if isinstance(private_key, Secret) else Secret(private_key)
-        key = read_private_key(pem)
-        spec = KeySpec(
-            type=_checked_type(key_type),
-            scope=_checked_scope(key_scope),
+        whole = _whole(policy)
+        key = read_private_key(_secret("private_key", private_key))
+        spec = spec_of(
+            self._clock.now(),
+            key_type,
+            key_scope,
+            expires_in,
+            whole,
             length=length_of(key),
-            algorithm=_checked_algorithm(algorithm),
+            algorithm=algorithm,
             is_imported=True,
-            name=name,
-            owner=owner,
-            tags=_strings("tags", tags),
-            expires_at=expiry(self._clock.now(), expires_in, None),
         )
         return self._generated(spec, imported(spec, key))
+
+    def import_token(
+        self,
+        token: Secret | str,
+        key_scope: KeyScope = KeyScope.READ,
+        expires_in: int | None = None,
+        *,
+        recoverable: bool = False,
+        **policy: Unpack[TokenPolicy],
+    ) -> ImportedToken:
+        """A token that was issued elsewhere, under a key of its own; it is stored as any other, and stays as it is.
+
+        Args:
+            token: 16 to 1,024 printable ASCII characters without spaces.
+            recoverable: whether the token can be read back later; it is then stored encrypted.
+            policy: `name`, `owner`, `permissions`, `allowed_ips`, `metadata`, `tags`, `not_before` and `expires_at`, as
+                for `generate_api_key`.
+
+        Raises:
+            InvalidInputError: it is no such text, or a value is out of bounds.
+
+        >>> store.store_key(generator.import_token("old-8f3a61c09be2", owner="user_42"))        # doctest: +SKIP
+        """
+        spec = self._foreign_spec(key_scope, expires_in, policy, recoverable=recoverable)
+        return self.imported_token(spec, token if isinstance(token, Secret) else Secret(token))
+
+    def import_token_hash(
+        self,
+        digest: Secret | str | bytes,
+        key_scope: KeyScope = KeyScope.READ,
+        expires_in: int | None = None,
+        *,
+        algorithm: str = "sha256",
+        salt: bytes | str | None = None,
+        salt_position: str = BEFORE,
+        start: str | None = None,
+        **policy: Unpack[TokenPolicy],
+    ) -> ImportedToken:
+        """A token that was issued elsewhere, and of which a hash was kept there; its holder notices nothing.
+
+        Args:
+            digest: bytes, hexadecimal or base64 for SHA-256 and SHA-512; else the text as the other system stores it.
+            algorithm: ``sha256``, ``sha512``, ``pbkdf2``, ``scrypt``, ``argon2id`` or ``bcrypt``.
+            salt: of a salted SHA-256 or SHA-512; a text stands for its UTF-8.
+            salt_position: whether that stands ``before`` or ``after`` the token.
+            start: of a salted or a password hash, the first 6 to 32 characters of the token: no two may have the same.
+            policy: as for `import_token`.
+
+        Raises:
+            InvalidInputError: it is no such hash, or one whose computation costs too much.
+            ConfigurationError: bcrypt hashes need the extra ``bcrypt``.
+        """
+        spec = self._foreign_spec(key_scope, expires_in, policy)
+        return self.imported_hash(
+            spec,
+            _text_of_hash(digest),
+            algorithm=algorithm,
+            salt=salt.encode() if isinstance(salt, str) else salt,
+            salt_position=salt_position,
+            start=start,
+        )
+
+    def imported_token(self, spec: KeySpec, token: Secret) -> ImportedToken:
+        """A token from elsewhere under a checked specification."""
+        return token_from(spec, token, self._clock.now())
+
+    def imported_hash(self, spec: KeySpec, text: str, **how: Any) -> ImportedToken:
+        """A hash from elsewhere under a checked specification; `how` is as for `import_token_hash`."""
+        return hash_from(spec, text, self._clock.now(), **how)
+
+    def _foreign_spec(
+        self, scope: KeyScope, expires_in: int | None, policy: TokenPolicy, *, recoverable: bool = False
+    ) -> KeySpec:
+        whole = _whole(policy)
+        whole["recoverable"] = recoverable
+        now = self._clock.now()
+        return spec_of(now, KeyType.API_TOKEN, scope, expires_in, whole, is_imported=True)
 
     def export_key_for_supabase(self, key: GeneratedKey) -> dict[str, object]:
         """A row for a verifier at the edge: what it needs to decide, and nothing that could be presented.
@@ -170,7 +247,7 @@ class SecureKeyGenerator:
         `digest` is the SHA-256 of the whole token, in hexadecimal; of a key pair there is `public_key`, as PEM. Times
         are RFC 3339. An HMAC secret is none to hand to an edge: InvalidInputError.
         """
-        return edge_row(key)
+        return edge_row(_generated_key(key))
 
     def generate(self, spec: KeySpec) -> GeneratedKey:
         """A fresh key of a checked specification."""
@@ -195,24 +272,18 @@ class SecureKeyGenerator:
         expires_in: int | None = None,
         *,
         length: KeyLength | int | None = None,
-        owner: str | None = None,
-        prefix: str | None = None,
-        permissions: Sequence[str] = (),
-        tags: Sequence[str] = (),
+        algorithm: Algorithm | str | None = None,
+        **policy: Unpack[KeyPolicy],
     ) -> list[GeneratedKey]:
-        """`count` fresh keys that are alike but for identity and secret; 1 to 10,000."""
+        """`count` fresh keys that are alike but for identity and secret; 1 to 10,000.
+
+        All else is as for `generate_api_key`.
+        """
         if type(count) is not int or not 1 <= count <= MAX_BATCH:
             raise InvalidInputError(f"a batch has 1 to {MAX_BATCH:,} keys", field="count")
-        spec = KeySpec(
-            type=_checked_type(key_type),
-            scope=_checked_scope(key_scope),
-            length=UNSAID if length is None else parse_length(length),
-            owner=owner,
-            prefix=prefix,
-            permissions=_strings("permissions", permissions),
-            tags=_strings("tags", tags),
-            expires_at=expiry(self._clock.now(), expires_in, None),
-        )
+        known(policy, KeyPolicy)
+        now = self._clock.now()
+        spec = spec_of(now, key_type, key_scope, expires_in, policy, length=length, algorithm=algorithm)
         return [self.generate(spec) for _ in range(count)]
 
     def derive_key(
@@ -230,11 +301,9 @@ class SecureKeyGenerator:
         A fresh salt is drawn for each derivation unless one is given to derive the same key again. For PBKDF2
         `iterations` is at least 100,000; HKDF needs an `info` that names the purpose.
         """
-        if not isinstance(material, (Secret, str, bytes)):
-            raise InvalidInputError("material is a Secret, text or bytes", field="material")
+        secret = _secret("material", material)
         if not isinstance(info, bytes):
             raise InvalidInputError("info is bytes", field="info", fix="Encode it: b'...'.")
-        secret = material if isinstance(material, Secret) else Secret(material)
         if method == "pbkdf2":
             return derive_by_pbkdf2(secret, salt=salt, iterations=iterations, length=length)
         if method == "hkdf":
@@ -251,10 +320,8 @@ class SecureKeyGenerator:
         The material of a pair must be of the key's type and length, and sign for its public key.
         This says that nothing was damaged on the way; whether the key is accepted, only a store can say.
         """
-        if not isinstance(key, GeneratedKey):
-            raise InvalidInputError("a generated key is checked", fix="Give what generate_api_key returned.")
         try:
-            text = key.secret.reveal()
+            text = _generated_key(key).secret.reveal()
         except UnicodeDecodeError:
             return KeyCheck(False, "the secret has been damaged: it is no text")
         if not key.type.is_token:
@@ -269,34 +336,31 @@ class SecureKeyGenerator:
         return KeyCheck(True, "the token is whole")
 
 
-def _checked_type(key_type: KeyType) -> KeyType:
-    if not isinstance(key_type, KeyType):
-        raise InvalidInputError(
-            f"{shown(key_type)} is no KeyType", field="key_type", fix="Use KeyType.API_TOKEN, for example."
-        )
-    return key_type
+def _text_of_hash(digest: Secret | str | bytes) -> str:
+    """A hash as it is written; the bytes of a plain one as hexadecimal."""
+    if isinstance(digest, bytes):
+        return digest.hex()
+    if isinstance(digest, str):
+        return digest
+    try:
+        return digest.reveal()
+    except UnicodeDecodeError:
+        return digest.reveal_bytes().hex()
 
 
-def _checked_scope(scope: KeyScope) -> KeyScope:
-    if not isinstance(scope, KeyScope):
-        raise InvalidInputError(
-            f"{shown(scope)} is no KeyScope", field="key_scope", fix="Use KeyScope.READ, for example."
-        )
-    return scope
+def _whole(policy: TokenPolicy) -> KeyPolicy:
+    known(policy, TokenPolicy)
+    return cast(KeyPolicy, dict(policy))  # which has no member that it must have
 
 
-def _checked_algorithm(algorithm: Algorithm | str | None) -> Algorithm | None:
-    return parse_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
+def _generated_key(key: GeneratedKey) -> GeneratedKey:
+    if not isinstance(key, GeneratedKey):
+        raise InvalidInputError("that is no generated key", fix="Give what generate_api_key returned.")
+    return key
 
 
-def _strings(field: str, values: Sequence[str]) -> tuple[str, ...]:
-    # A str is a sequence of str too: taken as one it would grant single letters.
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise InvalidInputError(
-            f"{field} is a list of strings",
-            field=field,
-            fix=f"Put {shown(values)} into a list."
-            if isinstance(values, str)
-            else "Give a list, or leave it out.",
-        )
-    return tuple(values)
+def _secret(field: str, value: Secret | str | bytes) -> Secret:
+    try:
+        return value if isinstance(value, Secret) else Secret(value)
+    except (TypeError, UnicodeEncodeError):
+        raise InvalidInputError(f"{field} is a Secret, text or bytes", field=field) from None

@@ -11,7 +11,6 @@ store.revoke_key(api_key.key_id)        # refused here when this returns, elsewh
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, cast
 
-from keyturn.adapters.kms.local import KEK_BYTES, LocalKeyWrapper
 from keyturn.audit.trail import KeyUsageEvent
 from keyturn.audit.usage import UsageStatistics
-from keyturn.bootstrap import Node, initialise, ledger_module, open_node
-from keyturn.config import settings_from, sqlite_url, staleness_from
+from keyturn.bootstrap import Node
 from keyturn.domain.fields import check_tenant
+from keyturn.domain.foreign import ImportedToken
 from keyturn.domain.ids import DEFAULT_TENANT, KEY, SYSTEM_TENANT, is_id
 from keyturn.domain.key import Key as KeyMetadata
 from keyturn.domain.key import KeyType
@@ -48,11 +46,11 @@ from keyturn.errors import (
 )
 from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.issuing.reading import KeyFilter, KeyPage
+from keyturn.opening import file_url, node_at
 from keyturn.rotation.services import RotationServices
 from keyturn.signing.signer import Signature, SignedJwt
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
-from keyturn.verifier.verifier import check_staleness
 
 __all__ = [
     "KeyCheck",
@@ -111,13 +109,7 @@ class SecureKeyStore:
                 f"unknown storage backend {shown(storage_backend)}",
                 fix="Use 'local', or SecureKeyStore.open with the URL of a database.",
             )
-        url = settings_from(os.environ).store if path is None else sqlite_url(Path(path))
-        if not url.startswith("sqlite:"):
-            raise ConfigurationError(
-                "KEYTURN_STORE is not a file",
-                fix="Use SecureKeyStore.open(url) for a database, or give a path.",
-            )
-        self._open(url, encryption_key, tenant, max_staleness)
+        self._open(file_url(path), encryption_key, tenant, max_staleness)
 
     @classmethod
     def open(
@@ -207,12 +199,12 @@ class SecureKeyStore:
             self._recorder.tick_in_passing()
         return outcome
 
-    def store_key(self, key: GeneratedKey) -> KeyMetadata:
-        """Keep a generated key: from now on it verifies. ConflictError if it is kept already."""
+    def store_key(self, key: GeneratedKey | ImportedToken) -> KeyMetadata:
+        """Keep a generated key, or an imported token: from now on it verifies. ConflictError if it is kept already."""
         return self._node.issuer.issue(key, self._principal)
 
-    def store_keys(self, keys: Sequence[GeneratedKey]) -> list[KeyMetadata]:
-        """Keep 1 to 1,000 generated keys, all or none."""
+    def store_keys(self, keys: Sequence[GeneratedKey | ImportedToken]) -> list[KeyMetadata]:
+        """Keep 1 to 1,000 generated keys or imported tokens, all or none."""
         return self._node.issuer.issue_all(keys, self._principal)
 
     def rotation(self) -> tuple[RotationServices, Principal]:
@@ -381,19 +373,6 @@ class SecureKeyStore:
         return self._node.trail.events(tenants, key_id=key_id, after=after, limit=limit)
 
 
-def node_at(
-    url: str, encryption_key: bytes | str | Secret | None, max_staleness: float | None = None
-) -> Node:
-    """A node on the store at a URL, made first where that is a file; the errors are those of SecureKeyStore."""
-    bound = staleness_from(os.environ) if max_staleness is None else check_staleness(max_staleness)
-    ledger_module(url)  # refuses what is no store's URL before anything else is said
-    wrapper = _wrapper(encryption_key)
-    if url.startswith("sqlite:"):
-        # A file needs no one to set it up; a database has an owner, who does.
-        initialise(url, wrapper, with_first_key=False)
-    return open_node(url, wrapper, max_staleness=bound)
-
-
 def _presented(token: str | Secret) -> str:
     if isinstance(token, Secret):
         return token.reveal_bytes().decode("utf-8", "surrogateescape")  # what is no text is no token either
@@ -423,28 +402,3 @@ def _reason(reason: RevocationReason | str) -> RevocationReason:
 @lru_cache(maxsize=_DEMANDS)
 def _demand(tenant: str, scope: KeyScope | None, permissions: str | None) -> Demand:
     return Demand.of(tenant=tenant, scope=scope, permissions=permissions)
-
-
-def _wrapper(encryption_key: bytes | str | Secret | None) -> LocalKeyWrapper:
-    if encryption_key is None:
-        setting: Mapping[str, str] = os.environ
-        if "KEY_STORE_ENCRYPTION_KEY" not in setting:
-            raise ConfigurationError(
-                "there is no key-encryption key",
-                fix="Give encryption_key=os.urandom(32), kept somewhere safe, or set KEY_STORE_ENCRYPTION_KEY.",
-            )
-        encryption_key = setting["KEY_STORE_ENCRYPTION_KEY"]
-    if not isinstance(encryption_key, (bytes, str, Secret)):
-        raise ConfigurationError(
-            "encryption_key is bytes or text", fix="Give 32 bytes, or a text such as 'base64:...'."
-        )
-    if isinstance(encryption_key, bytes):
-        return LocalKeyWrapper(Secret(encryption_key))
-    secret = encryption_key if isinstance(encryption_key, Secret) else Secret(encryption_key)
-    if not isinstance(encryption_key, str) and len(secret) == KEK_BYTES and not _is_passphrase(secret):
-        return LocalKeyWrapper(secret)  # the other forms are longer than the key itself
-    return LocalKeyWrapper.from_setting(secret)
-
-
-def _is_passphrase(secret: Secret) -> bool:
-    return secret.reveal_bytes().startswith(b"passphrase:")

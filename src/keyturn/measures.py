@@ -131,6 +131,11 @@ def gauge(name: str, says: str, value: float, **labels: str) -> Family:
     return Family(name, Kind.GAUGE, says, (Sample(value, tuple(labels.items())),))
 
 
+def gauged(name: str, says: str, labels: Sequence[str], values: Mapping[Labels, float]) -> Family:
+    """Values that go up and down, by labels."""
+    return Family(name, Kind.GAUGE, says, _samples(labels, values))
+
+
 def counter(name: str, says: str, value: float) -> Family:
     """One value that only goes up."""
     return Family(name, Kind.COUNTER, says, (Sample(value),))

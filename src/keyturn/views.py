@@ -10,6 +10,7 @@ from typing import Any
 from keyturn.audit.usage import UsageSeries, UsageStatistics
 from keyturn.crypto.key_pairs import public_pem
 from keyturn.domain.bytestext import to_base64url
+from keyturn.domain.foreign import ImportedToken
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
 from keyturn.domain.signature_check import SignatureCheck
@@ -56,11 +57,14 @@ def key_view(key: Key) -> View:
     }
 
 
-def issued_view(key: Key, generated: GeneratedKey) -> View:
+def issued_view(key: Key, generated: GeneratedKey | ImportedToken) -> View:
     """A key as the answer that creates it shows it: with its secret, this once, or with its public key.
 
     The private half of a pair stays here; who must have it asks for it (`/secret`), which is an entry in the log.
+    A token that was imported is known to whoever holds it, and not repeated.
     """
+    if isinstance(generated, ImportedToken):
+        return {**key_view(key), "key": None, "public_key": None}
     if generated.public_key is None:
         return {**key_view(key), "key": generated.secret.reveal(), "public_key": None}
     return {**key_view(key), "key": None, "public_key": public_pem(generated.public_key)}
@@ -85,7 +89,7 @@ def version_view(listed: ListedVersion) -> View:
         "state": listed.state.value,
         "state_changed_at": rfc3339(listed.state_changed_at),
         "is_current": listed.is_current,
-        "credential_id": version.credential_id,
+        "credential_id": version.credential_id if version.hashed is None else None,
         "created_at": rfc3339(version.created_at),
         "expires_at": _time(version.expires_at),
         "last_used_at": _time(listed.last_used_at),

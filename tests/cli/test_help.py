@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": ["--json"],
     "issue": ["--type", "--length", "--algorithm", "--owner", "--prefix", "--recoverable", "--tenant", "--json",
               *ISSUED],
+    "import": ["FILE", "--dry-run", "--tenant", "--json"],
     "verify": ["--scope", "--permissions", "--ip", "--tenant", "--json"],
     "list": ["--owner", "--type", "--scope", "--state", "--tag", "--prefix", "--expires-before", "--unused-since",
              "--q", "--limit", "--cursor", "--all", "--tenant", "--json"],

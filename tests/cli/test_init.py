@@ -10,8 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.cli.program import PROGRAM, TOKEN, Program, in_development
 from tests.contract.postgres_server import APP_ROLE, PostgresDatabase
@@ -294,6 +296,17 @@ def test_the_password_of_a_store_is_not_shown(postgres_database: PostgresDatabas
     done = Program(url).run("init")
     assert done.status == 0, done.err
     assert "hunter2" not in done.out + done.err
+
+
+def test_the_first_key_is_shown_where_the_store_has_several_hosts(
+    postgres_database: PostgresDatabase,
+) -> None:
+    own = conninfo_to_dict(postgres_database.owner_url)
+    hosts = f"127.0.0.1:1,{quote(str(own['host']), safe='')}:5432"
+    done = Program(f"postgresql://{own['user']}@{hosts}/{own['dbname']}").run("init")
+    assert done.status == 0, done.err
+    assert TOKEN.search(done.out)
+    assert f"postgresql://{hosts}/{own['dbname']}" in done.out
 
 
 def test_nor_where_the_store_does_not_answer() -> None:

@@ -94,6 +94,7 @@ def test_it_comes_from_a_variable_where_one_is_named(program: Program) -> None:
     assert under(program, NEW).run("list").status == 0
     done = program.run("rekey", "--new-kek-from-env", "ABSENT")
     assert (done.status, done.out) == (2, "")
+    assert "ABSENT" in done.err
 
 
 def test_at_a_terminal_it_is_asked_for_twice_and_not_shown(program: Program) -> None:
@@ -117,6 +118,17 @@ def test_what_is_no_key_encryption_key_changes_nothing(program: Program, given: 
     assert (done.status, done.out) == (status, "")
     assert given.strip()[:20] not in done.err or not given.strip()
     assert program.run("list").status == 0
+
+
+@pytest.mark.parametrize("given", ["passphrase:correct horse staple \n", "\tpassphrase:correct horse staple"])
+def test_white_space_at_an_end_is_refused_and_not_cut_off(program: Program, given: str) -> None:
+    """Set as KEY_STORE_ENCRYPTION_KEY just as it was given here, it would not open the store any more."""
+    for how in ([], ["--new-kek-from-env", "NEXT_KEK"]):
+        program.environment["NEXT_KEK"] = given.rstrip("\n")
+        done = program.run("rekey", *how, given=given)
+        assert (done.status, done.out) == (2, "")
+        assert "white space" in done.err
+    assert status(program)["revision"] == 1
 
 
 def test_the_present_one_is_no_other(program: Program) -> None:

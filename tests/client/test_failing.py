@@ -34,6 +34,7 @@ from keyturn.errors import (
     UnauthenticatedError,
 )
 from tests.client.scripted import CLOSE, HANG, Scripted, answer, problem
+from tests.free_ports import free_port
 from tests.http.served import UNKNOWN_ID, Served, unknown_token
 from tests.running_server import RunningServer
 
@@ -109,6 +110,27 @@ def test_how_long_to_wait_is_passed_on() -> None:
     ):
         client.get_key(UNKNOWN_ID)
     assert throttled.value.retry_after == 7
+
+
+@pytest.mark.parametrize("said", ["", "soon", "-1", "1.5", "9" * 400, "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_a_time_to_wait_that_makes_no_sense_is_none(said: str) -> None:
+    waiting = problem(429, "throttled", Retry_After=said)
+    with (
+        Scripted(waiting) as peer,
+        Client(peer.url, KEY) as client,
+        pytest.raises(ThrottledError) as throttled,
+    ):
+        client.get_key(UNKNOWN_ID)
+    assert throttled.value.retry_after == 1
+
+
+def test_a_failure_in_nonsense_is_an_error_of_the_library() -> None:
+    with (
+        Scripted(answer(500, "[" * 100_000)) as peer,
+        Client(peer.url, KEY) as client,
+        pytest.raises(StorageError),
+    ):
+        client.get_key(UNKNOWN_ID)
 
 
 # -- what is tried again
@@ -198,19 +220,13 @@ def test_a_client_goes_on_when_its_server_is_back(tmp_path: Path) -> None:
         assert client.get_key(key_id).key_id == key_id
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 # -- what is no answer
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        "not JSON", "null", "[]", "7", "{}",
+        "not JSON", "null", "[]", "7", "{}", "[" * 100_000,
         {**REFUSED, "valid": True},
         {**REFUSED, "code": "valid"},
         {**REFUSED, "valid": 1, "code": "valid"},
@@ -242,9 +258,20 @@ def test_a_redirect_is_not_followed() -> None:
         Scripted(answer(200, REFUSED)) as elsewhere,
         Scripted(answer(307, "", Location=elsewhere.url)) as peer,
     ):
-        with Client(peer.url, KEY) as client, pytest.raises(KeyturnError):
+        with Client(peer.url, KEY) as client, pytest.raises(ConfigurationError, match="307") as raised:
             client.verify("token")
         assert elsewhere.requests == []
+        assert "https://" in raised.value.fix, "the URL is to be mended, and not what was asked"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_nests_without_end_is_an_error_of_the_library(status: int) -> None:
+    with (
+        Scripted(answer(status, "[" * 200_000)) as peer,
+        Client(peer.url, KEY) as client,
+        pytest.raises(KeyturnError),
+    ):
+        client.verify("token")
 
 
 # -- what it keeps to itself

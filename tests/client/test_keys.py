@@ -14,7 +14,12 @@ from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Algorithm
 from keyturn.domain.principal import LOCAL_ACTOR, Principal
 from keyturn.domain.spec import KeySpec
-from keyturn.errors import IdempotencyMismatchError, InvalidInputError, NotRecoverableError
+from keyturn.errors import (
+    IdempotencyMismatchError,
+    InvalidInputError,
+    NotRecoverableError,
+    PreconditionFailedError,
+)
 from tests.http.served import Served
 
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
@@ -213,6 +218,21 @@ def test_tokens_are_signed_and_verified(client: Client) -> None:
     assert check.claims is not None
     assert check.claims["sub"] == "user-1"
     assert client.verify_jwt(key_id, signed.token[:-4]).code.value in ("malformed", "invalid_signature")
+
+
+def test_a_change_of_what_was_read_is_refused_where_somebody_was_first(client: Client) -> None:
+    key_id = client.issue_key(name="first").key_id
+    read, etag = client.get_key_with_etag(key_id)
+    assert read == client.get_key(key_id)
+    client.update_key(key_id, name="by somebody else")
+    with pytest.raises(PreconditionFailedError):
+        client.update_key(key_id, if_match=etag, name="second")
+    assert client.get_key(key_id).name == "by somebody else"
+    _, etag = client.get_key_with_etag(key_id)
+    assert client.update_key(key_id, if_match=etag, name="second").name == "second"
+    with pytest.raises(InvalidInputError) as refused:
+        client.update_key(key_id, if_match='"a"\r\nX-Other: b', name="third")
+    assert refused.value.field == "if_match"
 
 
 def test_a_reason_may_be_given_as_its_name(client: Client) -> None:

@@ -94,6 +94,38 @@ def test_an_unknown_credential_is_none(ledger: Ledger) -> None:
         assert ledger.read_credential(unknown) is None
 
 
+def test_several_credentials_are_read_at_once(ledger: Ledger) -> None:
+    ledger.commit(
+        change_of(
+            key_row("key_a", owner="ann"),
+            version_row("key_a", 1, "~handle0"),
+            version_row("key_a", 2, "cred"),
+            key_row("key_b", owner="bob"),
+            version_row("key_b", 1, "~handle1"),
+            plain_row("own_bob"),
+        )
+    )
+    found = ledger.read_credentials(["~handle1", "~handle2", "~HANDLE0", "~handle0", "~", ""])
+    assert sorted(found, key=lambda rows: rows.key.id) == [
+        ledger.read_credential("~handle0"),
+        ledger.read_credential("~handle1"),
+    ]
+    assert ledger.read_credentials(["~handle2"]) == ledger.read_credentials([]) == []
+    with pytest.raises(ValueError, match="at most"):
+        ledger.read_credentials(["cred"] * 1_001)
+
+
+def test_a_glance_tells_whether_there_is_a_credential_from_there_on(ledger: Ledger) -> None:
+    assert not ledger.has_credential_from("~")
+    ledger.commit(change_of(key_row("key_a"), version_row("key_a", 1, "zzzz"), version_row("key_a", 2, None)))
+    assert not ledger.has_credential_from("~")
+    assert ledger.has_credential_from("zzzz")
+    assert not ledger.has_credential_from("zzzz0")
+    ledger.commit(change_of(key_row("~key_b"), plain_row("~row"), version_row("key_a", 3, "~0")))
+    assert ledger.has_credential_from("~")
+    assert not ledger.has_credential_from("~1")
+
+
 def test_a_credential_shows_the_latest_commit(ledger: Ledger) -> None:
     ledger.commit(change_of(key_row("key_a", owner="ann"), version_row("key_a", 1, "cred")))
     ledger.commit(change_of(key_row("key_a", 2, owner="ann", state="suspended")))

@@ -14,6 +14,7 @@ from keyturn.domain.requirement import check_profile
 from keyturn.domain.verdict import Code
 from keyturn.server import gateway_answers
 from keyturn.server.requiring import from_header, from_query
+from keyturn.serving.refusals import REFUSALS
 from tests.cli.program import Program
 
 ROOT: Final = Path(__file__).parents[2]
@@ -39,9 +40,9 @@ def test_every_code_is_on_the_page_and_no_other() -> None:
     for row in rows:
         for code in re.findall(r"`([a-z_]+)`", row[2]):
             if code in {known.value for known in Code} - {"valid"}:
-                status, headers = gateway_answers._status(Code(code))
-                assert str(status) in row[1], code
-                assert ("Retry-After" in headers) is (
+                refusal = REFUSALS[Code(code)]
+                assert str(refusal.status) in row[1], code
+                assert ("Retry-After" in dict(refusal.headers)) is (
                     "`Retry-After`" in row[3] and code != "integrity_failed"
                 )
 

@@ -27,6 +27,8 @@ ROW: Final = Row("frozen", "plain", "t", 1, "{}", SEAL, None, 1, 1)
 CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "read_log": (SETTINGS.read, lambda ledger: ledger.read_log(1, 100)),
     "head": (SETTINGS.read, lambda ledger: ledger.head()),
+    "read_credentials": (SETTINGS.read, lambda ledger: ledger.read_credentials(["c"])),
+    "has_credential_from": (SETTINGS.read, lambda ledger: ledger.has_credential_from("~")),
     "read_credential": (SETTINGS.read, lambda ledger: ledger.read_credential("c")),
     "read": (SETTINGS.query, lambda ledger: ledger.read(["row"])),
     "read_versions": (SETTINGS.query, lambda ledger: ledger.read_versions("key_x")),

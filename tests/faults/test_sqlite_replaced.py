@@ -180,3 +180,23 @@ def test_a_fork_does_not_let_another_file_take_the_place(sqlite: Store) -> None:
     with pytest.raises(StorageError, match=MESSAGE):
         ledger.head()
     ledger.close()
+
+
+def test_a_store_that_is_gone_is_not_made_anew_while_changes_to_it_are_left(
+    server: RunningServer, file: Path, tmp_path: Path
+) -> None:
+    """Making one would delete SQLite's log, and with it a revocation that stands in it alone."""
+    issued = server.issue()
+    assert revoked(server, issued["key_id"])[0] == 200
+    server.kill()
+    elsewhere = file.rename(tmp_path / "elsewhere.db")
+    environment = program_environment(f"sqlite:///{file}")
+    for command in ("init", "list", "serve"):
+        done = run_program(environment, command)
+        assert done.returncode != 0, command
+        assert "Put the file back beside it." in done.stderr, command
+    told = run_program(environment, "doctor")
+    assert told.returncode != 0
+    assert "changes that were made to it are left in keyturn.db-wal" in told.stdout
+    elsewhere.rename(file)
+    assert "revoked" in run_program(environment, "verify", given=issued["key"]).stdout

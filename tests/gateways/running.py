@@ -35,12 +35,6 @@ class Ports:
     application: int
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def program(name: str) -> str:
     """The path of a gateway's program; the test fails, and says how to install it, where there is none."""
     found = shutil.which(name, path=_PATH) or shutil.which(name, path=str(Path(sys.executable).parent))

@@ -14,8 +14,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from tests.free_ports import free_port
 from tests.gateways import running
-from tests.gateways.running import Gateway, Ports, free_port
+from tests.gateways.running import Gateway, Ports
 from tests.gateways.upstream import MARK, Application, Seen
 from tests.running_server import RunningServer
 

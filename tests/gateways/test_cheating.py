@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
@@ -22,6 +22,9 @@ PATHS: Final = (
     "/admin/../admin", "/admin/..;/admin", "/..", "/../admin", "http://elsewhere.test/admin", "http://elsewhere.test//admin",
     "/_keyturn/read/../../admin", "/v1/authorize/../../admin", "/admin/%2e%2e/admin", "/admin#", "/admin/#/..",
     "/x/..;/admin", "/;x/admin", "/%3bx/admin", "/x/..%3Ba/admin", "/x;/../admin",
+    "/Admin", "/ADMIN/x", "/%41DMIN", "/admin/%", "/admin%zz", "/%61dmin/%g1", "/%zz/../admin", "/x%zz/%2e%2e/admin",
+    "/admin/../x", "/admin/%2e%2e/x", "/admin%2f../x", "/admin//../x", "/admin//%2e%2e/x", "/admin/%2f../x",
+    "/x#/../admin",
 )  # fmt: skip
 
 # What a gateway, or something behind it, might believe.
@@ -49,10 +52,18 @@ FIELDS: Final[tuple[Fields, ...]] = (
 
 
 def is_admin(target: str) -> bool:
-    """Whether an application that decodes and normalises paths takes this one to be within /admin."""
-    path = unquote(urlsplit(target if "://" in target else f"http://a{target}").path)
-    path = re.sub(";[^/]*", "", path)  # as servlets do
-    return posixpath.normpath(re.sub(r"[/\\]+", "/", path)).lstrip("/").startswith("admin")
+    """Whether some application that decodes paths takes this one to be within /admin."""
+    split = urlsplit(target if "://" in target else f"http://a{target}")
+    path = unquote(split.path).lower()
+    readings = (
+        path,
+        posixpath.normpath(re.sub(r"[/\\]+", "/", re.sub(";[^/]*", "", path))),  # as servlets do
+        urlsplit(urljoin("http://a", path.lstrip("/"))).path,  # RFC 3986: between // there is a segment
+        posixpath.normpath(
+            f"{path}#{split.fragment}"
+        ),  # no request has a fragment, so some do not look for one
+    )
+    return any(reading.lstrip("/").startswith("admin") for reading in readings)
 
 
 @pytest.mark.parametrize("target", PATHS)

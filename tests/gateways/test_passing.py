@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import unquote
@@ -39,6 +40,14 @@ def test_a_good_request_reaches_the_application_as_it_was(scene: Scene, name: st
     whole = b"of the client" if fields is CHUNKED else body
     assert (seen.method, seen.target, seen.body) == (method, target, whole)
     assert seen.field("Own") == "field"
+
+
+def test_a_client_of_old_that_names_no_host_is_asked_for_a_key(scene: Scene) -> None:
+    """HTTP/1.0 needs no Host; Envoy, as it is configured here, does not speak it."""
+    with socket.create_connection(("127.0.0.1", scene.gateway.port), timeout=30) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        answer = client.recv(65_536)
+    assert answer.split()[1] == (b"426" if scene.name == "envoy" else b"401"), answer
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 429, 500, 503])

@@ -106,6 +106,17 @@ class Answer:
         return Answer(self.line, tuple(pair for pair in self.fields if pair[0] not in names), self.body)
 
 
+def ready(found: socket.socket, events: int, seconds: float) -> tuple[bool, bool]:
+    """Whether it can be read, or has ended, and whether it can be written to, once one of it is so or time is up.
+
+    Not by `select.select`, which knows no descriptor above 1,023.
+    """
+    waiting = select.poll()
+    waiting.register(found, events)
+    happened = sum(event for _, event in waiting.poll(seconds * 1_000))
+    return bool(happened & ~select.POLLOUT), bool(happened & select.POLLOUT)
+
+
 class Raw:
     """A connection. Reading waits at most `seconds` for each piece of an answer."""
 
@@ -122,7 +133,7 @@ class Raw:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.setblocking(False)  # all waiting is done by `select`, in both directions at once
+        self.socket.setblocking(False)  # all waiting is done by `ready`, in both directions at once
         self.sent = 0
         self.was_reset = False  # the connection, and not ended in order
         self._seconds = seconds
@@ -157,7 +168,7 @@ class Raw:
         for piece in pieces:
             left = memoryview(piece)
             while left and not self._ended:
-                readable, writable, _ = select.select([self.socket], [self.socket], [], self._seconds)
+                readable, writable = ready(self.socket, select.POLLIN | select.POLLOUT, self._seconds)
                 assert readable or writable, "the server neither reads nor closes"
                 if readable:
                     self._receive()
@@ -174,7 +185,7 @@ class Raw:
         """Send all of it before anything is read, as most clients do; OSError where the server has closed."""
         left = memoryview(data)
         while left:
-            _, writable, _ = select.select([], [self.socket], [], self._seconds)
+            _, writable = ready(self.socket, select.POLLOUT, self._seconds)
             assert writable, "the server does not read on"
             left = left[self._write(left) :]
         return self
@@ -214,7 +225,7 @@ class Raw:
     @property
     def is_silent(self) -> bool:
         """Whether nothing of an answer has come so far."""
-        return not self._received and not select.select([self.socket], [], [], 0)[0]
+        return not self._received and not ready(self.socket, select.POLLIN, 0)[0]
 
     @property
     def has_ended(self) -> bool:
@@ -295,7 +306,7 @@ class Raw:
             self._receive()
 
     def _receive(self) -> None:
-        if not select.select([self.socket], [], [], self._seconds)[0]:
+        if not ready(self.socket, select.POLLIN, self._seconds)[0]:
             raise TimeoutError(
                 f"nothing came for {self._seconds:.0f} s; before that: {bytes(self._received[:500])!r}"
             )

@@ -40,6 +40,8 @@ _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("invalid_request", "prefix|recoverable|profile", "has no prefix|for tokens|has no profile"),
     ("invalid_request", "expires_in", "for claims without exp"),
     ("invalid_request", "", "either data or claims|data and a signature, or a token"),
+    ("invalid_request", "import", "hash|salt|start|scrypt|Argon2|PBKDF2"),
+    ("invalid_request", "type|length|prefix", "only tokens of type|no length to choose|token has no prefix"),
     # To JSON Schema 60.0 is an integer.
     ("invalid_request", "expires_in|length|limit", "should be a valid integer"),
     # Grammars of their own.

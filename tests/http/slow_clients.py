@@ -18,7 +18,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Final, Self
 
-from tests.http.raw import Answer, Raw, request
+from tests.http.raw import Answer, Raw, ready, request
 from tests.http.served import Served
 from tests.running_server import RunningServer
 
@@ -70,7 +70,7 @@ def _watched(client: Raw, pieces: Iterator[bytes], every: float, *, until_answer
         piece = next(pieces, b"")
         if piece and not client.has_ended:
             client.send_until_closed([piece])
-        if not client.is_silent or select.select([client.socket], [], [], every)[0]:
+        if not client.is_silent or ready(client.socket, select.POLLIN, every)[0]:
             if client.has_ended or not client.await_more():
                 return Ended(answer, answered, time.monotonic() - began)
             answer, answered = client.answer(), time.monotonic() - began

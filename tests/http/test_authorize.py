@@ -213,6 +213,7 @@ def test_whoever_is_no_gateway_is_not_taken_for_a_client_without_a_key(
     for key in (issued(served), None, "hello"):
         answer = put(served, way, gateway, key=key, source=source)
         assert_refused(answer, 401, "gateway_unauthenticated", GATEWAY, is_head=way == "head")
+        assert way == "head" or "Keyturn-Gateway-Key" in answer.json["fix"]
 
 
 @both_ways
@@ -250,6 +251,7 @@ def test_a_gateways_key_is_bound_to_its_own_address(served: Served, way: str) ->
     fields = [("X-Forwarded-For", "192.0.2.1"), ("X-Real-IP", "192.0.2.1")]
     answer = put(served, way, there, key=issued(served), fields=fields)
     assert_refused(answer, 403, "gateway_forbidden")
+    assert "allowed_ips" in answer.json["fix"]
     assert_passes(put(served, way, here, key=issued(served), fields=fields))
 
 
@@ -289,6 +291,7 @@ def test_somebody_who_guesses_at_a_gateways_key_is_throttled(served: Served, way
         put(served, way, unknown_token(), key="a", source=source), 429, "gateway_throttled"
     )
     assert answer.field("retry-after") == "1"
+    assert "Retry-After" in answer.json["fix"]
     assert_passes(put(served, way, key=issued(served), source=source))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import quote
 
@@ -370,7 +371,7 @@ def test_a_failure_that_nobody_foresaw_is_a_problem_without_its_details(
     endpoint = VerifyEndpoint(verifier=broken, decider=broken, log=broken, measured=measured)
     application = Dispatcher(
         endpoint=endpoint,
-        gateways=AuthorizeEndpoint(verifier=broken, decider=broken),
+        gateways=AuthorizeEndpoint(verifier=broken, decider=broken, measured=measured),
         management=management,
         admits=broken,
         proxies=TrustedProxies(),
@@ -545,8 +546,15 @@ def test_a_refusal_is_in_words_of_this_program(served: Served) -> None:
 
 
 def test_an_offset_that_lost_its_plus_in_a_query_is_recognised(served: Served) -> None:
-    for name in ("expires_before", "unused_since"):
-        answer = served.call("GET", f"/v1/keys?{name}=2030-01-01T00:00:00+01:00")
+    usage = f"/v1/keys/{served.issue()['key_id']}/usage"
+    for path, name in (
+        ("/v1/keys", "expires_before"),
+        ("/v1/keys", "unused_since"),
+        (usage, "from"),
+        (usage, "to"),
+    ):
+        answer = served.call("GET", f"{path}?{name}=2026-11-20T00:00:00+01:00")
         answer.problem(422, "invalid_request", field=name)
         assert "%2B" in json.loads(answer.body)["detail"]
-        served.call("GET", f"/v1/keys?{name}=2030-01-01T00:00:00%2B01:00").ok()
+        now = quote(datetime.now(timezone(timedelta(hours=1))).isoformat())
+        served.call("GET", f"{path}?{name}={now}").ok()

@@ -128,6 +128,23 @@ def test_strangers_make_the_server_hold_nothing(served: Served) -> None:
     assert growth.bytes < 8 * MIB
 
 
+def test_what_is_asked_about_a_gateways_client_holds_nothing_of_a_body(served: Served) -> None:
+    """It is read to its end, whoever sends it, and answered then."""
+    with ExitStack() as open_clients, peak_growth(served.server.pid) as growth:
+        clients = [open_clients.enter_context(Raw(served.port, source=another_source())) for _ in range(48)]
+        for client in clients:
+            client.send(request("POST", "/v1/authorize/a", fields=[("Content-Length", str(MIB))]))
+            client.send(b" " * (MIB - 1))
+        for _ in range(3):
+            assert served.verify(served.key)["valid"]
+        for client in clients:
+            client.send(b" ").answer().problem(401, "gateway_unauthenticated")
+        clients[0].send(request("POST", "/v1/authorize/a", b" " * (MIB + 1))).last().problem(
+            413, "body_too_large"
+        )
+    assert growth.bytes < 24 * MIB  # each connection has buffers of its own
+
+
 @pytest.mark.parametrize(
     "rest", [b"nonsense\r\n", b"0\r\n" + b"X: a\r\n" * 10_000], ids=["nonsense", "trailers"]
 )

@@ -14,8 +14,9 @@ from keyturn.domain.verdict import Code
 from keyturn.server.metrics import is_local
 from tests.contract.postgres_server import PostgresServer
 from tests.contract.waiting import until
+from tests.http.authorizing import gateway_of, put
 from tests.http.raw import KEEP_ALIVE, Raw, request
-from tests.http.served import UNKNOWN_ID, Served, unknown_token
+from tests.http.served import UNKNOWN_ID, Served, another_source, unknown_token
 from tests.ops.scraping import Metrics, promtool, read, scrape
 from tests.running_server import RunningServer, prepared_postgres
 
@@ -161,6 +162,26 @@ def test_verifications_are_counted_once_each_by_code_and_endpoint(served: Served
         assert more(served, VERIFIED, ask, endpoint="verify", code=code) == 1
 
 
+@pytest.mark.parametrize("way", ["plain", "asgi"])
+def test_what_gateways_ask_is_counted_by_code_too(served: Served, way: str) -> None:
+    """What only gateways ask about would else look like a server that nobody uses, and nobody guesses at."""
+    token = served.issue()["key"]
+    for code, key, require in (
+        ("valid", token, None),
+        ("not_found", unknown_token(), None),
+        ("insufficient_scope", token, "scope=admin"),
+    ):
+        asked = partial(put, served, way, key=key, require=require)
+        assert more(served, VERIFIED, asked, endpoint="authorize", code=code) == 1
+    for code, gateway, key in (
+        ("unauthenticated", gateway_of(served), None),
+        ("gateway_unauthenticated", unknown_token(), token),
+        ("gateway_forbidden", served.provision("keys.read"), token),
+    ):
+        asked = partial(put, served, way, gateway, key=key, source=another_source())
+        assert more(served, "keyturn_requests_refused_total", asked, code=code) == 1
+
+
 def test_verifications_on_a_connection_that_is_kept_are_counted_too(served: Served) -> None:
     """Those whose head is known already take the shortest way of all."""
     question = request("POST", "/v1/verify", b'{"key": "%s"}' % served.key.encode(), key=served.key)
@@ -173,12 +194,13 @@ def test_verifications_on_a_connection_that_is_kept_are_counted_too(served: Serv
     assert more(served, VERIFIED, ask, endpoint="verify", code="valid") == 20
 
 
-def test_every_code_is_there_from_the_start(served: Served) -> None:
+@pytest.mark.parametrize("endpoint", ["verify", "batch", "authorize"])
+def test_every_code_is_there_from_the_start(served: Served, endpoint: str) -> None:
     """A rate begins with the first refusal only where there was a zero before it."""
     codes = {
         dict(labels)["code"]
         for labels in scrape(served).all(VERIFIED)
-        if dict(labels)["endpoint"] == "verify"
+        if dict(labels)["endpoint"] == endpoint
     }
     assert codes == {code.value for code in Code}
 
@@ -209,8 +231,13 @@ def test_what_cannot_be_read_is_counted_as_refused(served: Served) -> None:
 def test_only_what_memory_cannot_answer_is_timed(served: Served) -> None:
     token = served.issue()["key"]
     waited = "keyturn_verification_wait_seconds_count"
-    assert more(served, waited, lambda: served.verify(token)) == 1
-    assert more(served, waited, lambda: served.verify(token)) == 0
+    assert more(served, waited, lambda: served.verify(token), endpoint="verify") == 1
+    assert more(served, waited, lambda: served.verify(token), endpoint="verify") == 0
+    gateway, another = gateway_of(served), served.issue()["key"]
+    put(served, key=token)  # which makes the gateway known
+    for key, once in ((another, 1), (another, 0)):
+        ask = partial(put, served, gateway=gateway, key=key)
+        assert more(served, waited, ask, endpoint="authorize") == once
 
 
 def test_loads_and_hits_of_memory_are_told_apart(served: Served) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hmac
+import json
 import time
 from typing import Any
 
@@ -140,6 +142,38 @@ def test_numbers_that_json_has_and_integers_have_not_come_back_as_they_went(serv
     token = served.act(key["key_id"], "sign", {"claims": claims}).ok()["token"]
     found = served.act(key["key_id"], "verify-signature", {"token": token}).ok()["claims"]
     assert {name: found[name] for name in claims} == claims
+
+
+def with_claims(key: dict[str, Any], claims: bytes) -> str:
+    """A token by somebody who shares the secret of an HS256 key, and writes claims as no program would."""
+    head = json.dumps({"alg": "HS256", "kid": f"{key['key_id']}.1", "typ": "JWT"}).encode()
+    parts = [base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (head, claims)]
+    signed = ".".join(parts)
+    secret = base64.urlsafe_b64decode(key["key"] + "==")
+    mac = hmac.digest(secret, signed.encode(), "sha256")
+    return f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        b'{"exp":1e999}',
+        b'{"a":[{"b":-1e999}]}',
+        b'{"a":' + b"[" * 32 + b"]" * 32 + b"}",
+        b'{"a":' + b"[" * 300 + b"]" * 300 + b"}",
+        b'{"a":' + b'{"a":' * 800 + b"1" + b"}" * 801,
+    ],
+    ids=["no end", "no number", "deep", "deeper", "deepest"],
+)
+def test_claims_that_could_not_be_passed_on_are_malformed_though_the_signature_holds(
+    served: Served, claims: bytes
+) -> None:
+    """A number beyond the largest is none in JSON: as `exp` it would be a token for ever, and as an answer a 500."""
+    key = issue(served, type="jwt", algorithm="HS256")
+    asked = {"token": with_claims(key, b'{"sub":"ada"}')}
+    assert served.act(key["key_id"], "verify-signature", asked).ok()["valid"]
+    check = served.act(key["key_id"], "verify-signature", {"token": with_claims(key, claims)}).ok()
+    assert (check["valid"], check["code"], check["claims"]) == (False, "malformed", None)
 
 
 def test_no_request_waits_for_a_large_key_to_be_made(served: Served) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from keyturn.errors import (
 from keyturn.integrations import Guard
 from keyturn.integrations.remote import ANSWER_SECONDS, Remote
 from keyturn.integrations.required import Required
-from keyturn.integrations.together import MAX_REQUESTS, MAX_TOGETHER
+from keyturn.integrations.together import MAX_REQUESTS, MAX_TOGETHER, Question, Together
 from keyturn.serving.refusals import RefusedError
 from tests.client.scripted import CLOSE, HANG, Scripted, answer, problem
 from tests.fakes import ManualClock
@@ -302,6 +303,36 @@ def test_one_who_gives_up_does_not_take_the_answer_from_another() -> None:
     with Scripted(answer(200, {"items": [VALID]})) as server:
         assert asyncio.run(one_gives_up(Remote(server.url, key=KEY)))
         assert len(server.requests) == 1
+
+
+def test_what_nobody_waits_for_any_more_is_neither_kept_nor_sent() -> None:
+    """A server that hangs for a while must not find all that was asked meanwhile before what is asked now."""
+    sent: list[str] = []
+
+    async def say_nothing(questions: Sequence[Question]) -> list[Verification | KeyturnError]:
+        sent.extend(question.token for question in questions)
+        await released.wait()
+        return [StorageError("it hung") for _ in questions]
+
+    async def scene() -> None:
+        together = Together(say_nothing)
+        # Each requirement goes by itself: the first few are under way, and the others wait.
+        busy = [asked(together, f"busy {each}", f"permission.{each}") for each in range(MAX_REQUESTS)]
+        late = [asked(together, f"late {each}") for each in range(50)]
+        patient = [asked(together, "late 7"), asked(together, "patient")]
+        await asyncio.sleep(0.01)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        released.set()
+        await asyncio.gather(*busy, *patient, return_exceptions=True)
+
+    def asked(together: Together, token: str, permissions: str | None = None) -> asyncio.Task[Verification]:
+        return asyncio.create_task(together.ask(Question(token, Required.of(None, permissions), IP)))
+
+    released = asyncio.Event()
+    asyncio.run(scene())
+    assert sorted(sent) == sorted([*(f"busy {each}" for each in range(MAX_REQUESTS)), "late 7", "patient"])
 
 
 # -- against a real server

@@ -111,6 +111,17 @@ def test_the_container_is_made_of_files_that_there_are_and_runs_as_nobody() -> N
     assert "/livez" in text
 
 
+def test_the_container_finds_the_certificate_where_the_settings_say() -> None:
+    text = (EXAMPLES / "Containerfile").read_text()
+    mounted = re.search(r"--volume \./tls:(/[a-z/]+):ro", text)
+    assert mounted
+    settings = dict(
+        line.split("=", 1) for line in (EXAMPLES / "settings.env").read_text().splitlines() if "=" in line
+    )
+    for name in ("KEYTURN_TLS_CERT", "KEYTURN_TLS_KEY"):
+        assert Path(settings[name]).parent == Path(mounted[1])
+
+
 # -- the proxy --------------------------------------------------------------------------------------------------------
 
 

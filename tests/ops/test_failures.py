@@ -52,7 +52,7 @@ async def answer_of(node: Any, path: str) -> dict[str, Any]:
     measured = Measured()
     application = Dispatcher(
         endpoint=VerifyEndpoint(verifier=node, decider=node, log=node, measured=measured),
-        gateways=AuthorizeEndpoint(verifier=node, decider=node),
+        gateways=AuthorizeEndpoint(verifier=node, decider=node, measured=measured),
         proxies=TrustedProxies(),
         management=management_app(node, node, node, cast(Any, None)),
         admits=node,

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = {
-    "all", "aws", "azure", "django", "fastapi", "flask", "gcp", "otel", "pkcs11", "postgres", "redis",
+    "all", "aws", "azure", "bcrypt", "django", "fastapi", "flask", "gcp", "otel", "pkcs11", "postgres", "redis",
     "supabase", "vault",
 }  # fmt: skip
 

@@ -10,8 +10,10 @@ import pytest
 
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.principal import Principal
+from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
-from keyturn.errors import ConflictError, IllegalTransitionError, KeyturnError
+from keyturn.errors import ConflictError, ForbiddenError, IllegalTransitionError, KeyturnError
 from keyturn.issuing.retrying import ATTEMPTS, ENDING_SECONDS
 from tests.fakes import BY, Process, Site
 
@@ -101,6 +103,18 @@ def test_a_key_that_ends_while_it_is_resumed_stays_ended(
         RESUME(ours, key)
     site.clock.pass_time(2.0)
     assert {process.ask(key).code for process in (ours, theirs)} == {"revoked"}
+
+
+def test_a_key_that_gains_rights_while_it_is_resumed_is_not_resumed_by_whoever_lacks_them(
+    ours: Process, theirs: Process
+) -> None:
+    limited = Principal(actor="key:key_x", permissions=("documents.*",), scope=KeyScope.READ)
+    key = ours.issue(permissions=("documents.read",), key_scope=KeyScope.READ)
+    SUSPEND(ours, key)
+    ours.ledger.before("commit", lambda: theirs.update(key, permissions=("*",)))
+    with pytest.raises(ForbiddenError):
+        ours.node.lifecycle.resume(key.key_id, limited)
+    assert theirs.get(key).state is KeyState.SUSPENDED
 
 
 @pytest.mark.parametrize("first", ENDS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from keyturn.domain.lifecycle import KeyState
-from keyturn.errors import StorageError
+from keyturn.errors import IntegrityError, StorageError
 from keyturn.key_store import SecureKeyStore
+from tests.contract.ledger_stores import Store
 from tests.fakes import Process, Site
 from tests.services.samples import events, head, on_both, types
 
@@ -45,6 +48,21 @@ def test_many_expired_keys_are_recorded_in_few_commits(
     assert shop.cleanup_expired_keys() == 450
     assert ours.ledger.calls["commit"] - commits == 3
     assert types(ours).count("key_expired") == 450
+    assert shop.cleanup_expired_keys() == 0
+
+
+def test_an_altered_row_keeps_no_other_key_from_being_recorded(
+    site: Site, ours: Process, shop: SecureKeyStore, place: Store
+) -> None:
+    keys = [ours.issue(expires_in=60) for _ in range(3)]
+    with sqlite3.connect(place.url.removeprefix("sqlite:///")) as direct:
+        direct.execute("UPDATE rows SET seal = zeroblob(37) WHERE id = ?", (keys[1].key_id,))
+    direct.close()
+    site.clock.pass_time(60.0)
+    assert shop.cleanup_expired_keys() == 2
+    assert [ours.get(key).state for key in (keys[0], keys[2])] == [KeyState.DEACTIVATED] * 2
+    with pytest.raises(IntegrityError):
+        ours.get(keys[1])
     assert shop.cleanup_expired_keys() == 0
 
 

@@ -6,7 +6,9 @@ from typing import Any, cast
 
 import pytest
 
+from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.scope import KeyScope
 from keyturn.errors import InvalidInputError, KeyturnError, StorageError
 from keyturn.key_store import SecureKeyStore
 from keyturn.ports.ledger import Ledger, Row, RowFilter
@@ -138,6 +140,23 @@ def test_when_the_store_fails_on_the_way_every_key_is_refused_all_the_same(
         "called again, it brings the rest after"
     )
     assert KeyState.ACTIVE not in {ours.get(key).state for key in keys}
+
+
+def test_what_a_compromise_that_was_cut_off_left_behind_is_compromised_whatever_the_next_reason(
+    ours: Process, shop: SecureKeyStore
+) -> None:
+    """Deactivated, it would verify again what somebody else signs with it."""
+    before = ours.issue(owner="acme", key_type=KeyType.ECDSA, key_scope=KeyScope.READ_WRITE)
+    signature = shop.sign(before.key_id, b"data").value
+    ours.ledger.fail(StorageError("gone"), "list_owned")
+    with pytest.raises(StorageError):
+        shop.revoke_owner("acme", RevocationReason.KEY_COMPROMISE)
+    ours.ledger.work_again()
+    assert shop.verify_signature(before.key_id, b"data", signature).code.value == "revoked"
+    since = ours.issue(owner="acme")
+    assert shop.revoke_owner("acme", RevocationReason.SUPERSEDED) == 2
+    assert [ours.get(key).state for key in (before, since)] == [KeyState.COMPROMISED, KeyState.DEACTIVATED]
+    assert shop.verify_signature(before.key_id, b"data", signature).code.value == "revoked"
 
 
 def test_when_nothing_was_written_nothing_is_revoked(ours: Process, shop: SecureKeyStore) -> None:

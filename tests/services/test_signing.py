@@ -155,6 +155,23 @@ def test_a_token_that_was_altered_or_made_by_somebody_else_is_refused(
     assert shop.verify_jwt(token)
 
 
+@pytest.mark.parametrize("named", ["none", "HS512", "ES256", "hs256"])
+def test_the_algorithm_that_a_token_names_must_be_its_keys_though_its_signature_holds(
+    shop: SecureKeyStore, ours: Process, named: str
+) -> None:
+    """RFC 8725, section 3.1: what others read in the header must not differ from what was verified here."""
+    generated = ours.issue(key_type=KeyType.JWT, key_scope=KeyScope.READ_WRITE, algorithm="HS256")
+    secret = base64.urlsafe_b64decode(generated.secret.reveal() + "==")
+
+    def signed(algorithm: str) -> str:
+        head = encoded({"alg": algorithm, "kid": f"{generated.key_id}.1"})
+        text = f"{head}.{encoded({'sub': 'ada'})}"
+        return f"{text}.{encoded(hmac.digest(secret, text.encode(), 'sha256'))}"
+
+    assert shop.verify_jwt(signed("HS256"))
+    assert shop.verify_jwt(signed(named)).code is SignatureCode.INVALID_SIGNATURE
+
+
 def test_a_public_key_is_never_taken_for_a_secret(shop: SecureKeyStore, ours: Process) -> None:
     """The classic confusion: a token whose HMAC was made with the public key, which everybody has."""
     key = issued(shop, ours, KeyType.JWT, algorithm="PS256")
@@ -283,6 +300,7 @@ def test_what_is_signed_is_bounded(shop: SecureKeyStore, ours: Process) -> None:
     assert shop.verify_signature(key.key_id, b"", shop.sign(key.key_id, b"").value)
     shop.sign(key.key_id, b"a" * MAX_DATA_BYTES)
     shop.sign_jwt(jwt_key.key_id, {"a": "a" * (MAX_CLAIMS_BYTES - 100)})
+    assert shop.verify_jwt(shop.sign_jwt(jwt_key.key_id, {"a": json.loads("[" * 15 + "]" * 15)}).token)
     refused: list[tuple[str, Callable[[], object]]] = [
         ("data", lambda: shop.sign(key.key_id, b"a" * (MAX_DATA_BYTES + 1))),
         ("data", lambda: shop.sign(key.key_id, "text")),  # type: ignore[arg-type]
@@ -290,9 +308,16 @@ def test_what_is_signed_is_bounded(shop: SecureKeyStore, ours: Process) -> None:
         ("claims", lambda: shop.sign_jwt(jwt_key.key_id, {"a": b""})),
         ("claims", lambda: shop.sign_jwt(jwt_key.key_id, {"a": float("nan")})),
         ("claims", lambda: shop.sign_jwt(jwt_key.key_id, {"a": "\ud800"})),
+        ("claims", lambda: shop.sign_jwt(jwt_key.key_id, {"a": json.loads("[" * 16 + "]" * 16)})),
+        ("claims", lambda: shop.sign_jwt(jwt_key.key_id, {"1": 1, 1: 2})),  # type: ignore[dict-item]
+        ("claims", lambda: shop.sign_jwt(jwt_key.key_id, [("a", 1)])),  # type: ignore[arg-type]
         ("claims.exp", lambda: shop.sign_jwt(jwt_key.key_id, {"exp": "tomorrow"})),
         ("expires_in", lambda: shop.sign_jwt(jwt_key.key_id, {}, expires_in=0)),
         ("expires_in", lambda: shop.sign_jwt(jwt_key.key_id, {"exp": 1}, expires_in=1)),
+        ("expires_in", lambda: shop.sign_jwt(jwt_key.key_id, {}, expires_in=10**30)),
+        ("token", lambda: shop.verify_jwt(b"a.b.c")),  # type: ignore[arg-type]
+        ("signature", lambda: shop.verify_signature(key.key_id, b"", "text")),  # type: ignore[arg-type]
+        ("version", lambda: shop.verify_signature(key.key_id, b"", b"", version="1")),  # type: ignore[arg-type]
     ]
     for field, call in refused:
         with pytest.raises(InvalidInputError) as error:

@@ -112,7 +112,9 @@ def test_a_port_is_a_number_up_to_65535(text: str, port: int) -> None:
     assert settings_from({**HOME, "KEYTURN_PORT": text}).port == port
 
 
-@pytest.mark.parametrize("text", ["-1", "65536", "http", "80.0", " 80", "0x50", "٨٠", "²", "1e3"])
+@pytest.mark.parametrize(
+    "text", ["-1", "65536", "http", "80.0", " 80", "0x50", "٨٠", "²", "1e3", "9" * 5_000]
+)
 def test_what_is_no_port_is_refused(text: str) -> None:
     assert "KEYTURN_PORT" in str(refused("KEYTURN_PORT", text))
 
@@ -217,3 +219,22 @@ def test_a_path_that_is_no_url_is_told_how_to_be_one(store: str, environment: st
 
 def test_production_may_use_a_file_too() -> None:
     assert settings_from({**HOME, "KEYTURN_ENV": "production"}).is_sqlite
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("sqlite:////srv/keys%20of/ours.db", "/srv/keys of/ours.db"),
+        ("postgresql://app:hunter2@db:5432/keyturn?sslmode=require", "postgresql://db:5432/keyturn"),
+        ("postgresql://app:hunter2@one:5432,two:5433/keyturn", "postgresql://one:5432,two:5433/keyturn"),
+        ("postgresql://app:hunter2@[2001:db8::1]:5432/keyturn", "postgresql://[2001:db8::1]:5432/keyturn"),
+        ("postgresql:///keyturn?host=/run/postgresql&password=hunter2", "postgresql:///keyturn"),
+        ("postgresql://app:hunter2#/x@y@db:port/keyturn", "postgresql://db:port/keyturn"),
+        ("postgresql://app:hunter2?x@db/keyturn", "postgresql://..."),
+        ("postgresql://db/keyturn?user=a@b&password=hunter2", "postgresql://..."),
+    ],
+)
+def test_where_a_store_is_can_be_shown_whatever_its_url_is_like(store: str, shown: str) -> None:
+    """`keyturn init` shows it before the first key: what failed there would lose that key."""
+    settings = settings_from({**HOME, "KEYTURN_ENV": "production", "KEYTURN_STORE": store})
+    assert settings.shown_store == shown

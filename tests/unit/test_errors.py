@@ -24,6 +24,7 @@ CODES = {
     "IllegalTransitionError": "illegal_transition",
     "NotRecoverableError": "not_recoverable",
     "ThrottledError": "throttled",
+    "PoolEmptyError": "pool_empty",
     "IntegrityError": "integrity_failed",
     "StaleError": "stale",
     "StorageError": "storage_unavailable",
@@ -58,7 +59,7 @@ def test_the_tree_in_the_docstring_is_the_real_one() -> None:
 
 def test_codes_keep_their_names_for_good() -> None:
     """They are what programs branch on."""
-    assert {error.__name__: error.code for error in ALL}.items() >= CODES.items()
+    assert {error.__name__: error.code for error in ALL} == CODES
 
 
 def test_no_two_errors_share_a_code() -> None:
@@ -105,6 +106,11 @@ def test_what_may_be_a_secret_is_never_repeated(value: object) -> None:
     """What stands in the wrong place is often a key; the shortest token has 46 characters."""
     assert shown(value) == f"a text of {len(ascii(value)) - 2} characters"
     assert InvalidInputError("refused", field=str(value)).field == ""
+
+
+@pytest.mark.parametrize("bits", [33, 20_000])
+def test_a_number_of_any_length_can_be_refused(bits: int) -> None:
+    assert shown(2**bits - 1) == shown(1 - 2**bits) == f"a number of {bits:,} bits"
 
 
 def test_a_field_is_named_as_long_as_it_has_a_short_name() -> None:

@@ -4,16 +4,19 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPrivateNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from keyturn import GeneratedKey, KeyLength, KeyScope, KeyType, Secret, SecureKeyGenerator
+from keyturn import GeneratedKey, KeyLength, KeyPolicy, KeyScope, KeyType, Secret, SecureKeyGenerator
 from keyturn.crypto.digests import token_digest
+from keyturn.crypto.key_pairs import private_der, private_pem
 from keyturn.domain import ids, token
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.key import Algorithm
@@ -231,6 +234,16 @@ def test_a_damaged_pair_is_told() -> None:
         assert message in check.message
 
 
+def test_a_private_key_that_only_names_the_right_public_key_is_told() -> None:
+    key = GENERATOR.generate_api_key(KeyType.RSA)
+    whole = load_pem_private_key(key.secret.reveal_bytes(), None)
+    assert isinstance(whole, RSAPrivateKey)
+    n = whole.private_numbers()
+    other = RSAPrivateNumbers(n.p, n.q, n.d + 2, n.dmp1 + 2, n.dmq1 + 2, n.iqmp, n.public_numbers)
+    forged = private_pem(private_der(other.private_key(unsafe_skip_rsa_key_validation=True)))
+    assert "does not sign for its public key" in message_of(replace(key, secret=forged))
+
+
 @pytest.mark.parametrize("value", ["api_token", "read", 1, None, KeyLength.BITS_256])
 def test_a_type_or_scope_of_another_kind_is_refused_with_an_example(value: Any) -> None:
     error = refused(lambda: GENERATOR.generate_api_key(value))
@@ -244,8 +257,7 @@ def test_one_text_is_not_taken_for_a_list_of_its_letters(field: str) -> None:
     values: dict[str, Any] = {field: "read"}
     error = refused(lambda: GENERATOR.generate_api_key(**values))
     assert (error.field, error.fix) == (field, "Put 'read' into a list.")
-    if field != "allowed_ips":
-        assert refused(lambda: GENERATOR.generate_batch(2, **values)).field == field
+    assert refused(lambda: GENERATOR.generate_batch(2, **values)).field == field
 
 
 @pytest.mark.parametrize(
@@ -263,6 +275,7 @@ def test_one_text_is_not_taken_for_a_list_of_its_letters(field: str) -> None:
         ("allowed_ips", ["300.0.0.1"]),
         ("metadata", {"a": 0.5}),
         ("tags", ["a", "a"]),
+        ("algorithm", 5),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_with_its_field(field: str, value: object) -> None:
@@ -322,6 +335,38 @@ def test_a_batch_has_one_to_ten_thousand_keys(count: Any) -> None:
 def test_the_keys_of_a_batch_end_together() -> None:
     keys = GENERATOR.generate_batch(3, expires_in=60)
     assert {key.expires_at for key in keys} == {NOON + timedelta(minutes=1)}
+
+
+def test_the_keys_of_a_batch_are_what_one_key_may_be() -> None:
+    said: KeyPolicy = {
+        "name": "ci", "owner": "ada", "prefix": "acme", "permissions": ("documents.read",), "allowed_ips": ("::1",),
+        "metadata": {"plan": "pro"}, "tags": ("ci",), "recoverable": True, "not_before": NOON,
+        "expires_at": NOON + timedelta(hours=1),
+    }  # fmt: skip
+    alone = GENERATOR.generate_api_key(**said)
+    assert [key.spec for key in GENERATOR.generate_batch(2, **said)] == [alone.spec] * 2
+    gateway: KeyPolicy = {"profile": {"scope": "read"}}
+    (key,) = GENERATOR.generate_batch(1, KeyType.PROVISIONING, **gateway)
+    assert key.spec == GENERATOR.generate_api_key(KeyType.PROVISIONING, **gateway).spec
+    (pair,) = GENERATOR.generate_batch(1, KeyType.JWT, algorithm="ES256")
+    assert pair.spec.algorithm is Algorithm.ES256
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        GENERATOR.generate_api_key,
+        partial(GENERATOR.generate_batch, 2),
+        partial(GENERATOR.import_token, "a" * 32),
+        partial(GENERATOR.import_token_hash, "ab" * 32),
+        partial(GENERATOR.import_key_pair, "pem", KeyType.RSA),
+    ],
+    ids=["one", "batch", "token", "hash", "pair"],
+)
+def test_a_misspelt_name_is_refused_and_not_left_out(make: Any) -> None:
+    """A key that was to end would go on for ever."""
+    with pytest.raises(TypeError, match="expire_at"):
+        make(expire_at=NOON)
 
 
 # Damage
@@ -462,6 +507,9 @@ def test_a_derived_key_has_the_length_that_was_asked_for(length: int) -> None:
         ("info", {"method": "hkdf"}),
         ("material", {"method": "hkdf", "info": b"a", "material": "short"}),
         ("salt", {"method": "hkdf", "info": b"a", "salt": b""}),
+        ("iterations", {"iterations": 10**5_000}),
+        ("material", {"material": 5}),
+        ("material", {"material": "\ud800"}),
         ("method", {"method": "md5"}),
         ("method", {"method": "PBKDF2"}),
     ],
@@ -509,6 +557,12 @@ def test_what_the_edge_is_given_decides_and_cannot_be_presented() -> None:
         "expires_at": "2026-01-31T12:01:00.000000Z",
     }  # fmt: skip
     assert key.secret.reveal() not in json.dumps(row)
+
+
+def test_only_a_generated_key_is_looked_at_or_exported() -> None:
+    nothing: Any = None
+    for call in (GENERATOR.export_key_for_supabase, GENERATOR.verify_key_integrity):
+        assert "generate_api_key" in refused(lambda call=call: call(nothing)).fix  # type: ignore[misc]
 
 
 def test_of_a_pair_the_edge_is_given_the_public_key_and_of_a_shared_secret_nothing() -> None:

@@ -12,6 +12,7 @@ import keyturn
 from keyturn.cli import (
     acting,
     doctoring,
+    importing,
     issuing,
     output,
     policies,
@@ -78,6 +79,7 @@ _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
     },
     _KEYS: {
         "issue": issuing.issue,
+        "import": importing.import_,
         "verify": verifying.verify,
         "list": reading.list_keys,
         "show": reading.show,

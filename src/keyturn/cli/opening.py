@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from keyturn.adapters.ledger.sqlite.location import parse_url
+from keyturn.adapters.ledger.sqlite.location import is_begun
 from keyturn.bootstrap import Node, open_node, wrapper_for
 from keyturn.config import Environment, Settings, settings_from
 from keyturn.domain.fields import check_tenant
@@ -35,8 +34,8 @@ def opened(tenant: str) -> Iterator[Work]:
     """
     by = Principal(actor=LOCAL_ACTOR, tenant=check_tenant(tenant))
     settings = settings_from(os.environ)
-    path = store_file(settings)
-    if path is not None and not is_made(path):
+    path = settings.store_file
+    if path is not None and not is_begun(path):
         raise no_store(path)
     node = open_node(settings.store, wrapper(settings), max_staleness=settings.max_staleness)
     try:
@@ -57,8 +56,8 @@ def wrapper(settings: Settings) -> KeyWrapper:
 
     ConfigurationError where a store exists and development's key file does not: a fresh one could not open it.
     """
-    path = store_file(settings)
-    if path is not None and is_made(path) and has_key_file(settings) and not settings.kek_file.exists():
+    path = settings.store_file
+    if path is not None and is_begun(path) and has_key_file(settings) and not settings.kek_file.exists():
         raise ConfigurationError(
             f"there is no key-encryption key to open the store at {path} with: KEY_STORE_ENCRYPTION_KEY is not set,"
             f" and there is no {settings.kek_file}",
@@ -71,25 +70,3 @@ def wrapper(settings: Settings) -> KeyWrapper:
 def has_key_file(settings: Settings) -> bool:
     """Whether the key-encryption key comes from development's key file."""
     return settings.kek is None and settings.environment is Environment.DEVELOPMENT
-
-
-def store_file(settings: Settings) -> Path | None:
-    """The file of an SQLite store; None for any other store."""
-    if not settings.is_sqlite:
-        return None
-    return parse_url(settings.store)
-
-
-def is_made(path: Path) -> bool:
-    """Whether a store was begun in this file."""
-    return path.exists() and path.stat().st_size > 0
-
-
-def shown_store(settings: Settings) -> str:
-    """Where the store is, without the password that its URL may hold."""
-    path = store_file(settings)
-    if path is not None:
-        return str(path)
-    parts = urlsplit(settings.store)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-    return f"{parts.scheme}://{host}{'' if parts.port is None else f':{parts.port}'}{parts.path}"

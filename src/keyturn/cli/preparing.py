@@ -44,7 +44,7 @@ def init(
             if as_json:
                 _write_json(settings, first)
                 return
-            output.write(f"The store is ready: {opening.shown_store(settings)}\n")
+            output.write(f"The store is ready: {settings.shown_store}\n")
             output.write(key_file_lines(settings) + first_key_lines(first))
     output.write(f"Start the server: {program()} serve\n")
 
@@ -52,7 +52,7 @@ def init(
 def _write_json(settings: Settings, first: GeneratedKey | None) -> None:
     output.write_json(
         {
-            "store": opening.shown_store(settings),
+            "store": settings.shown_store,
             "created": first is not None,
             "key_id": None if first is None else first.key_id,
             "key": None if first is None else first.secret.reveal(),

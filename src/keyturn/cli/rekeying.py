@@ -23,6 +23,7 @@ from keyturn.custody.resealing import Progress
 from keyturn.custody.tallying import UNKNOWN, Tally, tallied
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.secret import Secret
+from keyturn.errors import shown
 from keyturn.key_file import KeyFile
 
 REFUSED: Final = 1
@@ -90,22 +91,31 @@ def _kek_in_arguments() -> MisuseError:
 def _new_kek(variable: str | None) -> Secret:
     """The new KEK's setting; MisuseError where there is none, or one that is too long."""
     if variable is not None:
-        text = os.environ.get(variable, "").strip()
+        text = os.environ.get(variable, "")
+        if not text:
+            raise MisuseError(
+                f"the variable {shown(variable)} is not set", fix="Export it, and run this again."
+            )
     elif sys.stdin is None:
         text = ""
     elif sys.stdin.isatty():
-        text = getpass("New key-encryption key: ").strip()
-        if text != getpass("The same again: ").strip():
+        text = getpass("New key-encryption key: ")
+        if text != getpass("The same again: "):
             raise MisuseError("the two were not the same", fix="Type it again, or let it come from a file.")
     else:
         raw = sys.stdin.buffer.readline(MAX_SETTING_BYTES + 1)
         if len(raw) > MAX_SETTING_BYTES:
             raise MisuseError("that is too long for a key-encryption key", fix="Give it alone, on one line.")
-        text = raw.decode("utf-8", "surrogateescape").strip()
-    if not text:
+        text = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
+    if not text.strip():
         raise MisuseError(
             "there is no new key-encryption key",
             fix="Let it come from standard input: keyturn rekey < new-key.txt",
+        )
+    if text != text.strip():
+        # As KEY_STORE_ENCRYPTION_KEY it would count: a passphrase with a space at its end is another one.
+        raise MisuseError(
+            "the new key-encryption key begins or ends with white space", fix="Give it without."
         )
     return Secret(text.encode("utf-8", "surrogateescape"))
 

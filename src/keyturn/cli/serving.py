@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Annotated, NoReturn
 
 import keyturn
+from keyturn.adapters.ledger.sqlite.location import is_begun
 from keyturn.bootstrap import initialise, open_node
 from keyturn.cli import listening, opening, options, output
 from keyturn.cli.interrupting import uninterrupted
@@ -101,15 +102,15 @@ def _prepared(settings: Settings, wrapper: KeyWrapper) -> GeneratedKey | None:
     """
     if settings.environment is Environment.DEVELOPMENT:
         return initialise(settings.store, wrapper, with_first_key=True)
-    path = opening.store_file(settings)
-    if path is not None and not opening.is_made(path):
+    path = settings.store_file
+    if path is not None and not is_begun(path):
         raise opening.no_store(path)
     return None
 
 
 def _greet(settings: Settings, first: GeneratedKey | None) -> None:
     output.write(
-        f"Keyturn {keyturn.__version__} ({settings.environment.value}), store: {opening.shown_store(settings)}\n"
+        f"Keyturn {keyturn.__version__} ({settings.environment.value}), store: {settings.shown_store}\n"
         f"{key_file_lines(settings)}{first_key_lines(first)}"
     )
 

@@ -35,6 +35,7 @@ from keyturn.signing.signer import Signature, SignedJwt
 MAX_REPEATED: Final = 500  # characters of what a server says is wrong
 _SUCCESS: Final = range(200, 300)
 _FAILURE: Final = 500
+_REDIRECTS: Final = range(300, 400)
 
 _Read = TypeVar("_Read")
 
@@ -77,9 +78,17 @@ def read(status: int, content: bytes) -> Any:
     if status not in _SUCCESS:
         raise error_of(status, content)
     try:
-        return json.loads(content)
+        return _parsed(content)
     except ValueError:
         raise _not_ours() from None
+
+
+def _parsed(content: bytes) -> Any:
+    """The JSON of an answer; ValueError for what is none, or nests deeper than any answer does."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def key_of(body: Any) -> Key:
@@ -128,15 +137,20 @@ def page_of(body: Any) -> KeyPage:
     )
 
 
-def member(body: Any, *names: str) -> str:
-    """The text under the first of these names that the answer has."""
-    return _reading(lambda found: str(next(found[name] for name in names if name in found)), body)
+def secret_of(body: Any) -> Secret:
+    """A secret that is read back."""
+    return _reading(lambda said: Secret(said["key"]), body)
+
+
+def count_of(body: Any) -> int:
+    """How many keys were revoked with their owner."""
+    return _reading(lambda said: int(said["revoked"]), body)
 
 
 def _reading(reader: Callable[[Any], _Read], body: Any) -> _Read:
     try:
         return reader(body)
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration):
+    except (LookupError, TypeError, ValueError, AttributeError):
         raise _not_ours() from None
 
 
@@ -260,6 +274,12 @@ _BY_STATUS: Final[Mapping[int, type[KeyturnError]]] = {
 
 def error_of(status: int, content: bytes) -> KeyturnError:
     """The error that a problem (RFC 9457) stands for, found by its `code`; by its status where that is not known."""
+    if status in _REDIRECTS:
+        # It is not followed, and what was sent was in order.
+        return ConfigurationError(
+            f"the server answered with status {status}, which sends callers to another URL",
+            fix="Give the URL at which the Keyturn server itself answers; perhaps https:// in place of http://.",
+        )
     problem = _problem(content)
     code, fix = problem.get("code", ""), problem.get("fix")
     message = problem.get("detail") or f"the server answered with status {status}"
@@ -281,7 +301,7 @@ def _kind_by(status: int) -> type[KeyturnError]:
 def _problem(content: bytes) -> dict[str, str]:
     """The texts of a problem; none of them where something else on the way has answered."""
     try:
-        found = json.loads(content)
+        found = _parsed(content)
     except ValueError:
         return {}
     if not isinstance(found, dict):

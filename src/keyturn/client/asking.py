@@ -29,14 +29,11 @@ class NewKey(TypedDict, total=False):
     expires_at: datetime | None
     not_before: datetime | None
     permissions: Sequence[str]
-    rate_limits: Sequence[Mapping[str, Any]]
-    credits: int | None
     allowed_ips: Sequence[str]
     metadata: Mapping[str, Any]
     tags: Sequence[str]
     recoverable: bool
     profile: Requirement | Mapping[str, str] | None
-    rotation_policy_id: str | None
 
 
 class KeyChanges(TypedDict, total=False):

@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 from keyturn.client.answers import (
     IssuedKey,
+    count_of,
     issued_of,
     items_of,
     key_of,
-    member,
     page_of,
+    secret_of,
     signature_check_of,
     signature_of,
     signed_jwt_of,
@@ -37,6 +38,11 @@ from keyturn.signing.signer import Signature, SignedJwt
 
 DEFAULT_TIMEOUT: Final = 10.0  # seconds
 MAX_TOGETHER: Final = 1_000  # verifications in one request
+
+_VISIBLE: Final = {
+    "idempotency_key": "Use a UUID, as text.",
+    "if_match": "Give what get_key_with_etag returned.",
+}
 
 
 class Client:
@@ -77,8 +83,8 @@ class Client:
         """Issue a key; its secret is in this answer and in no other.
 
         `type`, `scope`, `length` (bits), `algorithm`, `name`, `owner`, `prefix`, `expires_in` (seconds) or
-        `expires_at`, `not_before`, `permissions`, `rate_limits`, `credits`, `allowed_ips`, `metadata`, `tags`,
-        `recoverable`, `profile`, `rotation_policy_id`: what is not named is as the server has it for a key of the type.
+        `expires_at`, `not_before`, `permissions`, `allowed_ips`, `metadata`, `tags`, `recoverable`, `profile`: what is
+        not named is as the server has it for a key of the type.
 
         With an `idempotency_key`, a text of your own for this one act, a second call gives the first one's answer.
 
@@ -94,6 +100,11 @@ class Client:
     def get_key(self, key_id: str) -> KeyMetadata:
         """A key's metadata."""
         return key_of(self._read(_path(key_id)))
+
+    def get_key_with_etag(self, key_id: str) -> tuple[KeyMetadata, str]:
+        """The same, and an ETag: with it `update_key` changes the key only while it is as it was read."""
+        body, etag = self._sender.send_tagged(Call(method="GET", path=_path(key_id), is_safe=True))
+        return key_of(body), etag
 
     def list_keys(
         self, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, **matching: Unpack[Wanted]
@@ -118,13 +129,17 @@ class Client:
             if cursor is None:
                 return
 
-    def update_key(self, key_id: str, **changes: Unpack[KeyChanges]) -> KeyMetadata:
+    def update_key(
+        self, key_id: str, *, if_match: str | None = None, **changes: Unpack[KeyChanges]
+    ) -> KeyMetadata:
         """Change a key's policy: what is not named stays, None clears.
 
         `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `profile`, `not_before`, and `expires_at` or
-        `expires_in`.
+        `expires_in`. With an ETag as `if_match`, PreconditionFailedError where somebody was first.
         """
-        call = Call(method="PATCH", path=_path(key_id), body=written(changes), is_safe=False)
+        headers = {} if if_match is None else {"If-Match": _visible("if_match", if_match)}
+        path, body = _path(key_id), written(changes)
+        call = Call(method="PATCH", path=path, body=body, headers=headers, is_safe=False)
         return key_of(self._sender.send(call))
 
     def revoke_key(
@@ -163,7 +178,7 @@ class Client:
         """Revoke every key that the owner has now, at once, in one commit; returns how many there were to follow."""
         # A dot would be taken for a step in the path.
         path = f"/v1/owners/{quote(owner, safe='').replace('.', '%2E')}/revoke"
-        return int(member(self._change(path, _named({"reason": reason, "note": note})), "revoked"))
+        return count_of(self._change(path, _named({"reason": reason, "note": note})))
 
     def list_versions(self, key_id: str) -> list[dict[str, Any]]:
         """The versions of a key with their states, newest first, as the API shows them."""
@@ -190,7 +205,7 @@ class Client:
 
     def get_secret(self, key_id: str) -> Secret:
         """The material of a key whose material may come back; handing it out is an entry in the log."""
-        return Secret(member(self._read(_path(key_id, "secret")), "secret", "key"))
+        return secret_of(self._read(_path(key_id, "secret")))
 
     # -- verification
 
@@ -253,7 +268,8 @@ class Client:
         return self._sender.send(Call(method="POST", path=path, body=written(body), is_safe=True))
 
     def _change(self, path: str, body: object, idempotency_key: str | None = None) -> Any:
-        headers = {} if idempotency_key is None else {"Idempotency-Key": _idempotency(idempotency_key)}
+        key = idempotency_key
+        headers = {} if key is None else {"Idempotency-Key": _visible("idempotency_key", key)}
         return self._sender.send(Call(method="POST", path=path, body=body, headers=headers, is_safe=False))
 
     def _act(self, key_id: str, act: str, **why: object) -> KeyMetadata:
@@ -276,9 +292,7 @@ def _named(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {name: written(value) for name, value in asked.items() if value is not None}
 
 
-def _idempotency(key: str) -> str:
-    if not is_visible(key.encode()):
-        raise InvalidInputError(
-            "an idempotency key is visible ASCII", field="idempotency_key", fix="Use a UUID, as text."
-        )
-    return key
+def _visible(field: str, text: str) -> str:
+    if not is_visible(text.encode()):
+        raise InvalidInputError(f"{field} is visible ASCII", field=field, fix=_VISIBLE[field])
+    return text

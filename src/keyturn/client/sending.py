@@ -31,6 +31,7 @@ ATTEMPTS: Final = 3
 MAX_PAUSE: Final = 2.0  # seconds before another attempt, whatever Retry-After asks for
 _FIRST_PAUSE: Final = 0.1
 _VISIBLE: Final = re.compile(rb"[!-~]+")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 _UNAVAILABLE: Final = 503
 # Nothing of the request has left this machine.
 NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -131,6 +132,10 @@ class Sender:
         KeyturnError for what the server refuses; StorageError where it is not reached; OutcomeUnknownError where the
         answer to a change was lost.
         """
+        return self.send_tagged(call)[0]
+
+    def send_tagged(self, call: Call) -> tuple[Any, str]:
+        """The same, and the answer's ETag; empty where it has none."""
         failure: KeyturnError = StorageError("nothing was sent")
         for attempt in range(ATTEMPTS):
             pause = _FIRST_PAUSE * 2**attempt
@@ -143,7 +148,7 @@ class Sender:
             else:
                 after = _retry_after(headers)
                 if status != _UNAVAILABLE or after is None or not call.is_safe:
-                    return _answered(status, content, after)
+                    return _answered(status, content, after), headers.get("etag", "")
                 failure, pause = error_of(status, content), min(after, MAX_PAUSE)
             if attempt + 1 < ATTEMPTS:
                 sleep(pause)
@@ -201,7 +206,7 @@ def _answered(status: int, content: bytes, after: float | None) -> Any:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else None
+    return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def _lost(error: Exception) -> OutcomeUnknownError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias, assert_never
+from typing import NamedTuple, TypeAlias, assert_never
 
 from keyturn.crypto.digests import token_digest
 from keyturn.crypto.key_pairs import (
@@ -19,14 +19,6 @@ from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.key import Algorithm, KeyLength, KeyType
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import KeySpec
-
-_SECRET_CHARACTERS: Final = {
-    KeyLength.BITS_128: 22,
-    KeyLength.BITS_256: 43,
-    KeyLength.BITS_4096: 688,
-    KeyLength.BITS_8192: 1_376,
-}
-
 
 RsaKeys: TypeAlias = Callable[[int], bytes]
 """Gives the DER of a fresh RSA key of so many bits: `make_rsa_key`, or somebody who has made some ahead."""
@@ -51,7 +43,7 @@ def generate_material(spec: KeySpec, rsa_keys: RsaKeys = make_rsa_key) -> Materi
     match spec.type:
         case KeyType.API_TOKEN | KeyType.PROVISIONING:
             assert spec.prefix is not None
-            return _token(spec.prefix, _SECRET_CHARACTERS[spec.length])
+            return _token(spec.prefix, token.SECRET_LENGTHS[spec.length])
         case KeyType.HMAC | KeyType.RSA | KeyType.ECDSA | KeyType.JWT:
             assert spec.algorithm is not None
             return _signing(spec.algorithm, spec.length, rsa_keys)

@@ -16,7 +16,10 @@ from keyturn.domain.secret import Secret
 from keyturn.domain.spec import KeySpec
 from keyturn.errors import InvalidInputError
 
+MAX_PEM_BYTES: Final = 8_192  # RSA with 8,192 bits takes 6,400; a longer key would be checked for minutes
 _FIX: Final = "Give a private key as PEM (PKCS #8, or the older forms), not encrypted."
+_CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_KINDS: Final = "Use RSA, an elliptic curve of NIST (P-256, P-384, P-521), or Ed25519."
 
 
 def read_private_key(pem: Secret) -> PrivateKey:
@@ -24,6 +27,10 @@ def read_private_key(pem: Secret) -> PrivateKey:
 
     For RSA the check takes 0.5 s with 4,096 bits and 8 s with 8,192, in which other threads wait.
     """
+    if len(pem) > MAX_PEM_BYTES:
+        raise InvalidInputError(
+            f"a private key has at most {MAX_PEM_BYTES:,} bytes", field="private_key", fix=_FIX
+        )
     try:
         key = load_pem_private_key(pem.reveal_bytes(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -32,21 +39,23 @@ def read_private_key(pem: Secret) -> PrivateKey:
         raise InvalidInputError(
             "the private key is of a kind that is not used here",
             field="private_key",
-            fix="Use RSA, an elliptic curve of NIST, or Ed25519.",
+            fix=_KINDS,
         )
     return key
 
 
 def length_of(key: PrivateKey) -> KeyLength:
     """The length of a key; InvalidInputError for one that no type has."""
-    bits = KeyLength.BITS_256 if isinstance(key, ed25519.Ed25519PrivateKey) else key.key_size
-    if isinstance(key, ec.EllipticCurvePrivateKey) and not key.curve.name.startswith("secp"):
-        bits = 0
+    if isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, _CURVES):
+        raise InvalidInputError(
+            f"the curve {key.curve.name} is not used here", field="private_key", fix=_KINDS
+        )
+    bits = 256 if isinstance(key, ed25519.Ed25519PrivateKey) else key.key_size
     try:
         return KeyLength(bits)
     except ValueError:
         raise InvalidInputError(
-            f"there is no key length of {bits} bits", field="private_key", fix="Make a new key."
+            f"there is no key length of {bits:,} bits", field="private_key", fix="Make a new key."
         ) from None
 
 

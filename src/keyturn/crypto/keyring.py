@@ -173,8 +173,11 @@ class Keyring:
 
     def pseudonym(self, kind: str, *parts: str) -> str:
         """22 base62 characters that stand for `parts`, the same for good, and tell nothing without the key."""
-        mac = hmac.digest(self._lookup_key, framed(kind, *parts), "sha256")
-        return encode(int.from_bytes(mac[:16], "big"), 22)
+        return encode(int.from_bytes(self.keyed(kind, *parts)[:16], "big"), 22)
+
+    def keyed(self, kind: str, *parts: str) -> bytes:
+        """32 bytes that stand for `parts`, the same for good, and tell nothing without the key."""
+        return hmac.digest(self._lookup_key, framed(kind, *parts), "sha256")
 
     def take_over(self, newer: Keyring) -> None:
         """Go by what `newer` says from now on; it is of the same log, and has the data keys that this one has."""

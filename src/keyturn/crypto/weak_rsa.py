@@ -12,6 +12,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 MIN_BITS: Final = 2_048  # SP 800-131A rev. 2, section 3
+_CLOSE: Final = "its primes are close to one another"
 _FERMAT_STEPS: Final = 100  # CVE-2022-26320 needed one; more costs nothing
 _ROCA_GENERATOR: Final = 65_537
 _ROCA_PRIMES: Final = tuple(n for n in range(3, 168, 2) if all(n % d for d in range(3, math.isqrt(n) + 1, 2)))
@@ -19,15 +20,23 @@ _ROCA_PRIMES: Final = tuple(n for n in range(3, 168, 2) if all(n % d for d in ra
 
 def weakness_of(key: RSAPrivateKey) -> str | None:
     """What is wrong with a key, in words; None where nothing is found."""
-    return next(_weaknesses(key), None)
+    return next(_weaknesses(key), None) or weakness_of_modulus(key.public_key().public_numbers().n)
+
+
+def weakness_of_modulus(modulus: int) -> str | None:
+    """The same of its modulus alone, as far as that tells."""
+    if modulus.bit_length() < MIN_BITS:
+        return f"it has {modulus.bit_length()} bits, and {MIN_BITS:,} are the least"
+    if _is_factored_by_fermat(modulus):
+        return _CLOSE
+    if _has_roca_fingerprint(modulus):
+        return "it was made by a chip with a known flaw (ROCA, CVE-2017-15361)"
+    return None
 
 
 def _weaknesses(key: RSAPrivateKey) -> Iterator[str]:
     numbers = key.private_numbers()
-    modulus, exponent = numbers.public_numbers.n, numbers.public_numbers.e
-    bits = modulus.bit_length()
-    if bits < MIN_BITS:
-        yield f"it has {bits} bits, and {MIN_BITS:,} are the least"
+    bits, exponent = key.key_size, numbers.public_numbers.e
     # FIPS 186-5, appendix A.1.1: the public exponent is odd and above 2^16, the private one longer than half the
     # modulus, and the primes differ in their first 100 bits.
     if exponent % 2 == 0 or not 2**16 < exponent < 2**256:
@@ -36,10 +45,8 @@ def _weaknesses(key: RSAPrivateKey) -> Iterator[str]:
         yield "its private exponent is small"
     if min(numbers.p, numbers.q).bit_length() < bits // 2 - 1:
         yield "one of its primes is small"
-    if abs(numbers.p - numbers.q).bit_length() <= bits // 2 - 100 or _is_factored_by_fermat(modulus):
-        yield "its primes are close to one another"
-    if _has_roca_fingerprint(modulus):
-        yield "it was made by a chip with a known flaw (ROCA, CVE-2017-15361)"
+    if abs(numbers.p - numbers.q).bit_length() <= bits // 2 - 100:
+        yield _CLOSE
 
 
 def _is_factored_by_fermat(modulus: int) -> bool:

@@ -9,15 +9,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Final
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.backends.openssl.backend import backend
 
-from keyturn.adapters.ledger.sqlite.location import parse_url
+from keyturn.adapters.ledger.sqlite.location import is_begun
 from keyturn.bootstrap import wrapper_for
 from keyturn.config import KNOWN_SETTINGS, Environment, Settings, settings_from
 from keyturn.doctor.findings import Finding, doubtful, failed, in_order, refused
-from keyturn.errors import KeyturnError
+from keyturn.errors import KeyturnError, StorageError
 from keyturn.ports.key_wrapper import KeyWrapper
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -113,7 +112,7 @@ def configuration(
     findings = list(_conflicts(environ, settings, check_serving))
     if not findings:
         listening = f"server on {settings.host}:{settings.port}"
-        found = f"{settings.environment.value}, store {shown_store(settings)}, {listening}"
+        found = f"{settings.environment.value}, store {settings.shown_store}, {listening}"
         findings = [in_order("configuration", found)]
     return settings, findings
 
@@ -165,16 +164,8 @@ def _no_key_file(settings: Settings) -> Finding:
 
 
 def has_store(settings: Settings) -> bool:
-    """Whether there is a store; of a database, only opening it tells."""
-    if not settings.is_sqlite:
+    """Whether there is a store; of a database, and of a file that is gone, only opening it tells."""
+    try:
+        return settings.store_file is None or is_begun(settings.store_file)
+    except StorageError:
         return True
-    path = parse_url(settings.store)
-    return path.exists() and path.stat().st_size > 0
-
-
-def shown_store(settings: Settings) -> str:
-    """Where the store is, without the password that its URL may hold."""
-    if settings.is_sqlite:
-        return str(parse_url(settings.store))
-    parts = urlsplit(settings.store)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from keyturn.adapters.ledger.sqlite.location import parse_url
 from keyturn.config import Settings
 from keyturn.doctor.findings import Finding, doubtful, failed, in_order, refused
 
@@ -35,8 +34,8 @@ def _counted(files: int) -> str:
 
 
 def _data(settings: Settings) -> Iterator[Path]:
-    if settings.is_sqlite:
-        store = parse_url(settings.store)
+    store = settings.store_file
+    if store is not None:
         yield from (path for path in sorted(store.parent.glob(f"{store.name}*")) if path.is_file())
 
 
@@ -75,8 +74,8 @@ def _reachable(paths: list[Path], *, is_secret: bool) -> Iterator[Finding]:
 def disks(settings: Settings | None) -> Iterator[Finding]:
     """Room for temporary files and, of an SQLite store, for the data."""
     yield disk("temporary disk", Path(tempfile.gettempdir()))
-    if settings is not None and settings.is_sqlite:
-        directory = parse_url(settings.store).parent
+    if settings is not None and settings.store_file is not None:
+        directory = settings.store_file.parent
         if directory.is_dir():
             yield disk("data disk", directory)
 

@@ -10,7 +10,7 @@ from keyturn.bootstrap import ledger_module, open_log
 from keyturn.config import Settings
 from keyturn.custody.tallying import batches
 from keyturn.doctor.database import FAR_BEHIND, database
-from keyturn.doctor.environment import has_store, shown_store
+from keyturn.doctor.environment import has_store
 from keyturn.doctor.findings import Finding, Watch, doubtful, failed, in_order, refused
 from keyturn.domain.entry import chain_start, decode_entry
 from keyturn.domain.floor import Floor
@@ -36,7 +36,7 @@ def store(settings: Settings, wrapper: KeyWrapper | None, clock: Clock, watch: W
     """What is found about the settings' store, as far as it can be looked into."""
     if not has_store(settings):
         fix = "Make one with 'keyturn init', or by the first 'keyturn serve' in development."
-        yield doubtful("store", f"there is none yet at {shown_store(settings)}", fix)
+        yield doubtful("store", f"there is none yet at {settings.shown_store}", fix)
         return
     try:
         ledger: Ledger = ledger_module(settings.store).open_ledger(settings.store)
@@ -44,7 +44,7 @@ def store(settings: Settings, wrapper: KeyWrapper | None, clock: Clock, watch: W
         yield refused("store", error)
         return
     try:
-        yield in_order("store", f"{shown_store(settings)}, its schema fits this program")
+        yield in_order("store", f"{settings.shown_store}, its schema fits this program")
         if not settings.is_sqlite:
             yield from database(settings.store, clock)
         if wrapper is not None:

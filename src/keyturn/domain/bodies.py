@@ -14,7 +14,7 @@ from keyturn.domain.body_parts import BODY_VERSION, Body, Members, guarded, micr
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import Put
 from keyturn.domain.instants import to_micros
-from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType, Owner, Version
+from keyturn.domain.key import HANDLE_MARK, Algorithm, Hashed, Key, KeyLength, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, RevocationReason
 from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
@@ -83,6 +83,7 @@ def version_put(version: Version) -> Put:
         "state_changed_at": to_micros(version.state_changed_at),
         "credential_id": version.credential_id,
         "digest": to_base64url(version.digest) if version.digest is not None else None,
+        "hashed": None if version.hashed is None else version.hashed.value,
         "custody": version.custody,
         "algorithm": None if version.algorithm is None else version.algorithm.value,
         "public_key": None if version.public_key is None else to_base64url(version.public_key),
@@ -203,6 +204,7 @@ def version_from(body: Mapping[str, object], material: bytes | None) -> Version:
     m = Members(body, VERSION)
     row_id = m.take("id", str)
     digest, public_key = m.optional("digest", str), m.optional("public_key", str)
+    hashed = m.optional("hashed", str)
     key_type = KeyType(m.take("type", str))
     version = Version(
         key_id=m.take("key", str),
@@ -214,6 +216,7 @@ def version_from(body: Mapping[str, object], material: bytes | None) -> Version:
         state_changed_at=m.time("state_changed_at"),
         credential_id=m.optional("credential_id", str),
         digest=None if digest is None else from_base64url(digest),
+        hashed=None if hashed is None else Hashed(hashed),
         custody=m.optional("custody", str),
         algorithm=_algorithm(key_type, m.optional("algorithm", str)),
         public_key=None if public_key is None else from_base64url(public_key),
@@ -224,7 +227,22 @@ def version_from(body: Mapping[str, object], material: bytes | None) -> Version:
     m.finish()
     if version.row_id != row_id or (version.digest is not None and len(version.digest) != _DIGEST_BYTES):
         raise ValueError("a version's id or digest is none")
+    if not _is_found_as_kept(version):
+        raise ValueError("a version's handle and digest are not those of one kind of token")
     return version
+
+
+def _is_found_as_kept(version: Version) -> bool:
+    """Whether the handle is of the kind that goes with how the token is kept."""
+    is_marked = (version.credential_id or "").startswith(HANDLE_MARK)
+    if version.hashed is None:
+        return not is_marked
+    return (
+        is_marked
+        and version.type is KeyType.API_TOKEN
+        and version.hashed.is_keyed == (version.digest is not None)
+        and (version.hashed.is_keyed or version.custody is not None or version.state is KeyState.DESTROYED)
+    )
 
 
 @guarded

@@ -56,6 +56,7 @@ class EventType(Enum):
     POLICY_RESUMED = "policy_resumed"
     POLICY_DELETED = "policy_deleted"
     OWNER_REVOKED = "owner_revoked"
+    TOKEN_UPGRADED = "token_upgraded"
     VERIFY_FAILED = "verify_failed"
     INTEGRITY_FAILED = "integrity_failed"
 

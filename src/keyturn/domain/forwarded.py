@@ -24,7 +24,7 @@ class TrustedProxies:
         if isinstance(networks, str):
             raise ConfigurationError("trusted proxies are a list", fix='Write them as ["10.0.0.5"].')
         self._networks = NetworkSet(networks) if networks else None
-        if any(text.endswith("/0") for text in networks):
+        if self._networks is not None and any(text.endswith("/0") for text in self._networks.texts):
             raise ConfigurationError(
                 "if everybody is a trusted proxy, every client says itself where it comes from",
                 fix="Name the addresses of your proxies.",
@@ -33,18 +33,25 @@ class TrustedProxies:
     def client(self, peer: str | None, forwarded_for: Iterable[str]) -> str | None:
         """The client's address: the peer's, or what the trusted proxy there has been told in X-Forwarded-For.
 
-        It is the rightmost address that is no trusted proxy's; the leftmost where all of them are. InvalidInputError
-        where a trusted proxy writes what is no list of addresses.
+        InvalidInputError as for `named`.
         """
-        if not self._trusts(peer):
-            return peer
-        client = peer
-        told = ",".join(forwarded_for)
-        for text in reversed(told.split(",") if told.strip() else []):
-            client = check_address(text.strip(" \t"))
-            if not self._trusts(client):
-                break
-        return client
+        named = self.named(peer, forwarded_for)
+        return peer if named is None else named
 
-    def _trusts(self, address: str | None) -> bool:
+    def named(self, peer: str | None, forwarded_for: Iterable[str]) -> str | None:
+        """The rightmost address that is no trusted proxy's, or the leftmost where all of them are.
+
+        None where the peer is not trusted, or sent no such field. InvalidInputError where it writes what is no list of
+        addresses: an empty one as well, or the client would be taken for the proxy.
+        """
+        fields = list(forwarded_for) if self.trusts(peer) else []
+        address = None
+        for text in reversed(",".join(fields).split(",") if fields else []):
+            address = check_address(text.strip(" \t"))
+            if not self.trusts(address):
+                break
+        return address
+
+    def trusts(self, address: str | None) -> bool:
+        """Whether this address is a trusted proxy's."""
         return self._networks is not None and address is not None and self._networks.contains(address)

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, IntEnum
+from typing import Final
 
 from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, next_state
 from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
+
+HANDLE_MARK: Final = "~"  # before the handle of an imported token: no base62 digit, and after all of them
 
 
 class KeyType(Enum):
@@ -59,6 +62,19 @@ class Algorithm(Enum):
     def is_symmetric(self) -> bool:
         """Whether who verifies holds the secret too."""
         return self in (Algorithm.HS256, Algorithm.HS512)
+
+
+class Hashed(Enum):
+    """What a version keeps of a token that was issued elsewhere."""
+
+    KEYED_SHA256 = "keyed-sha256"
+    KEYED_SHA512 = "keyed-sha512"
+    SEALED = "sealed"  # a salted or a password hash, which only its own computation can compare
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether it is a digest under the keyring's look-up key: one look-up finds it."""
+        return self is not Hashed.SEALED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +171,10 @@ class Version:
     """One generation of a key's secret.
 
     Attributes:
-        credential_id: the public handle inside a token; None where the holder presents nothing.
-        digest: SHA-256 of the whole token; None where there is no token.
+        credential_id: the public handle inside a token, or the pseudonym that an imported one is looked up by; None
+            where the holder presents nothing.
+        digest: SHA-256 of the whole token; of an imported one what `hashed` says; None where there is none.
+        hashed: how an imported token is kept; None for tokens that were issued here, and where there is none.
         custody: where material that may come back lives (`sealed`: in the row, encrypted); None where it may not.
         algorithm: how this version signs; None for tokens.
         public_key: of a key pair, as DER (SubjectPublicKeyInfo).
@@ -172,6 +190,7 @@ class Version:
     state_changed_at: datetime
     credential_id: str | None = None
     digest: bytes | None = None
+    hashed: Hashed | None = None
     custody: str | None = None
     algorithm: Algorithm | None = None
     public_key: bytes | None = None

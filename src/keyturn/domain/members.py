@@ -19,10 +19,11 @@ class RepeatedMemberError(ValueError):
 
 def parse_unambiguous(text: str | bytes) -> Any:
     """The value of a JSON text; RepeatedMemberError, or what `json.loads` raises."""
-    return json.loads(text, object_pairs_hook=_unique)
+    return json.loads(text, object_pairs_hook=unique)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these members, for `object_pairs_hook`; RepeatedMemberError where one is there twice."""
     members = dict(pairs)
     if len(members) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]

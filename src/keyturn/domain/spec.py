@@ -65,7 +65,9 @@ class KeySpec:
         check_may_have_profile(self.type, self.profile)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        if self.type.is_token:
+        if self.type.is_token and self.is_imported:
+            self._check_imported_token()
+        elif self.type.is_token:
             object.__setattr__(
                 self, "prefix", fields.check_prefix(DEFAULT_PREFIX if self.prefix is None else self.prefix)
             )
@@ -82,6 +84,21 @@ class KeySpec:
                 fix=f"Leave it out: {self.type.value} material always comes back.",
             )
         check_window(self.not_before, self.expires_at)
+
+    def _check_imported_token(self) -> None:
+        check_imported_type(self.type)
+        if self.prefix is not None:
+            raise InvalidInputError(
+                "an imported token has no prefix: it stays as it is", field="prefix", fix="Leave it out."
+            )
+
+
+def check_imported_type(key_type: KeyType) -> None:
+    """InvalidInputError for the type of a key that no token from elsewhere can have."""
+    if key_type is not KeyType.API_TOKEN:
+        raise InvalidInputError(
+            "only tokens of type api_token are imported", field="type", fix="Issue another key here instead."
+        )
 
 
 def checked_policy(

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from keyturn.domain.forwarded import TrustedProxies
 from keyturn.domain.network import check_address
 from keyturn.errors import InvalidInputError
+from keyturn.serving.bearer import bearer_in
 from keyturn.serving.refusals import NO_ADDRESS, NO_KEY, TWO_KEYS, RefusedError
 
 _FIELDS: Final = (b"authorization", b"x-api-key", b"x-forwarded-for")
@@ -27,7 +28,7 @@ class Head(NamedTuple):
     @property
     def token(self) -> str:
         """The one key that the request carries; RefusedError for none, and for two that differ."""
-        found = {token for token in map(_bearer, self.authorization) if token}
+        found = {token for token in map(bearer_in, self.authorization) if token}
         found |= {value.strip(" \t") for value in self.api_key if value.strip(" \t")}
         if not found:
             raise RefusedError(NO_KEY)
@@ -62,11 +63,6 @@ def wsgi_head(environ: Mapping[str, Any]) -> Head:
         for name in ("HTTP_AUTHORIZATION", "HTTP_X_API_KEY", "HTTP_X_FORWARDED_FOR")
     )
     return Head(authorization, api_key, forwarded_for, _address(environ.get("REMOTE_ADDR", "")))
-
-
-def _bearer(authorization: str) -> str:
-    scheme, _, token = authorization.strip(" \t").partition(" ")
-    return token.strip(" \t") if scheme.lower() == "bearer" else ""
 
 
 def _address(text: str) -> str | None:

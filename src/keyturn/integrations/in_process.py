@@ -25,7 +25,8 @@ from keyturn.domain.verdict import Verification
 from keyturn.errors import KeyturnError, StorageBusyError
 from keyturn.integrations.loops import PerLoop
 from keyturn.integrations.required import Required
-from keyturn.key_store import SecureKeyStore, node_at
+from keyturn.key_store import SecureKeyStore
+from keyturn.opening import node_at
 from keyturn.serving.background import Background
 from keyturn.serving.deciding import Decider
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, check_staleness

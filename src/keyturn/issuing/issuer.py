@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
+from keyturn.crypto.foreign_tokens import handle_of, keyed_digest
 from keyturn.crypto.key_pairs import private_der_of
 from keyturn.crypto.keyring import Keyring
 from keyturn.crypto.sealing import SEALED, associated_data, seal_material
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.bytestext import from_base64url
 from keyturn.domain.change import MAX_EVENTS, ChangeSet, Event, EventType, Put, Require
-from keyturn.domain.key import Key, KeyType, Version
+from keyturn.domain.foreign import ImportedToken
+from keyturn.domain.key import Hashed, Key, KeyType, Version
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ConflictError, InvalidInputError
+from keyturn.issuing.foreign import ForeignConflicts, Storable
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
@@ -39,13 +43,14 @@ class Issuer:
         self._records = records
         self._keys = keys
         self._clock = clock
+        self._foreign = ForeignConflicts(records)
 
-    def issue(self, generated: GeneratedKey, by: Principal) -> Key:
-        """Store one key. ConflictError if it is stored already or its owner was revoked meanwhile."""
+    def issue(self, generated: Storable, by: Principal) -> Key:
+        """Store one key. ConflictError if it or its token is stored already, or its owner was revoked meanwhile."""
         return self.issue_all((generated,), by)[0]
 
     def issue_all(
-        self, batch: Sequence[GeneratedKey], by: Principal, *, beside: Beside = lambda _: ()
+        self, batch: Sequence[Storable], by: Principal, *, beside: Beside = lambda _: ()
     ) -> list[Key]:
         """Store 1 to 1,000 keys, all or none, together with the rows that `beside` gives.
 
@@ -53,7 +58,7 @@ class Issuer:
         is not; ConflictError as for `issue`, and where a row of
         `beside` is there already.
         """
-        if not isinstance(batch, Sequence) or not all(isinstance(each, GeneratedKey) for each in batch):
+        if not isinstance(batch, Sequence) or not all(isinstance(each, Storable) for each in batch):
             raise InvalidInputError(
                 "only generated keys are stored", fix="Make them with SecureKeyGenerator, and give a list."
             )
@@ -65,11 +70,13 @@ class Issuer:
             by.require_grantable(generated.spec.permissions, generated.spec.scope)
         for policy_id in {generated.spec.rotation_policy_id for generated in batch} - {None}:
             self._keys.policy(by.tenant, str(policy_id))
+        self.require_new(batch)
         owners = self._owners(batch, by.tenant)
         pairs = [
             rows_of(generated, by.tenant, self._records.keyring, owners[generated.spec.owner])
             for generated in batch
         ]
+        self._foreign.require_apart([version for _, version in pairs])
         now = self._clock.now()
         changes = ChangeSet(
             requires=tuple(owner.require for owner in owners.values() if owner.require is not None),
@@ -79,6 +86,7 @@ class Issuer:
         try:
             self._records.commit(changes)
         except ConflictError:
+            self._foreign.explain([version for _, version in pairs])
             # Not retried: a key must not be handed out to an owner who was revoked while it was being issued.
             raise ConflictError(
                 "the key is stored already, or its owner was revoked meanwhile",
@@ -86,7 +94,11 @@ class Issuer:
             ) from None
         return [key for key, _ in pairs]
 
-    def _owners(self, batch: Sequence[GeneratedKey], tenant: str) -> dict[str | None, OwnerAtIssue]:
+    def require_new(self, batch: Sequence[Storable]) -> None:
+        """ConflictError where the token of one was issued in this very store."""
+        self._foreign.require_new(batch)
+
+    def _owners(self, batch: Sequence[Storable], tenant: str) -> dict[str | None, OwnerAtIssue]:
         owners: dict[str | None, OwnerAtIssue] = {None: OwnerAtIssue()}
         named = sorted({generated.spec.owner for generated in batch if generated.spec.owner is not None})
         for owner, found in zip(named, self._keys.owners(tenant, named), strict=True):
@@ -99,9 +111,7 @@ class Issuer:
         return owners
 
 
-def rows_of(
-    generated: GeneratedKey, tenant: str, keyring: Keyring, owner: OwnerAtIssue
-) -> tuple[Key, Version]:
+def rows_of(generated: Storable, tenant: str, keyring: Keyring, owner: OwnerAtIssue) -> tuple[Key, Version]:
     """The key and its first version."""
     spec, at = generated.spec, generated.created_at
     key = Key(
@@ -129,22 +139,32 @@ def rows_of(
         profile=spec.profile,
         rotation_policy_id=spec.rotation_policy_id,
     )
-    material = sealed_material(generated, tenant, keyring)
+    material = _sealed_material(generated, tenant, keyring)
     version = Version(
         key_id=generated.key_id,
         tenant=tenant,
         number=1,
         type=spec.type,
         state_changed_at=at,
-        credential_id=generated.credential_id,
-        digest=generated.digest,
         custody=None if material is None else SEALED,
         algorithm=spec.algorithm,
-        public_key=generated.public_key,
         created_at=at,
         material=material,
     )
-    return key, version
+    return key, _with_credential(version, generated, keyring)
+
+
+def _with_credential(version: Version, stored: Storable, keyring: Keyring) -> Version:
+    if isinstance(stored, GeneratedKey):
+        return replace(
+            version,
+            credential_id=stored.credential_id,
+            digest=stored.digest,
+            public_key=stored.public_key,
+        )
+    hashed = stored.hashed
+    digest = keyed_digest(keyring, hashed, stored.hash.reveal_bytes()) if hashed.is_keyed else None
+    return replace(version, credential_id=handle_of(keyring, stored), hashed=hashed, digest=digest)
 
 
 def created_event(key: Key, version: Version, actor: str, now: datetime) -> Event:
@@ -156,16 +176,29 @@ def created_event(key: Key, version: Version, actor: str, now: datetime) -> Even
         actor=actor,
         subjects=(key.key_id,),
         rows=(key.row_id, version.row_id),
+        details={} if version.hashed is None else {"imported": version.hashed.value},
     )
 
 
-def sealed_material(generated: GeneratedKey, tenant: str, keyring: Keyring) -> bytes | None:
-    """The secret of a first version, sealed, where it may come back."""
+def _sealed_material(stored: Storable, tenant: str, keyring: Keyring) -> bytes | None:
+    """The secret, sealed, where it may come back; of an imported token the hash that has to be computed."""
+    material = _hash_to_compute(stored) if isinstance(stored, ImportedToken) else _coming_back(stored)
+    if material is None:
+        return None
+    return seal_material(keyring, material, associated_data(tenant, stored.key_id, 1, stored.spec.type))
+
+
+def _hash_to_compute(imported: ImportedToken) -> Secret | None:
+    if imported.hashed is Hashed.SEALED:
+        return imported.hash
+    return imported.secret if imported.spec.recoverable else None
+
+
+def _coming_back(generated: GeneratedKey) -> Secret | None:
     spec = generated.spec
     if spec.type.is_token and not spec.recoverable:
         return None
-    raw = raw_material(spec.type, generated.secret, generated.public_key)
-    return seal_material(keyring, raw, associated_data(tenant, generated.key_id, 1, spec.type))
+    return raw_material(spec.type, generated.secret, generated.public_key)
 
 
 def raw_material(key_type: KeyType, secret: Secret, public_key: bytes | None) -> Secret:

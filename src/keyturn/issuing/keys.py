@@ -84,6 +84,8 @@ class Keys:
         key changes faster than it can be read.
         """
         key = self.get(tenant, key_id)
+        if not all(type(number) is int for number in numbers):
+            raise InvalidInputError("a version is a whole number", field="version")
         for _ in range(_READS):
             if not all(1 <= number <= key.newest_version for number in numbers):
                 raise NotFoundError("the key has no version of that number")

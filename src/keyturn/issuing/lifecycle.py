@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,13 +16,14 @@ from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, Owner
 from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for, next_state
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
-from keyturn.errors import ConflictError
+from keyturn.errors import ConflictError, IntegrityError
 from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger
+from keyturn.ports.ledger import Ledger, Row
 from keyturn.records.records import Records
+from keyturn.records.rows import OpenedRow
 
 _FOLLOWING: Final = 200  # key rows changed in one commit, after their owner was revoked
 _VERSIONS_AT_ONCE: Final = 500  # one log entry names them all, and has at most 65,535 bytes
@@ -64,10 +66,15 @@ class Lifecycle:
 
         ForbiddenError for a key that holds more than the caller: who could not issue it may not bring it back.
         """
-        key = self._keys.get(by.tenant, key_id)
-        by.require_grantable(key.permissions, key.scope)
+
+        def is_theirs_to_give(key: Key) -> None:
+            by.require_grantable(key.permissions, key.scope)
+            only_if(key)
+
         details = _explained(reason, note)
-        return self._act(key_id, Act.RESUME, EventType.KEY_RESUMED, by, details=details, only_if=only_if)
+        return self._act(
+            key_id, Act.RESUME, EventType.KEY_RESUMED, by, details=details, only_if=is_theirs_to_give
+        )
 
     def revoke(
         self,
@@ -160,14 +167,15 @@ class Lifecycle:
         """
         fields.check_owner(owner)
         details = {"owner": owner, **_explained(reason, note)}
-        revoked = self._retrying.end(
+        revoked, before = self._retrying.end(
             self._keys.owner_row_id(by.tenant, owner), lambda: self._raise_epoch(owner, by, reason, details)
         )
-        return self._follow(revoked, by)
+        return self._follow(revoked, before, by)
 
     def _raise_epoch(
         self, owner: str, by: Principal, reason: RevocationReason, details: dict[str, str]
-    ) -> Owner:
+    ) -> tuple[Owner, Owner | None]:
+        """The owner's row as it is now, and as it was before; None where the owner was never revoked."""
         found = self._keys.owner(by.tenant, owner)
         now = self._clock.now()
         revoked = Owner(
@@ -189,9 +197,9 @@ class Lifecycle:
             details=details,
         )
         self._records.commit(ChangeSet(puts=(owner_put(revoked),), events=(event,)))
-        return revoked
+        return revoked, found
 
-    def _follow(self, revoked: Owner, by: Principal) -> int:
+    def _follow(self, revoked: Owner, before: Owner | None, by: Principal) -> int:
         """Bring the key rows after their owner's; they are refused already."""
         followed, after = 0, ""
         while rows := self._ledger.list_owned(by.tenant, revoked.id, after, _FOLLOWING):
@@ -200,7 +208,11 @@ class Lifecycle:
             # The index column found these rows; the sealed bodies have the last word on whose they are.
             theirs = [key for key in keys if (key.tenant, key.owner) == (revoked.tenant, revoked.id)]
             due = [key for key in theirs if key.state not in _ENDED and key.owner_epoch < revoked.epoch]
-            followed += self._end_all(due, revoked.reason, by)
+            # What a revocation that was cut off has left behind ends for its reason: a compromise stays one.
+            late = [key for key in due if before is not None and key.owner_epoch < before.epoch]
+            if before is not None:
+                followed += self._end_all(late, before.reason, by)
+            followed += self._end_all([key for key in due if key not in late], revoked.reason, by)
         return followed
 
     def _end_all(self, keys: list[Key], reason: RevocationReason, by: Principal) -> int:
@@ -232,8 +244,20 @@ class Lifecycle:
         recorded, after, now = 0, "", to_micros(self._clock.now())
         while rows := self._ledger.list_expired(now, after, _FOLLOWING):
             after = rows[-1].id
-            recorded += self._expire([key_from(opened.body) for opened in self._records.open_all(rows)])
+            recorded += self._expire([key_from(opened.body) for opened in self._intact(rows)])
         return recorded
+
+    def _intact(self, rows: Sequence[Row]) -> list[OpenedRow]:
+        """Those of the rows that hold. One that was altered is refused and reported; it keeps no other from its end."""
+        try:
+            return self._records.open_all(rows)
+        except IntegrityError:
+            self._records.log.require_whole()
+        intact: list[OpenedRow] = []
+        for row in rows:
+            with suppress(IntegrityError):
+                intact += self._records.open_all((row,))
+        return intact
 
     def _expire(self, keys: list[Key]) -> int:
         """Record these as expired in one commit; one by one where somebody else changes one of them meanwhile."""

@@ -238,6 +238,12 @@ class Ledger(Protocol):
     def read_credential(self, credential_id: str) -> CredentialRows | None:
         """What a decision needs, in one consistent read; None if no version carries this credential_id."""
 
+    def read_credentials(self, credential_ids: Sequence[str]) -> list[CredentialRows]:
+        """The same for each of these that a version carries, in any order, in one consistent read; at most 1,000."""
+
+    def has_credential_from(self, credential_id: str) -> bool:
+        """Whether a version carries this credential_id or one after it, compared bytewise; a glance at an index."""
+
     def read_versions(self, key_id: str) -> list[Row]:
         """All version rows of a key, oldest first."""
 

@@ -168,6 +168,18 @@ class Records:
             self.incidents.note(f"credential {credential_id}", SYSTEM_TENANT, str(error))
             raise
 
+    def read_credentials(self, credential_ids: Sequence[str]) -> list[CredentialRows]:
+        """The rows behind those of these credentials that there are, unchecked, as `read_credential` gives them."""
+        try:
+            return self._ledger.read_credentials(credential_ids)
+        except IntegrityError as error:
+            self.incidents.note("credentials", SYSTEM_TENANT, str(error))
+            raise
+
+    def has_credential_from(self, credential_id: str) -> bool:
+        """Whether there may be a version with this credential_id or one after it, as the store says, unchecked."""
+        return self._ledger.has_credential_from(credential_id)
+
     def refuse(self, row_id: str, tenant: str, problem: str) -> IntegrityError:
         """Note that a row is not what the log says, and give the error to raise."""
         self.incidents.note(row_id, tenant, problem)

@@ -8,17 +8,21 @@ or `X-API-Key`. What goes wrong with the former has a code that begins with `gat
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping
+from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from keyturn.domain.verdict import Verification
 from keyturn.errors import IntegrityError, InvalidInputError, KeyturnError, StaleError, UnauthenticatedError
 from keyturn.server.deciding import ANY_TENANT, Decider, principal_of
-from keyturn.server.exchange import Field, Receive, Scope, Send, read_body
-from keyturn.server.gateway_answers import Reply, answer_to, refusal, send_reply
+from keyturn.server.exchange import Field, Receive, Scope, Send, skip_body
+from keyturn.server.gateway_answers import Reply, answer_to, refusal, reply_to, send_reply
+from keyturn.server.measured import Measured
 from keyturn.server.problems import headers_of, status_of
 from keyturn.server.proxies import forwarded_client_of, peer_of
 from keyturn.server.requiring import demand_of
 from keyturn.server.verifying import PERMISSION
+from keyturn.serving.bearer import bearer_in
+from keyturn.serving.refusals import NO_KEY, TWO_KEYS, Refusal
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.entries import Entry
 from keyturn.verifier.verifier import Miss, Verifier
@@ -41,23 +45,25 @@ _FIX_GATEWAY: Final = (
 class _RefusedError(Exception):
     """A request that is answered before the client's key is decided on."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, code: str, reply: Reply) -> None:
         super().__init__()
+        self.code = code
         self.reply = reply
 
 
 class AuthorizeEndpoint:
     """Answers gateways whose key holds `keys.verify`."""
 
-    def __init__(self, *, verifier: Verifier, decider: Decider) -> None:
+    def __init__(self, *, verifier: Verifier, decider: Decider, measured: Measured) -> None:
         self._verifier = verifier
         self._decider = decider
+        self._measured = measured
         # Gateways ask again and again: whether one may need not be looked up each time, only whether that still holds.
         self._gateways: dict[str, Entry] = {}
 
     async def authorize(self, scope: Scope, receive: Receive, send: Send) -> None:
         """200, or why not; whatever the method, and without regard to a body."""
-        await read_body(scope, receive, MAX_BODY_BYTES)
+        await skip_body(scope, receive, MAX_BODY_BYTES)
         # Gateways put the client's path and query behind theirs: only on the exact path is the query the gateway's.
         query = scope["query_string"] if scope["path"] == AUTHORIZE else b""
         # The gateway's address is not its client's: without a trusted proxy's word the latter is not known.
@@ -89,14 +95,19 @@ class AuthorizeEndpoint:
                 return self._know_gateway(caller, key, peer, asked)
             return self._answer(self._gateway(caller, key), asked)
         except _RefusedError as refused:
-            return refused.reply
+            return self._counted(refused)
+
+    def _counted(self, refused: _RefusedError) -> Reply:
+        self._measured.refused.add(refused.code)
+        return refused.reply
 
     async def _know_gateway(self, miss: Miss, key: str, peer: str | None, asked: _Asked) -> Reply:
+        began = perf_counter()
         try:
             caller = await self._decider.resolve(miss, key, ANY_TENANT, peer)
-            answer = self._answer(self._gateway(caller, key), asked)
+            answer = self._answer(self._gateway(caller, key), asked, began)
         except _RefusedError as refused:
-            return refused.reply
+            return self._counted(refused)
         return answer if isinstance(answer, Reply) else await answer
 
     def _gateway(self, caller: Verification, key: str) -> Entry:
@@ -110,8 +121,10 @@ class AuthorizeEndpoint:
         self._gateways[key] = gateway
         return gateway
 
-    def _answer(self, gateway: Entry, asked: _Asked) -> Reply | Coroutine[Any, Any, Reply]:
-        """The decision on the client's key, for a gateway that may ask."""
+    def _answer(
+        self, gateway: Entry, asked: _Asked, began: float | None = None
+    ) -> Reply | Coroutine[Any, Any, Reply]:
+        """The decision on the client's key, for a gateway that may ask; `began` where that had to be waited for."""
         try:
             required = asked.fields.get(REQUIRE)
             demand = demand_of(gateway.tenant, gateway.profile, required, asked.query)
@@ -121,11 +134,20 @@ class AuthorizeEndpoint:
         token = _credential(asked.fields)
         outcome = self._verifier.decide(token, demand, asked.client)
         if isinstance(outcome, Miss):
-            return self._know_client(outcome, token, demand, asked.client)
-        return answer_to(outcome)
+            began = perf_counter() if began is None else began
+            return self._know_client(outcome, token, demand, asked.client, began)
+        return self._decided(outcome, began)
 
-    async def _know_client(self, miss: Miss, token: str, demand: Demand, client: str | None) -> Reply:
-        return answer_to(await self._decider.resolve(miss, token, demand, client))
+    async def _know_client(
+        self, miss: Miss, token: str, demand: Demand, client: str | None, began: float
+    ) -> Reply:
+        return self._decided(await self._decider.resolve(miss, token, demand, client), began)
+
+    def _decided(self, verification: Verification, began: float | None) -> Reply:
+        self._measured.verdicts["authorize"][verification.reason] += 1
+        if began is not None:
+            self._measured.waited["authorize"].observe(perf_counter() - began)
+        return answer_to(verification)
 
 
 class _Asked(NamedTuple):
@@ -149,11 +171,12 @@ def _permitted(caller: Verification) -> Entry:
 
 
 def _gateway_refused(error: KeyturnError) -> _RefusedError:
-    headers = headers_of(error)
+    headers, fix = headers_of(error), error.fix
     if isinstance(error, UnauthenticatedError):
         headers = {"WWW-Authenticate": 'Keyturn-Gateway realm="keyturn"'}  # a client has no answer to it
+        fix = _FIX_GATEWAY
     detail = f"the gateway's own call: {error}"
-    return _refused(status_of(error), f"gateway_{error.code}", detail, _FIX_GATEWAY, headers)
+    return _refused(status_of(error), f"gateway_{error.code}", detail, fix, headers)
 
 
 def _fields(headers: Iterable[Field]) -> dict[bytes, str]:
@@ -169,23 +192,21 @@ def _fields(headers: Iterable[Field]) -> dict[bytes, str]:
 
 def _credential(fields: Mapping[bytes, str]) -> str:
     """The client's key, from either field."""
-    scheme, _, token = fields.get(AUTHORIZATION, "").partition(" ")
-    bearer = token.strip(" ") if scheme.lower() == "bearer" else None
+    bearer = bearer_in(fields.get(AUTHORIZATION, ""))
     api_key = fields.get(API_KEY)
     if bearer is not None and api_key is not None and bearer != api_key:
-        detail = "Authorization and X-API-Key carry two different keys"
-        raise _refused(400, "two_credentials", detail, "Send one key.")
+        raise _of_client(TWO_KEYS)
     found = api_key if bearer is None else bearer
     if not found:
-        detail, fix = (
-            "the request carries no key",
-            "Send one as 'Authorization: Bearer <key>', or as X-API-Key.",
-        )
-        raise _refused(401, "unauthenticated", detail, fix, {"WWW-Authenticate": 'Bearer realm="keyturn"'})
+        raise _of_client(NO_KEY)
     return found
+
+
+def _of_client(refused: Refusal) -> _RefusedError:
+    return _RefusedError(refused.code, reply_to(refused))
 
 
 def _refused(
     status: int, code: str, detail: str, fix: str, headers: Mapping[str, str] | None = None
 ) -> _RefusedError:
-    return _RefusedError(refusal(status, code, detail, fix, headers or {}))
+    return _RefusedError(code, refusal(status, code, detail, fix, headers or {}))

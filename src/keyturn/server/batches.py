@@ -12,15 +12,17 @@ from pydantic import Field
 from keyturn.domain import canonical
 from keyturn.domain.bodies import key_put
 from keyturn.domain.change import MAX_EVENTS, Put
+from keyturn.domain.foreign import ImportedToken
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
-from keyturn.domain.spec import KeySpec
+from keyturn.domain.spec import GeneratedKey, KeySpec
 from keyturn.errors import ForbiddenError, InvalidInputError
+from keyturn.key_generator import SecureKeyGenerator
 from keyturn.ports.clock import Clock
 from keyturn.records.rows import MAX_BODY_BYTES
 from keyturn.server.access import MayCreate, TheGenerator, TheNode
 from keyturn.server.idempotency import Keep, Once
-from keyturn.server.keys import spec_of
+from keyturn.server.importing import made, spec_of
 from keyturn.server.models import EXAMPLES, Body, Closed, IssuedKeyBody, NewKey, example
 from keyturn.server.openapi import CONFLICT, REPLAYABLE
 from keyturn.views import issued_view
@@ -52,10 +54,12 @@ class IssuedKeysBody(Body):
 def issue_keys(
     wanted: NewKeys, node: TheNode, generator: TheGenerator, by: MayCreate, once: Once
 ) -> Response:
-    """Issue up to 1,000 keys in one commit: all of them or none. The answer shows their secrets, this once."""
+    """Issue or import up to 1,000 keys in one commit: all or none. The answer shows their secrets, this once."""
 
     def make(keep: Keep) -> None:
-        generated = [generator.generate(spec) for spec in _specs(wanted.items, by, node.clock)]
+        specs = _specs(wanted.items, by, node.clock)
+        pairs = zip(wanted.items, specs, strict=True)
+        generated = [_made(number, *pair, generator) for number, pair in enumerate(pairs)]
 
         def beside(keys: list[Key]) -> tuple[Put, ...]:
             _check_sizes(keys)
@@ -75,6 +79,13 @@ def _specs(items: list[NewKey], by: Principal, clock: Clock) -> list[KeySpec]:
             specs.append(spec_of(item, clock))
             by.require_grantable(specs[-1].permissions, specs[-1].scope)
     return specs
+
+
+def _made(
+    number: int, item: NewKey, spec: KeySpec, generator: SecureKeyGenerator
+) -> GeneratedKey | ImportedToken:
+    with _naming(number):
+        return made(item, spec, generator)
 
 
 def _check_sizes(keys: list[Key]) -> None:

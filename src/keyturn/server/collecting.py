@@ -11,12 +11,13 @@ from typing import Final
 import keyturn
 from keyturn.bootstrap import Node
 from keyturn.errors import KeyturnError
-from keyturn.measures import Family, Labels, counted, counter, gauge, spread
+from keyturn.measures import Family, Labels, counted, counter, gauge, gauged, spread
 from keyturn.ports.ledger import Position
 from keyturn.server.deciding import Decider
 from keyturn.server.logs import lines_dropped
 from keyturn.server.measured import Measured
 from keyturn.server.process import process_families
+from keyturn.server.rsa_pool import RsaPool
 from keyturn.serving.deciding import MAX_LOADS
 
 _LOADED: Final[Mapping[Labels, float]] = {("found",): 0, ("absent",): 0, ("failed",): 0}
@@ -25,10 +26,11 @@ _LOADED: Final[Mapping[Labels, float]] = {("found",): 0, ("absent",): 0, ("faile
 class Collector:
     """Reads what was counted."""
 
-    def __init__(self, *, node: Node, decider: Decider, measured: Measured) -> None:
+    def __init__(self, *, node: Node, decider: Decider, measured: Measured, pool: RsaPool) -> None:
         self._node = node
         self._decider = decider
         self._measured = measured
+        self._pool = pool
         self._hits = 0
 
     def families(self, head: Position | None) -> Iterator[Family]:
@@ -42,6 +44,12 @@ class Collector:
         yield from self._log(head)
         yield from self._ledger()
         yield from self._uses()
+        yield gauged(
+            "keyturn_rsa_pool_keys",
+            "RSA keys that are ready, by their bits; without one, whoever wants such a key is told to come again.",
+            ("bits",),
+            {(str(bits),): count for bits, count in self._pool.sizes().items()},
+        )
         yield counter(
             "keyturn_log_lines_dropped_total",
             "Lines for standard error that were left out because nobody took them in.",

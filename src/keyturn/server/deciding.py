@@ -19,6 +19,7 @@ from keyturn.errors import (
 )
 from keyturn.server.calls import note_caller
 from keyturn.serving import deciding
+from keyturn.serving.bearer import bearer_in
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.entries import Entry
 
@@ -49,10 +50,10 @@ class Decider(deciding.Decider):
 
 def bearer_of(authorization: str) -> str:
     """The token of an Authorization header; UnauthenticatedError where there is none."""
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    token = bearer_in(authorization)
+    if not token:
         raise UnauthenticatedError("the call carries no provisioning key")
-    return token.strip()
+    return token
 
 
 def principal_of(verification: Verification, permission: str) -> Principal:

@@ -16,7 +16,7 @@ from keyturn.measures import Family, Labels, Tally, counted, gauge
 from keyturn.server.measured import Measured
 from keyturn.server.tls import LOOK_SECONDS, Identity
 
-MAX_HANDSHAKES: Final = 1_024  # at a time; each may hold some 60 kB
+MAX_HANDSHAKES: Final = 1_024  # at a time, where there is room; each may hold some 60 kB
 HANDSHAKE_SECONDS: Final = 10.0
 FAREWELL_SECONDS: Final = 2.0  # for a client to agree that the connection ends
 _AGAIN_SECONDS: Final = 0.5  # after the operating system had no room for another connection
@@ -37,11 +37,13 @@ class Door:
         measured: Measured,
         make_protocol: Callable[[], asyncio.Protocol],
         is_full: Callable[[], bool],
+        most: int = MAX_HANDSHAKES,
     ) -> None:
         self._listener = listener
         self._identity = identity
         self._make_protocol = make_protocol
         self._is_full = is_full
+        self._most = most
         self._handshakes = Tally()
         self._shaking: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._duties: list[asyncio.Task[None]] = []
@@ -89,15 +91,18 @@ class Door:
                 _log.warning("no connection can be accepted: %s", error.strerror or error)
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
-            if self._is_full():
-                client.close()
-                continue
-            if len(self._shaking) >= MAX_HANDSHAKES:
-                next(iter(self._shaking)).cancel()
-            task = loop.create_task(self._shake_hands(client))
-            self._shaking[task] = None
-            task.add_done_callback(self._shaking.pop)
+            self._let_in(client)
             await asyncio.sleep(0)  # where more are waiting to be let in, others have their turn all the same
+
+    def _let_in(self, client: socket.socket) -> None:
+        if self._is_full():
+            client.close()
+            return
+        if len(self._shaking) >= self._most:
+            next(iter(self._shaking)).cancel()
+        task = asyncio.get_running_loop().create_task(self._shake_hands(client))
+        self._shaking[task] = None
+        task.add_done_callback(self._shaking.pop)
 
     async def _shake_hands(self, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()

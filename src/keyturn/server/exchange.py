@@ -90,11 +90,20 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
     Also where all requests together hold too much. What is held is released when the request has been answered.
     """
+    return await _read_in_time(scope, receive, limit, scope[HELD])
+
+
+async def skip_body(scope: Scope, receive: Receive, limit: int) -> None:
+    """Read the whole body within the same bounds, and keep nothing of it: whoever sends it is not known yet."""
+    await _read_in_time(scope, receive, limit, None)
+
+
+async def _read_in_time(scope: Scope, receive: Receive, limit: int, held: Held | None) -> bytes:
     if _may_stop_short(scope, limit):
         raise _too_large(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _read(receive, limit, scope[HELD])
+            return await _read(receive, limit, held)
     except TimeoutError:
         raise RefusedRequestError(
             408, "request_timeout", f"the body did not arrive within {BODY_SECONDS:.0f} s", "Send it faster."
@@ -107,26 +116,28 @@ def _may_stop_short(scope: Scope, limit: int) -> bool:
     return length > limit and (length > limit + MAX_DISCARDED_BYTES or awaits_leave(scope))
 
 
-async def _read(receive: Receive, limit: int, held: Held) -> bytes:
-    """The body. One for which there is no room is read to its end all the same, and not kept.
+async def _read(receive: Receive, limit: int, held: Held | None) -> bytes:
+    """The body; nothing of it without `held`. One for which there is no room is read to its end, and not kept.
 
     Refused in the middle, the client would go on sending, have its connection reset, and never see the answer.
     """
-    body, discarded = bytearray(), 0
+    body, total, discarded = bytearray(), 0, 0
     refusal: RefusedRequestError | None = None
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         part = message.get("body", b"")
+        total += len(part)
         if refusal is None:
-            refusal = _refusal_of(len(part), len(body) + len(part), limit, held)
-        if refusal is None:
-            body += part
-        else:
+            refusal = _refusal_of(len(part), total, limit, held)
+        if refusal is not None:
             body.clear()
-            held.release()
+            if held is not None:
+                held.release()
             discarded += len(part)
+        elif held is not None:
+            body += part
         if not message.get("more_body") or discarded > MAX_DISCARDED_BYTES:
             break
     if refusal is not None:
@@ -134,11 +145,11 @@ async def _read(receive: Receive, limit: int, held: Held) -> bytes:
     return bytes(body)
 
 
-def _refusal_of(count: int, total: int, limit: int, held: Held) -> RefusedRequestError | None:
-    """Why a body that has come to `total` bytes by these `count` is not kept."""
+def _refusal_of(count: int, total: int, limit: int, held: Held | None) -> RefusedRequestError | None:
+    """Why a body that has come to `total` bytes by these `count` is refused."""
     if total > limit:
         return _too_large(limit)
-    return None if held.take(count) else _busy()
+    return None if held is None or held.take(count) else _busy()
 
 
 def _busy() -> RefusedRequestError:

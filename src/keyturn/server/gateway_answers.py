@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple, assert_never
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from keyturn.domain.verdict import Code, Presented, Verification
 from keyturn.server.exchange import Send
 from keyturn.server.problems import CONTENT_TYPE, encoded, problem
+from keyturn.serving.refusals import REFUSALS, Refusal
 from keyturn.verifier.entries import Entry
 
 MAX_PERMISSIONS: Final = 2_048  # characters of X-Keyturn-Permissions; gateways keep all fields in some 4 KiB
@@ -22,12 +23,7 @@ _MAX_SHARED: Final = 4_096
 
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 _AS_IT_IS: Final = re.compile(r"[!-$&-~]+")
-_BAD_TOKEN: Final = {
-    "WWW-Authenticate": 'Bearer realm="keyturn", error="invalid_token"'
-}  # RFC 6750, section 3
-_TOO_LITTLE: Final = {"WWW-Authenticate": 'Bearer realm="keyturn", error="insufficient_scope"'}
-_AGAIN: Final = {"Retry-After": "1"}
-_ANOTHER: Final = "Use another key, or ask who issued this one."
+_REALM: Final = "keyturn"
 
 
 class Reply(NamedTuple):
@@ -102,54 +98,10 @@ def _permissions(grants: tuple[str, ...]) -> str:
     return f"x-keyturn-permissions: {text}\r\n" if 0 < len(text) <= MAX_PERMISSIONS else ""
 
 
-def _status(code: Code) -> tuple[int, Mapping[str, str]]:
-    """The status for a refused key, with the fields that it asks for."""
-    match code:
-        case Code.MALFORMED | Code.NOT_FOUND | Code.NOT_YET_VALID:
-            return 401, _BAD_TOKEN
-        case Code.EXPIRED | Code.SUSPENDED | Code.REVOKED:
-            return 401, _BAD_TOKEN
-        case Code.INSUFFICIENT_SCOPE | Code.INSUFFICIENT_PERMISSIONS:
-            return 403, _TOO_LITTLE
-        case Code.IP_DENIED:
-            return 403, {}
-        case Code.THROTTLED | Code.RATE_LIMITED | Code.CREDITS_EXHAUSTED:
-            return 429, _AGAIN
-        case Code.STALE:
-            return 503, _AGAIN
-        case Code.INTEGRITY_FAILED:
-            return 503, {}
-        case Code.VALID:
-            raise ValueError("a valid key is not refused")
-        case _:
-            assert_never(code)
+def reply_to(refused: Refusal) -> Reply:
+    """A refusal that has to do with the client's key."""
+    headers = dict(refused.headers_in(_REALM))
+    return refusal(refused.status, refused.code, refused.detail, refused.fix, headers)
 
 
-_WHY: Final = {
-    Code.MALFORMED: ("what was sent is no key of this service", "Send the key as it was issued."),
-    Code.NOT_FOUND: ("the key is not known", "Send the key as it was issued."),
-    Code.NOT_YET_VALID: ("the key is not valid yet", "Wait until it is, or use another key."),
-    Code.EXPIRED: ("the key has expired", _ANOTHER),
-    Code.SUSPENDED: ("the key is suspended", _ANOTHER),
-    Code.REVOKED: ("the key was revoked", _ANOTHER),
-    Code.INSUFFICIENT_SCOPE: ("the key's scope does not cover this", _ANOTHER),
-    Code.INSUFFICIENT_PERMISSIONS: ("the key lacks a permission for this", _ANOTHER),
-    Code.IP_DENIED: ("the key may not be used from this address", "Call from where it may be used."),
-    Code.THROTTLED: (
-        "too many keys from this address were refused",
-        "Wait for the time in Retry-After, and stop sending keys that are refused.",
-    ),
-    Code.RATE_LIMITED: ("the key is used too often", "Wait for the time in Retry-After."),
-    Code.CREDITS_EXHAUSTED: ("the key's credits are used up", "Ask whoever issued it for more."),
-    Code.STALE: ("this node has not read the log recently enough to decide", "Try again shortly."),
-    Code.INTEGRITY_FAILED: ("what is stored is not what was written", "Tell whoever runs this service."),
-}
-
-
-def _refused(code: Code) -> Reply:
-    status, headers = _status(code)
-    detail, fix = _WHY[code]
-    return refusal(status, code.value, detail, fix, headers)
-
-
-_REFUSALS: Final[dict[Code, Reply]] = {code: _refused(code) for code in Code if code is not Code.VALID}
+_REFUSALS: Final[dict[Code, Reply]] = {code: reply_to(refused) for code, refused in REFUSALS.items()}

@@ -45,7 +45,7 @@ With `etag`, the answer has that ETag.
 class Idempotent:
     """One request to create something, with or without an Idempotency-Key."""
 
-    def __init__(self, node: Node, key: Secret | None, operation: str, body: object) -> None:
+    def __init__(self, node: Node, key: Secret | None, operation: str, body: bytes) -> None:
         self._node = node
         self._key = key
         self._operation = operation
@@ -55,7 +55,7 @@ class Idempotent:
         """What `make` hands to the `keep` that it is given; or what it was, where it was done before."""
         if self._key is None:
             return self._done(None, make, status)
-        asked = Asked(key=self._key, operation=self._operation, body=self._body, by=by)
+        asked = Asked(key=self._key, operation=self._operation, body=_parsed(self._body), by=by)
         replayed = self._replay(asked)
         if replayed is not None:
             return replayed
@@ -127,7 +127,7 @@ async def _once(
         )
     key = None if sent is None else Secret(sent)
     operation = f"{request.method} {request.scope['path']}"
-    return Idempotent(node, key, operation, None if key is None else _parsed(await request.body()))
+    return Idempotent(node, key, operation, await request.body())
 
 
 def _parsed(body: bytes) -> Any:

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from keyturn.audit.usage import MAX_POINTS, MAX_WINDOW, Period
 from keyturn.domain.lifecycle import KeyState
 from keyturn.server.access import MayRead, TheNode
-from keyturn.server.models import Body, Instant, example
+from keyturn.server.models import Body, InstantInQuery, example
 from keyturn.server.schemas import (
     CREDENTIAL_ID_PATTERN,
     EXAMPLE_KEY_ID,
@@ -45,7 +45,10 @@ class VersionBody(Body):
     is_current: Annotated[bool, Field(description="Whether the key serves with this version.")]
     credential_id: Annotated[
         str | None,
-        shown("The handle inside the token; null for keys that sign.", pattern=CREDENTIAL_ID_PATTERN),
+        shown(
+            "The handle inside the token; null for keys that sign, and for imported tokens.",
+            pattern=CREDENTIAL_ID_PATTERN,
+        ),
     ]
     created_at: Time
     expires_at: Time | None
@@ -86,14 +89,14 @@ class AskedUsage(Body):
         Period, Field(description=f"Over what to add up; at most {MAX_POINTS:,} points at once.")
     ] = Period.DAY
     since: Annotated[
-        Instant | None,
+        InstantInQuery | None,
         Field(
             alias="from",
             description="Where to begin; without it an hour of minutes, a day of hours, or 30 days.",
         ),
     ] = None
     until: Annotated[
-        Instant | None,
+        InstantInQuery | None,
         Field(
             alias="to",
             description=f"Where to end, at most {MAX_WINDOW.days} days later; now, if absent.",

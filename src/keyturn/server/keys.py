@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+import orjson
 from fastapi import APIRouter, Path, Query, Response
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from keyturn.domain.algorithms import parse_algorithm, parse_length
 from keyturn.domain.fields import MAX_OWNER_CHARACTERS
-from keyturn.domain.requirement import check_profile
-from keyturn.domain.spec import UNSAID, KeySpec, expiry
 from keyturn.issuing.reading import KeyFilter
-from keyturn.ports.clock import Clock
 from keyturn.server.access import (
     MayCreate,
     MayDestroy,
@@ -24,6 +21,7 @@ from keyturn.server.access import (
 )
 from keyturn.server.etags import IfMatch, IfNoneMatch, etag_of
 from keyturn.server.idempotency import Keep, Once
+from keyturn.server.importing import made, spec_of
 from keyturn.server.models import (
     Explanation,
     IssuedKeyBody,
@@ -56,10 +54,13 @@ _CHANGED: Final[dict[int | str, dict[str, Any]]] = {**TAGGED, **CONFLICT}
 
 @router.post("/keys", status_code=201, response_model=IssuedKeyBody, responses={**CREATED, **CONFLICT})
 def issue_key(wanted: NewKey, node: TheNode, generator: TheGenerator, by: MayCreate, once: Once) -> Response:
-    """Issue a key. The answer shows its secret, this once, or the public half of a pair."""
+    """Issue a key, or import one. The answer shows its secret, this once, or the public half of a pair.
+
+    What was imported is not repeated.
+    """
 
     def make(keep: Keep) -> None:
-        generated = generator.generate(spec_of(wanted, node.clock))
+        generated = made(wanted, spec_of(wanted, node.clock), generator)
         node.issuer.issue_all(
             (generated,),
             by,
@@ -72,11 +73,13 @@ def issue_key(wanted: NewKey, node: TheNode, generator: TheGenerator, by: MayCre
 
 
 @router.get("/keys", response_model=KeyListBody)
-def list_keys(asked: Annotated[ListedKeys, Query()], node: TheNode, by: MayRead) -> View:
+def list_keys(asked: Annotated[ListedKeys, Query()], node: TheNode, by: MayRead) -> Response:
     """List keys of the caller's tenant, newest first."""
     matching = KeyFilter(**asked.model_dump(exclude={"limit", "cursor"}))
     page = node.reader.list(by, matching, limit=asked.limit, cursor=asked.cursor)
-    return {"items": [key_view(key) for key in page.items], "next_cursor": page.next_cursor}
+    view = {"items": [key_view(key) for key in page.items], "next_cursor": page.next_cursor}
+    # Written here and not by the framework, which would do it on the event loop: it can be 16 MB.
+    return Response(orjson.dumps(view), media_type="application/json")
 
 
 @router.get("/keys/{key_id:key_id}", response_model=KeyBody, responses={**TAGGED, **NOT_MODIFIED})
@@ -148,25 +151,3 @@ def revoke_owner(owner: _Owner, node: TheNode, by: MayRevoke, why: Revocation | 
     why = why or Revocation()
     followed = node.lifecycle.revoke_owner(owner, by, reason=why.reason, note=why.note)
     return {"owner": owner, "revoked": followed}
-
-
-def spec_of(wanted: NewKey, clock: Clock) -> KeySpec:
-    """What is to be made; InvalidInputError, which names the field, for anything out of bounds."""
-    return KeySpec(
-        type=wanted.type,
-        scope=wanted.scope,
-        length=UNSAID if wanted.length is None else parse_length(wanted.length),
-        algorithm=None if wanted.algorithm is None else parse_algorithm(wanted.algorithm),
-        name=wanted.name,
-        owner=wanted.owner,
-        prefix=wanted.prefix,
-        permissions=tuple(wanted.permissions),
-        allowed_ips=tuple(wanted.allowed_ips),
-        metadata=wanted.metadata,
-        tags=tuple(wanted.tags),
-        recoverable=wanted.recoverable,
-        not_before=wanted.not_before,
-        expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
-        profile=None if wanted.profile is None else check_profile(wanted.profile.model_dump()),
-        rotation_policy_id=wanted.rotation_policy_id,
-    )

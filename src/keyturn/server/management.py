@@ -113,7 +113,7 @@ async def _known(_: Request, error: Exception) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedRequestError)
-    return _answer(error.status, error.members)
+    return _answer(error.status, error.members, dict(error.fields))
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:

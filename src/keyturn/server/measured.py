@@ -11,7 +11,8 @@ from keyturn.measures import Family, Histogram, Histograms, Tally, counted, gaug
 
 LOOP_SECONDS: Final = 0.25  # between two looks at how late the event loop is
 
-ENDPOINTS: Final = ("verify", "batch")  # that answer with a verdict
+ENDPOINTS: Final = ("verify", "batch", "authorize")  # that answer with a verdict
+WAITING: Final = ("verify", "authorize")  # those of one verdict a request
 
 Verdicts = dict[Code, int]
 """Answers by code; only the event loop's thread counts in it."""
@@ -22,7 +23,7 @@ class Measured:
 
     Attributes:
         verdicts: answers by endpoint; of a batch one for each of its items.
-        waited: seconds of verifications that memory could not answer.
+        waited: seconds of verifications that memory could not answer, by endpoint.
         batches: seconds of whole batches.
         calls: management calls by method, route and status, with their `call_seconds` by method and route.
         refused: requests that were refused before any of these began, by the problem's code.
@@ -32,7 +33,7 @@ class Measured:
 
     def __init__(self) -> None:
         self.verdicts: dict[str, Verdicts] = {endpoint: dict.fromkeys(Code, 0) for endpoint in ENDPOINTS}
-        self.waited = Histogram()
+        self.waited = {endpoint: Histogram() for endpoint in WAITING}
         self.batches = Histogram()
         self.calls = Tally()
         self.call_seconds = Histograms()
@@ -63,10 +64,10 @@ class Measured:
         )
         yield spread(
             "keyturn_verification_wait_seconds",
-            "Time to the answer of verifications at /v1/verify that memory could not answer. All others take "
-            "microseconds and are counted, not timed: what delays them is keyturn_event_loop_delay_seconds.",
-            (),
-            {(): self.waited.read()},
+            "Time to the answer of verifications at /v1/verify and /v1/authorize that memory could not answer. All "
+            "others take microseconds and are counted, not timed: see keyturn_event_loop_delay_seconds.",
+            ("endpoint",),
+            {(endpoint,): waited.read() for endpoint, waited in self.waited.items()},
         )
         yield spread(
             "keyturn_verification_batch_duration_seconds",

@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
 
 from keyturn.domain.instants import parse_rfc3339
 from keyturn.domain.key import Algorithm, KeyLength, KeyType
@@ -19,7 +27,10 @@ from keyturn.server.schemas import (
     TIME_PATTERN,
     Cursor,
     FilterText,
+    ForeignHash,
+    ForeignToken,
     Grants,
+    HashName,
     Lifetime,
     Limit,
     Metadata,
@@ -30,6 +41,10 @@ from keyturn.server.schemas import (
     PermissionQuery,
     PolicyId,
     Prefix,
+    Salt,
+    SaltEncoding,
+    SaltPosition,
+    Start,
     Tags,
     Time,
     shown,
@@ -119,8 +134,45 @@ class ProfileBody(Closed):
     permissions: PermissionQuery | None = None
 
 
+class ImportedTokenBody(Closed):
+    """A token that was issued elsewhere, as its holder sends it."""
+
+    model_config = example(token="old_live_8f3a61c09be2d475")
+
+    token: ForeignToken
+
+
+class ImportedHashBody(Closed):
+    """A hash of a token that was issued elsewhere, as the system it comes from keeps it."""
+
+    model_config = example(
+        hash="pbkdf2_sha256$1000$pepper$yNx8wCN0mFKTMdRTBvhtFQqmmW0LaEuX5aLX0zQ4xCE=",
+        algorithm="pbkdf2", salt=None, salt_encoding="text", salt_position="before", start="old_live_8f3a",
+    )  # fmt: skip
+
+    hash: ForeignHash
+    algorithm: HashName = "sha256"
+    salt: Salt | None = None
+    salt_encoding: SaltEncoding = "text"
+    salt_position: SaltPosition = "before"
+    start: Start | None = None
+
+
+def _kind_of_import(value: object) -> str:
+    if isinstance(value, dict):
+        return "token" if "token" in value else "hash"
+    return "token" if isinstance(value, ImportedTokenBody) else "hash"
+
+
+Import = Annotated[
+    Annotated[ImportedTokenBody, Tag("token")] | Annotated[ImportedHashBody, Tag("hash")],
+    Discriminator(_kind_of_import),
+]
+_IMPORT: Final = "Takes in a token that was issued elsewhere, in place of making one; for the type api_token."
+
+
 class NewKey(Closed):
-    """A key to be issued."""
+    """A key to be issued, or to be taken over from another system."""
 
     model_config = example(
         type="api_token", scope="read_write", name="CI of the web shop", owner="user_42", prefix="acme_live",
@@ -146,6 +198,7 @@ class NewKey(Closed):
     )
     profile: Annotated[ProfileBody | None, Field(description=_PROFILE)] = None
     rotation_policy_id: Annotated[PolicyId | None, Field(description=_POLICY)] = None
+    imported: Annotated[Import | None, Field(alias="import", description=_IMPORT)] = None
 
 
 class KeyChanges(Closed):
@@ -267,7 +320,9 @@ class IssuedKeyBody(KeyBody):
 
     key: Annotated[
         str | None,
-        Field(description="The secret: a whole token, or the material of an HMAC key; null for a key pair."),
+        Field(
+            description="The secret: a whole token, or the material of an HMAC key; null for a key pair and an import."
+        ),
     ]
     public_key: Annotated[str | None, Field(description="The public half of a key pair, as PEM.")]
 

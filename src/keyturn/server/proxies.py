@@ -1,16 +1,11 @@
-"""Where a request comes from, when a proxy that is trusted by configuration says so.
-
-A proxy appends the address that it saw to X-Forwarded-For; what stands before it, anybody may have written. So the
-field is read from its right end, past proxies that are trusted, to the first address that is not: the client. From a
-peer that is not trusted the field means nothing.
-"""
+"""Where a request to the server comes from, when a proxy that is trusted by configuration says so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
-from keyturn.domain.network import NetworkSet, check_address
+from keyturn.domain import forwarded
 from keyturn.errors import InvalidInputError
 from keyturn.server.exchange import Field, RefusedRequestError, Scope, address_of, client_of
 
@@ -18,47 +13,29 @@ FORWARDED_FOR: Final = b"x-forwarded-for"
 _PEER: Final = "keyturn.peer"  # in a scope whose client is not the connection's other end
 
 
-class TrustedProxies:
-    """The proxies whose word counts: addresses and networks; none is trusted when there are none."""
-
-    def __init__(self, networks: Sequence[str] = ()) -> None:
-        self._networks = NetworkSet(networks) if networks else None
-
-    def trusts(self, address: str | None) -> bool:
-        """Whether this address is a trusted proxy's."""
-        return self._networks is not None and address is not None and self._networks.contains(address)
+class TrustedProxies(forwarded.TrustedProxies):
+    """The same, for requests over ASGI, and for the bare head of one."""
 
     def place(self, scope: Scope) -> None:
         """Put the client's address into a request's scope, where a trusted proxy names it.
 
         RefusedRequestError where that proxy writes what is no list of addresses.
         """
-        if self._networks is None:
-            return
         client = self.client_behind(client_of(scope), scope["headers"])
         if client is not None:
             scope[_PEER] = scope["client"]
             scope["client"] = (client, 0)
 
     def client_behind(self, peer: str | None, headers: Iterable[Field]) -> str | None:
-        """The rightmost address that is no trusted proxy's, or the leftmost where all of them are.
-
-        None where the peer is not trusted, or names nobody. RefusedRequestError as for `place`.
-        """
+        """The client's address by the fields of a head, as `named`; RefusedRequestError as for `place`."""
         if not self.trusts(peer):
             return None
-        values = [value for name, value in headers if name == FORWARDED_FOR]
-        if not values:
-            return None
-        address = ""
-        for text in reversed(b",".join(values).decode("latin-1").split(",")):
-            try:
-                address = check_address(text.strip(" \t"))
-            except InvalidInputError:
-                raise _malformed() from None
-            if not self.trusts(address):
-                break
-        return address
+        try:
+            return self.named(
+                peer, [value.decode("latin-1") for name, value in headers if name == FORWARDED_FOR]
+            )
+        except InvalidInputError:
+            raise _malformed() from None
 
 
 def peer_of(scope: Scope) -> str | None:

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final
 from fastapi import Path
 from pydantic import Field
 
-from keyturn.domain import fields, ids
+from keyturn.crypto.hash_forms import ALGORITHMS, MAX_HASH_CHARACTERS, SALT_ENCODINGS
+from keyturn.crypto.slow_hashes import AFTER, BEFORE
+from keyturn.domain import fields, foreign, ids
 from keyturn.domain.permission_query import MAX_CHARACTERS as MAX_QUERY_CHARACTERS
 from keyturn.domain.permissions import MAX_NAME_CHARACTERS as MAX_GRANT_CHARACTERS
 from keyturn.domain.spec import MAX_LIFETIME
@@ -93,6 +95,40 @@ PermissionQuery = Annotated[
         minLength=1,
         maxLength=MAX_QUERY_CHARACTERS,
         example="documents.read AND NOT beta",
+    ),
+]
+ForeignToken = Annotated[
+    str,
+    shown(
+        "The whole token: printable ASCII without spaces.",
+        minLength=foreign.MIN_CHARACTERS,
+        maxLength=foreign.MAX_CHARACTERS,
+        pattern="^[!-~]+$",
+        example="old_live_8f3a61c09be2d475",
+    ),
+]
+ForeignHash = Annotated[
+    str,
+    shown(
+        "In hexadecimal or base64 for sha256 and sha512; else the text as Django, Werkzeug, passlib or PHC write it.",
+        minLength=43,
+        maxLength=MAX_HASH_CHARACTERS,
+    ),
+]
+HashName = Annotated[str, shown("How it was made; with a salt, sha256 and sha512.", enum=list(ALGORITHMS))]
+Salt = Annotated[
+    str, shown("Of a salted sha256 or sha512; a password hash holds its own.", minLength=1, maxLength=1_024)
+]
+SaltEncoding = Annotated[str, shown("How the salt is written here.", enum=list(SALT_ENCODINGS))]
+SaltPosition = Annotated[str, shown("Where it stands, seen from the token.", enum=[BEFORE, AFTER])]
+Start = Annotated[
+    str,
+    shown(
+        "Of a salted or a password hash: how the token begins. It finds the hash, so that no two may have the same.",
+        minLength=foreign.MIN_START,
+        maxLength=foreign.MAX_START,
+        pattern="^[!-~]+$",
+        example="old_live_8f3a",
     ),
 ]
 Network = Annotated[str, shown("An address or a network, v4 or v6.", maxLength=49, example="203.0.113.0/24")]

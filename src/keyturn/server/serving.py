@@ -41,7 +41,7 @@ def application(node: Node, trusted_proxies: Sequence[str] = ()) -> Dispatcher:
     decider = Decider(verifier=node.verifier, log=node.records.log)
     background, measured, pool = Background(node), Measured(), RsaPool()
     generator = SecureKeyGenerator(clock=node.clock, rsa_keys=pool.take)
-    collector = Collector(node=node, decider=decider, measured=measured)
+    collector = Collector(node=node, decider=decider, measured=measured, pool=pool)
     telemetry = telemetry_from(os.environ, collector.everything)
 
     @asynccontextmanager
@@ -65,7 +65,7 @@ def application(node: Node, trusted_proxies: Sequence[str] = ()) -> Dispatcher:
         endpoint=VerifyEndpoint(
             verifier=node.verifier, decider=decider, log=node.records.log, measured=measured
         ),
-        gateways=AuthorizeEndpoint(verifier=node.verifier, decider=decider),
+        gateways=AuthorizeEndpoint(verifier=node.verifier, decider=decider, measured=measured),
         management=management,
         admits=Admission(ROUTERS, decider),
         proxies=TrustedProxies(trusted_proxies),
@@ -104,6 +104,6 @@ def serve(
     config = uvicorn_config(dispatcher, host=host, port=port, most_connections=room)
     server = uvicorn.Server(config)
     if identity is not None:
-        server = TlsServer(config, listener, identity, dispatcher.measured)
+        server = TlsServer(config, listener, identity, dispatcher.measured, room=room)
     dispatcher.measured.connections = lambda: len(server.server_state.connections)
     server.run(sockets=[listener])

@@ -105,7 +105,7 @@ class VerifyEndpoint:
 
     def _after_wait(self, answer: Verification, began: float) -> bytes:
         self._measured.verdicts["verify"][answer.reason] += 1
-        self._measured.waited.observe(perf_counter() - began)
+        self._measured.waited["verify"].observe(perf_counter() - began)
         return _encoded(answer)
 
 

@@ -17,6 +17,7 @@ POLLS_A_BOUND: Final = (
 _RECORDER_SECONDS: Final = 0.25
 _HOUSEKEEPING_SECONDS: Final = 60
 _ROTATION_SECONDS: Final = 30
+_AGAIN_SECONDS: Final = 1.0
 _JOIN_SECONDS: Final = 5.0
 
 _log = logging.getLogger("keyturn.background")
@@ -45,7 +46,19 @@ class Background:
             thread.join(_JOIN_SECONDS)
 
     def _thread(self, target: Callable[[], None]) -> threading.Thread:
-        return threading.Thread(target=target, name=f"keyturn-{target.__name__.strip('_')}", daemon=True)
+        name = f"keyturn-{target.__name__.strip('_')}"
+
+        def run() -> None:
+            while not self._stopping.is_set():
+                try:
+                    target()
+                except Exception:  # noqa: BLE001 - a duty that ended with it would be missed until the next start
+                    _log.exception("%s failed, and begins again", name)
+                    self._stopping.wait(_AGAIN_SECONDS)
+                else:
+                    return
+
+        return threading.Thread(target=run, name=name, daemon=True)
 
     def _follow_log(self) -> None:
         reachable = True

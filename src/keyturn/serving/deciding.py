@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, NamedTuple
 
-from keyturn.domain.token import ParsedToken
+from keyturn.crypto.digests import token_digest
 from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import IntegrityError, KeyturnError
 from keyturn.records.log_reader import LogReader
+from keyturn.serving.sharing import SharedWork, TooMuchWorkError
 from keyturn.verifier.decision import Demand
-from keyturn.verifier.verifier import Loaded, Miss, Verifier
+from keyturn.verifier.loading import Loaded
+from keyturn.verifier.verifier import Miss, Verifier
 
 CATCH_UP_SECONDS: Final = 0.25
 LOAD_SECONDS: Final = 1.0
 LOAD_THREADS: Final = 8
 MAX_LOADS: Final = 512  # under way or waiting; past it a cold credential is throttled
+# Of imported password hashes, whose computation takes up to a quarter of a gigabyte and some seconds each.
+COMPUTING_SECONDS: Final = 8.0
+COMPUTING_THREADS: Final = 2
+MAX_COMPUTATIONS: Final = 64
+
+_IMPORTS: Final = "imports"  # no handle, and no digest
 
 _ATTEMPTS: Final = (
     3  # for one request, each made useless by a change of the key or by a pause of this process
@@ -42,7 +51,10 @@ class Decider:
         self._log = log
         self._threads = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="keyturn-load")
         self._catching_up: _CatchUp | None = None
-        self._loads: dict[str, asyncio.Future[Loaded]] = {}
+        self._loading = SharedWork(self._threads, most=MAX_LOADS, seconds=LOAD_SECONDS)
+        self._loads = self._loading.pending
+        self._computers = ThreadPoolExecutor(COMPUTING_THREADS, thread_name_prefix="keyturn-compute")
+        self._computations = SharedWork(self._computers, most=MAX_COMPUTATIONS, seconds=COMPUTING_SECONDS)
 
     @property
     def loads(self) -> int:
@@ -52,6 +64,7 @@ class Decider:
     def close(self) -> None:
         """Let the threads go; those at work end within the store's own bounds."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._computers.shutdown(wait=False, cancel_futures=True)
 
     async def decide(self, token: str, demand: Demand, ip: str | None) -> Verification:
         """The answer on a credential."""
@@ -71,10 +84,7 @@ class Decider:
                     return self._verifier.refuse(code, demand, ip)
                 outcome = self._verifier.decide(token, demand, ip)
             if outcome is Miss.COLD:
-                screened = self._verifier.screen(token, demand, ip)
-                if isinstance(screened, Verification):
-                    return screened
-                outcome = await self._load(screened, token, demand, ip)
+                outcome = await self._look_up(token, demand, ip)
             if not isinstance(outcome, Miss):
                 return outcome
         return self._verifier.refuse(Code.STALE, demand, ip)
@@ -102,31 +112,40 @@ class Decider:
         if not done.cancelled():
             done.exception()  # whoever waited has seen it; nobody may have
 
-    async def _load(
-        self, parsed: ParsedToken, token: str, demand: Demand, ip: str | None
-    ) -> Verification | Miss:
-        load = self._loads.get(parsed.credential_id)
-        if load is None:
-            if len(self._loads) >= MAX_LOADS:
-                return self._verifier.refuse(Code.THROTTLED, demand, ip)
-            load = self._begin_load(parsed.credential_id)
+    async def _look_up(self, token: str, demand: Demand, ip: str | None) -> Verification | Miss:
+        verifier = self._verifier
+        screened = verifier.screen(token, demand, ip)
+        if isinstance(screened, Verification):
+            return screened
         try:
-            loaded = await asyncio.wait_for(asyncio.shield(load), LOAD_SECONDS)
+            if screened is not None:
+                handle = screened.credential_id
+                loaded = await self._loading.shared(handle, partial(verifier.load, handle))
+                if not (verifier.may_be_imported(token, loaded) and await self._has_imports()):
+                    return verifier.decide_loaded(token, loaded, demand, ip)
+            else:
+                refused = verifier.screen_foreign(demand, ip, are_there=await self._has_imports())
+                if refused is not None:
+                    return refused
+            return verifier.decide_loaded(token, await self._foreign(token), demand, ip)
+        except TooMuchWorkError:
+            return verifier.refuse(Code.THROTTLED, demand, ip)
         except IntegrityError:
-            return self._verifier.refuse(Code.INTEGRITY_FAILED, demand, ip)
+            return verifier.refuse(Code.INTEGRITY_FAILED, demand, ip)
         except (KeyturnError, TimeoutError):
-            return self._verifier.refuse(Code.STALE, demand, ip)
-        return self._verifier.decide_loaded(token, loaded, demand, ip)
+            return verifier.refuse(Code.STALE, demand, ip)
 
-    def _begin_load(self, credential_id: str) -> asyncio.Future[Loaded]:
-        loop = asyncio.get_running_loop()
-        load = loop.run_in_executor(self._threads, self._verifier.load, credential_id)
-        self._loads[credential_id] = load
+    async def _has_imports(self) -> bool:
+        """Whether the store has tokens that were issued elsewhere: all who do not know share one glance at it."""
+        imports = self._verifier.imports
+        known = imports.known
+        return await self._loading.shared(_IMPORTS, imports.ask) if known is None else known
 
-        def ended(done: asyncio.Future[Loaded]) -> None:
-            del self._loads[credential_id]
-            if not done.cancelled():
-                done.exception()
-
-        load.add_done_callback(ended)
-        return load
+    async def _foreign(self, token: str) -> Loaded:
+        """A token that was issued elsewhere; what has to be computed for it has threads of its own."""
+        digest = token_digest(token).hex()
+        found = await self._loading.shared(digest, partial(self._verifier.load_foreign, token))
+        if isinstance(found, Loaded):
+            return found
+        compute = partial(self._verifier.compute, token, found)
+        return await self._computations.shared(digest, compute)

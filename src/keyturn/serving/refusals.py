@@ -14,10 +14,8 @@ CONTENT_TYPE: Final = "application/problem+json"
 Field = tuple[str, str]
 
 # RFC 6750, section 3.1.
-_NO_TOKEN: Final[tuple[Field, ...]] = (("WWW-Authenticate", "Bearer"),)
-_BAD_TOKEN: Final[tuple[Field, ...]] = (("WWW-Authenticate", 'Bearer error="invalid_token"'),)
-_TOO_LITTLE: Final[tuple[Field, ...]] = (("WWW-Authenticate", 'Bearer error="insufficient_scope"'),)
-_SOON: Final[tuple[Field, ...]] = (("Retry-After", "1"),)
+_BAD_TOKEN: Final = 'error="invalid_token"'
+_TOO_LITTLE: Final = 'error="insufficient_scope"'
 
 _AS_ISSUED: Final = "Send the whole key, as it was issued."
 _ANOTHER: Final = "Use another key, or ask who issued this one."
@@ -27,13 +25,34 @@ _TELL: Final = "Tell whoever runs this service."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a request does not pass. `headers` are those that the status asks for, beside the body's own."""
+    """Why a request does not pass.
+
+    Attributes:
+        challenge: parameters of the Bearer challenge that the answer has; None where it has none.
+        retry_after: seconds after which to try again; None where waiting may not help.
+    """
 
     status: int
     code: str
     detail: str
     fix: str
-    headers: tuple[Field, ...] = ()
+    challenge: str | None = None
+    retry_after: int | None = None
+
+    def headers_in(self, realm: str) -> tuple[Field, ...]:
+        """The fields that the status asks for, beside the body's own, of a service with this name; empty for none."""
+        found = []
+        if self.challenge is not None:
+            parameters = filter(None, (f'realm="{realm}"' if realm else "", self.challenge))
+            found.append(("WWW-Authenticate", f"Bearer {', '.join(parameters)}".rstrip()))
+        if self.retry_after is not None:
+            found.append(("Retry-After", str(self.retry_after)))
+        return tuple(found)
+
+    @property
+    def headers(self) -> tuple[Field, ...]:
+        """The same, where no name is known."""
+        return self.headers_in("")
 
     @property
     def phrase(self) -> str:
@@ -76,7 +95,7 @@ NO_KEY: Final = Refusal(
     code="unauthenticated",
     detail="the request carries no key",
     fix="Send one as 'Authorization: Bearer <key>', or as X-API-Key.",
-    headers=_NO_TOKEN,
+    challenge="",
 )
 TWO_KEYS: Final = Refusal(
     status=400, code="two_credentials", detail="the request carries two different keys", fix="Send one key."
@@ -92,33 +111,53 @@ UNDECIDED: Final = Refusal(
     code="verification_unavailable",
     detail="keys cannot be verified at present",
     fix="Try again shortly; if it lasts, tell whoever runs this service.",
-    headers=_SOON,
+    retry_after=1,
 )
 
 
-def _of(status: int, code: Code, detail: str, fix: str, headers: tuple[Field, ...] = ()) -> Refusal:
-    return Refusal(status=status, code=code.value, detail=detail, fix=fix, headers=headers)
+def _of(
+    status: int, code: Code, detail: str, fix: str, *, challenge: str | None = None, again: int | None = None
+) -> Refusal:
+    return Refusal(
+        status=status, code=code.value, detail=detail, fix=fix, challenge=challenge, retry_after=again
+    )
 
 
-def _unknown(code: Code, detail: str, fix: str) -> Refusal:
-    return _of(401, code, detail, fix, _BAD_TOKEN)
+def _bad(code: Code, detail: str, fix: str) -> Refusal:
+    return _of(401, code, detail, fix, challenge=_BAD_TOKEN)
 
 
 _ALL: Final = (
-    _unknown(Code.MALFORMED, "what was sent is no key of this service", _AS_ISSUED),
-    _unknown(Code.NOT_FOUND, "the key is not known", _AS_ISSUED),
-    _unknown(Code.NOT_YET_VALID, "the key is not valid yet", "Wait until it is, or use another key."),
-    _unknown(Code.EXPIRED, "the key has expired", _ANOTHER),
-    _unknown(Code.SUSPENDED, "the key is suspended", _ANOTHER),
-    _unknown(Code.REVOKED, "the key was revoked", _ANOTHER),
-    _of(403, Code.INSUFFICIENT_SCOPE, "the key's scope does not cover this", _ANOTHER, _TOO_LITTLE),
-    _of(403, Code.INSUFFICIENT_PERMISSIONS, "the key lacks a permission for this", _ANOTHER, _TOO_LITTLE),
-    _of(403, Code.IP_DENIED, "the key may not be used from this address", _ANOTHER),
-    _of(429, Code.RATE_LIMITED, "the key's limit is reached", "Wait a while, and send fewer requests."),
-    _of(429, Code.CREDITS_EXHAUSTED, "the key's credits are used up", "Ask who issued the key for more."),
-    _of(429, Code.THROTTLED, "too many keys from this address were refused", _NO_GUESSING, _SOON),
+    _bad(Code.MALFORMED, "what was sent is no key of this service", _AS_ISSUED),
+    _bad(Code.NOT_FOUND, "the key is not known", _AS_ISSUED),
+    _bad(Code.NOT_YET_VALID, "the key is not valid yet", "Wait until it is, or use another key."),
+    _bad(Code.EXPIRED, "the key has expired", _ANOTHER),
+    _bad(Code.SUSPENDED, "the key is suspended", _ANOTHER),
+    _bad(Code.REVOKED, "the key was revoked", _ANOTHER),
+    _of(403, Code.INSUFFICIENT_SCOPE, "the key's scope does not cover this", _ANOTHER, challenge=_TOO_LITTLE),
     _of(
-        503, Code.STALE, "it is not known recently enough whether the key holds", "Try again shortly.", _SOON
+        403,
+        Code.INSUFFICIENT_PERMISSIONS,
+        "the key lacks a permission for this",
+        _ANOTHER,
+        challenge=_TOO_LITTLE,
+    ),
+    _of(403, Code.IP_DENIED, "the key may not be used from this address", "Call from where it may be used."),
+    _of(429, Code.RATE_LIMITED, "the key is used too often", "Wait for the time in Retry-After.", again=1),
+    _of(
+        429,
+        Code.CREDITS_EXHAUSTED,
+        "the key's credits are used up",
+        "Ask whoever issued it for more.",
+        again=1,
+    ),
+    _of(429, Code.THROTTLED, "too many keys from this address were refused", _NO_GUESSING, again=1),
+    _of(
+        503,
+        Code.STALE,
+        "it is not known recently enough whether the key holds",
+        "Try again shortly.",
+        again=1,
     ),
     _of(503, Code.INTEGRITY_FAILED, "what is stored of the key is not what was written", _TELL),
 )

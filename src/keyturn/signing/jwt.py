@@ -6,6 +6,7 @@ Which algorithm a token is to be verified with, its key says and never the token
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +14,13 @@ from typing import Any, Final
 
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.key import Algorithm
+from keyturn.domain.members import unique
 from keyturn.domain.signature_check import SignatureCode
 from keyturn.errors import InvalidInputError
 
 MAX_TOKEN_CHARACTERS: Final = 16_384
 MAX_CLAIMS_BYTES: Final = 8_192
+MAX_DEPTH: Final = 16  # objects and arrays inside one another: what is read has to be passed on as JSON again
 _TIMES: Final = ("exp", "nbf", "iat")
 _PARTS: Final = 3
 
@@ -40,20 +43,27 @@ class ParsedJwt:
 
 
 def signing_input(algorithm: Algorithm, kid: str, claims: Mapping[str, Any]) -> bytes:
-    """What is to be signed; InvalidInputError for claims that are no JSON, too large, or times that are no numbers."""
+    """What is to be signed.
+
+    InvalidInputError for claims that `parse` would refuse, that are too large, or with times that are no numbers.
+    """
     for name in _TIMES:
         if name in claims and (type(claims[name]) not in (int, float)):
             raise InvalidInputError(f"{name} is a number of seconds since 1970", field=f"claims.{name}")
     try:
-        payload = json.dumps(
-            dict(claims), ensure_ascii=False, allow_nan=False, separators=(",", ":")
-        ).encode()
+        payload = json.dumps(dict(claims), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        size = len(payload.encode())
+        if size <= MAX_CLAIMS_BYTES:
+            _object(payload)
     except (TypeError, ValueError, RecursionError):
-        raise InvalidInputError("claims are an object of JSON", field="claims") from None
-    if len(payload) > MAX_CLAIMS_BYTES:
+        raise InvalidInputError(
+            f"claims are an object of JSON, at most {MAX_DEPTH} deep, without a name that is there twice",
+            field="claims",
+        ) from None
+    if size > MAX_CLAIMS_BYTES:
         raise InvalidInputError(f"claims have at most {MAX_CLAIMS_BYTES:,} bytes of JSON", field="claims")
-    header = json.dumps({"alg": algorithm.value, "kid": kid, "typ": "JWT"}, separators=(",", ":")).encode()
-    return f"{to_base64url(header)}.{to_base64url(payload)}".encode()
+    header = json.dumps({"alg": algorithm.value, "kid": kid, "typ": "JWT"}, separators=(",", ":"))
+    return f"{to_base64url(header.encode())}.{to_base64url(payload.encode())}".encode()
 
 
 def parse(token: str) -> ParsedJwt | None:
@@ -62,7 +72,7 @@ def parse(token: str) -> ParsedJwt | None:
     if len(parts) != _PARTS:
         return None
     try:
-        header, claims = _object(parts[0]), _object(parts[1])
+        header, claims = (_object(from_base64url(part).decode()) for part in parts[:2])
         signature = from_base64url(parts[2])
     except (ValueError, RecursionError):
         return None
@@ -85,22 +95,29 @@ def time_code(claims: Mapping[str, Any], now: datetime) -> SignatureCode:
     return SignatureCode.VALID
 
 
-def _object(part: str) -> dict[str, Any]:
-    value = json.loads(
-        from_base64url(part).decode(), object_pairs_hook=_without_twins, parse_constant=_refuse
-    )
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text, object_pairs_hook=unique, parse_float=_finite, parse_constant=_refuse)
     if not isinstance(value, dict):
         raise ValueError("no object")  # noqa: TRY004 - it is text that is malformed
+    if not _nests_within(value, MAX_DEPTH):
+        raise ValueError("too deep")
     json.dumps(value, ensure_ascii=False).encode()  # halves of surrogate pairs could not be passed on
     return value
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Which of two members counts, programs disagree on.
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a member is there twice")
-    return found
+def _nests_within(value: object, depth: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return True
+    parts = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_nests_within(part, depth - 1) for part in parts)
+
+
+def _finite(text: str) -> float:
+    # 1e999 is JSON; as a float it is infinite, which would be an `exp` for ever and is no JSON any more.
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
 
 
 def _refuse(constant: str) -> None:

@@ -24,6 +24,7 @@ from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.policy import WHOLE
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.signature_check import SignatureCheck, SignatureCode
+from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.domain.verdict import Code
 from keyturn.errors import (
     ForbiddenError,
@@ -104,6 +105,8 @@ class Signer:
         _require_kind(key, "verifies signatures over data", is_jwt=False)
         _require_reading(key)
         checked = _checked_data(data)
+        if not isinstance(signature, bytes):
+            raise InvalidInputError("a signature is bytes", field="signature")
         answers = (self._checked(found, number, checked, signature) for number in numbers)
         first = next(answers)
         return first or next((answer for answer in answers if answer), first)
@@ -130,6 +133,8 @@ class Signer:
 
         Who it was made for (`aud`) and by whom (`iss`) only the caller can judge, from the claims.
         """
+        if not isinstance(token, str):
+            raise InvalidInputError("a token is text", field="token", fix="Decode what was sent.")
         parsed = jwt.parse(token)
         if parsed is None:
             return SignatureCheck(SignatureCode.MALFORMED)
@@ -167,13 +172,17 @@ class Signer:
         return jwt.time_code(parsed.claims, self._clock.now())
 
     def _with_times(self, claims: Mapping[str, Any], expires_in: int | None) -> dict[str, Any]:
+        if not isinstance(claims, Mapping):
+            raise InvalidInputError("claims are an object of JSON", field="claims")
         now = int(self._clock.now().timestamp())
         complete = {"iat": now, **claims}
         if expires_in is None:
             return complete
-        if type(expires_in) is not int or expires_in < 1 or "exp" in claims:
+        longest = MAX_LIFETIME.total_seconds()
+        if type(expires_in) is not int or not 1 <= expires_in <= longest or "exp" in claims:
             raise InvalidInputError(
-                "expires_in is a whole number of seconds, for claims without exp", field="expires_in"
+                "expires_in is a whole number of seconds from 1 to a century, for claims without exp",
+                field="expires_in",
             )
         return {**complete, "exp": now + expires_in}
 

@@ -7,26 +7,27 @@ elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Final, TypeVar
 
 from keyturn.crypto.digests import token_digest
 from keyturn.domain import token as tokens
-from keyturn.domain.bodies import KEY, OWNER, VERSION, key_from, owner_from, version_from
+from keyturn.domain.foreign import may_be_foreign
 from keyturn.domain.ids import SYSTEM_TENANT
 from keyturn.domain.token import ParsedToken
 from keyturn.domain.verdict import Code, Verification
 from keyturn.errors import ConfigurationError, IntegrityError, KeyturnError, shown
 from keyturn.measures import Tally
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import CredentialRows, Row
-from keyturn.records.records import Records, Settling
-from keyturn.records.rows import OpenedRow
+from keyturn.records.records import Records
 from keyturn.verifier.cache import Cache
 from keyturn.verifier.decision import Demand, judge
 from keyturn.verifier.entries import Entry
+from keyturn.verifier.foreign import ForeignLoader, Imports, Uncomputed
+from keyturn.verifier.loading import Loaded, Loader
 from keyturn.verifier.throttle import Throttle
 from keyturn.verifier.uses import Uses
 
@@ -36,6 +37,7 @@ MAX_STALENESS_RANGE: Final = (
     60.0,
 )  # below it every request would read the log; above it nothing is bounded
 _LOAD_ATTEMPTS: Final = 3
+_T = TypeVar("_T")
 _VALID: Final = Code.VALID  # as in `keyturn.verifier.decision`
 
 
@@ -57,14 +59,6 @@ class Miss(Enum):
     COLD = "cold"
 
 
-class Loaded(NamedTuple):
-    """What a look-up found, None for nothing, and how far the log had been read when that was so."""
-
-    entry: Entry | None
-    as_of: str
-    read_at: float
-
-
 class Verifier:
     """Decides on credentials for one process.
 
@@ -72,6 +66,7 @@ class Verifier:
         max_staleness: seconds since the start of the last completed read of the log within which it decides.
         asked_at: steady time of the latest decision.
         loads: look-ups in the store, by whether they found something.
+        imports: whether the store has tokens that were issued elsewhere.
     """
 
     def __init__(
@@ -83,7 +78,6 @@ class Verifier:
         cache: Cache,
         max_staleness: float = DEFAULT_MAX_STALENESS,
     ) -> None:
-        self._records = records
         self._log = records.log
         self._uses = uses
         self._steady = clock.steady
@@ -93,6 +87,9 @@ class Verifier:
         self.max_staleness = check_staleness(max_staleness)
         self.asked_at = clock.steady()
         self.loads = Tally()
+        self.imports = Imports(records)
+        self._loader = Loader(records=records, cache=cache)
+        self._foreign = ForeignLoader(records=records, cache=cache, loader=self._loader, clock=clock)
         self._answers_after_load = 0
         self._log.listen(cache.drop)
 
@@ -100,6 +97,7 @@ class Verifier:
         """Go on in a forked child."""
         self._cache.start_afresh()
         self._throttle.start_afresh()
+        self._foreign.start_afresh()
 
     @property
     def is_fresh(self) -> bool:
@@ -164,11 +162,16 @@ class Verifier:
             self._uses.count_refusal(entry.tenant, entry, code, now, ip)
         return Verification(code, as_of, entry)
 
-    def screen(self, token: str, demand: Demand, ip: str | None = None) -> ParsedToken | Verification:
-        """After a COLD miss: what to look up, or the refusal that needs no look-up."""
+    def screen(self, token: str, demand: Demand, ip: str | None = None) -> ParsedToken | Verification | None:
+        """After a COLD miss: what to look up, or the refusal that needs no look-up.
+
+        None for what is no token of Keyturn's, and may be one that was issued elsewhere.
+        """
         as_of = self._log.as_of
         parsed = tokens.parse(token)
         if parsed is None:
+            if self.imports.known is not False and may_be_foreign(token):
+                return None
             return self.refuse(Code.MALFORMED, demand, ip, as_of)
         # Whether the id is known to be another's, or not known at all, must make no difference to who is asking.
         if self._is_throttled(demand, ip):
@@ -178,6 +181,17 @@ class Verifier:
             # The id is known and current: the secret is wrong. Nothing need be read to know that.
             return self.refuse(Code.NOT_FOUND, demand, ip, as_of)
         return parsed
+
+    def screen_foreign(self, demand: Demand, ip: str | None, *, are_there: bool) -> Verification | None:
+        """After `screen` had None to say, and `imports` were asked for: the refusal that needs no look-up."""
+        if not are_there:
+            return self.refuse(Code.MALFORMED, demand, ip)
+        return self.refuse(Code.THROTTLED, demand, ip) if self._is_throttled(demand, ip) else None
+
+    def may_be_imported(self, token: str, loaded: Loaded) -> bool:
+        """Whether a token of Keyturn's own form, for which `load` found no entry, may be one that was imported."""
+        is_unknown = loaded.entry is None or loaded.entry.digest != token_digest(token)
+        return is_unknown and self.imports.known is not False and may_be_foreign(token)
 
     def _is_throttled(self, demand: Demand, ip: str | None) -> bool:
         # Who asks about any tenant's credentials is the server, for its own callers: theirs is a connection's address.
@@ -204,10 +218,7 @@ class Verifier:
                 return refused
             outcome = self.decide(token, demand, ip)
         if outcome is Miss.COLD:
-            screened = self.screen(token, demand, ip)
-            if isinstance(screened, Verification):
-                return screened
-            return self.look_up(token, screened, demand, ip)
+            return self._look_up(token, demand, ip)
         if isinstance(outcome, Miss):
             return self.refuse(Code.STALE, demand, ip)
         return outcome
@@ -222,16 +233,18 @@ class Verifier:
             return self.refuse(Code.STALE, demand, ip)
         return None
 
-    def look_up(self, token: str, parsed: ParsedToken, demand: Demand, ip: str | None) -> Verification:
+    def _look_up(self, token: str, demand: Demand, ip: str | None) -> Verification:
         """Load the credential and decide."""
+        screened = self.screen(token, demand, ip)
+        if isinstance(screened, Verification):
+            return screened
         for _ in range(_LOAD_ATTEMPTS):
             try:
-                loaded = self.load(parsed.credential_id)
+                outcome = self._loaded_and_decided(screened, token, demand, ip)
             except IntegrityError:
                 return self.refuse(Code.INTEGRITY_FAILED, demand, ip)
             except KeyturnError:
                 return self.refuse(Code.STALE, demand, ip)
-            outcome = self.decide_loaded(token, loaded, demand, ip)
             if isinstance(outcome, Verification):
                 return outcome
             if outcome is Miss.STALE:
@@ -239,6 +252,22 @@ class Verifier:
                 if refused is not None:
                     return refused
         return self.refuse(Code.STALE, demand, ip)
+
+    def _loaded_and_decided(
+        self, screened: ParsedToken | None, token: str, demand: Demand, ip: str | None
+    ) -> Verification | Miss:
+        if screened is not None:
+            loaded = self.load(screened.credential_id)
+            if not (self.may_be_imported(token, loaded) and self.imports.ask()):
+                return self.decide_loaded(token, loaded, demand, ip)
+        else:
+            refused = self.screen_foreign(demand, ip, are_there=self.imports.ask())
+            if refused is not None:
+                return refused
+        found = self.load_foreign(token)
+        if isinstance(found, Uncomputed):
+            found = self.compute(token, found)
+        return self.decide_loaded(token, found, demand, ip)
 
     def decide_loaded(
         self, token: str, loaded: Loaded, demand: Demand, ip: str | None
@@ -262,68 +291,25 @@ class Verifier:
 
         IntegrityError for rows that are not what the log says, StorageError when the store does not answer.
         """
+        return self._tallied(partial(self._loader.load, credential_id))
+
+    def load_foreign(self, token: str) -> Loaded | Uncomputed:
+        """Read a token that was issued elsewhere into the cache; the errors are those of `load`.
+
+        Uncomputed where there is a hash that has to be computed: let `compute` do it.
+        """
+        return self._tallied(partial(self._foreign.load, token))
+
+    def compute(self, token: str, uncomputed: Uncomputed) -> Loaded:
+        """The same by computing a hash, for up to some seconds. ConfigurationError where its algorithm is missing."""
+        return self._tallied(partial(self._foreign.compute, token, uncomputed))
+
+    def _tallied(self, load: Callable[[], _T]) -> _T:
         try:
-            loaded = self._load(credential_id)
+            loaded = load()
         except KeyturnError:
             self.loads.add("failed")
             raise
-        self.loads.add("absent" if loaded.entry is None else "found")
+        if isinstance(loaded, Loaded):
+            self.loads.add("absent" if loaded.entry is None else "found")
         return loaded
-
-    def _load(self, credential_id: str) -> Loaded:
-        settling = Settling(self._records)
-        while True:
-            as_of, read_at = self._log.as_of, self._log.read_at
-            rows = self._records.read_credential(credential_id)
-            if rows is None:
-                return Loaded(None, as_of, read_at)
-            found = self._opened(credential_id, rows)
-            with self._log.applying:
-                # The log can't move on between this check and the fill.
-                if all(self._records.is_current(row_id, row) for row_id, row in found.items()):
-                    return Loaded(self._filled(rows, found), self._log.as_of, self._log.read_at)
-            settling.settle(found)
-
-    def _opened(self, credential_id: str, rows: CredentialRows) -> dict[str, OpenedRow | None]:
-        """The rows by id, with the owner's absence where its key names one that has no row."""
-        opened = [
-            self._records.open_sealed(row) for row in (rows.version, rows.key, rows.owner) if row is not None
-        ]
-        if not _belong_together(credential_id, *(row.body for row in opened)):
-            raise self._records.refuse(rows.version.id, rows.version.tenant, "rows do not belong together")
-        found: dict[str, OpenedRow | None] = {row.row.id: row for row in opened}
-        if rows.owner is None and "owner" in opened[1].body:
-            found[opened[1].body["owner"]["row"]] = None
-        return found
-
-    def _filled(self, rows: CredentialRows, found: Mapping[str, OpenedRow | None]) -> Entry:
-        version = version_from(_body(found, rows.version), rows.version.material)
-        key = key_from(_body(found, rows.key))
-        owner = None if rows.owner is None else owner_from(_body(found, rows.owner))
-        entry = Entry(version, key, owner, self._cache.owner_standing(key.owner_row))
-        self._cache.put(entry)
-        return entry
-
-
-def _body(found: Mapping[str, OpenedRow | None], row: Row) -> Mapping[str, Any]:
-    opened = found[row.id]
-    assert opened is not None
-    return opened.body
-
-
-def _belong_together(
-    credential_id: str,
-    version: Mapping[str, Any],
-    key: Mapping[str, Any],
-    owner: Mapping[str, Any] | None = None,
-) -> bool:
-    """Whether these sealed bodies are those of a credential, its key, and the key's owner."""
-    return (
-        (version["kind"], key["kind"]) == (VERSION, KEY)
-        and version.get("credential_id") == credential_id
-        and (version["key"], version["tenant"]) == (key["id"], key["tenant"])
-        and (
-            owner is None
-            or (owner["kind"] == OWNER and "owner" in key and owner["id"] == key["owner"]["row"])
-        )
-    )

@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from keyturn import KeyScope, KeyType, Secret, SecureKeyGenerator
-from keyturn.crypto.weak_rsa import weakness_of
+from keyturn.crypto.weak_rsa import weakness_of, weakness_of_modulus
 from keyturn.errors import InvalidInputError
+from tests.unit.crypto.samples import vectors
 
+VECTORS: Final = vectors("weak_rsa")["moduli"]
 GENERATOR: Final = SecureKeyGenerator()
 E: Final = 65_537
 SMALL: Final = [n for n in range(2, 702) if all(n % d for d in range(2, math.isqrt(n) + 1))]
@@ -70,6 +72,13 @@ def neighbours() -> rsa.RSAPrivateKey:
 
 
 def small_private_exponent() -> rsa.RSAPrivateKey:
+    """Not of one piece: hardly any key with a public exponent below 2^256 is like this, so it takes one to look."""
+    p, q = prime(1_024), prime(1_024)
+    return key_of(p, q, d=2**1_000 + 1)
+
+
+def large_public_exponent() -> rsa.RSAPrivateKey:
+    """What a short private exponent comes with."""
     p, q = prime(1_024), prime(1_024)
     d = 2**400 + 1
     while math.gcd(d, (p - 1) * (q - 1)) != 1:
@@ -80,7 +89,8 @@ def small_private_exponent() -> rsa.RSAPrivateKey:
 WEAK: Final[dict[str, tuple[Callable[[], rsa.RSAPrivateKey], str]]] = {
     "short": (lambda: key_of(prime(768), prime(768)), "1536 bits"),
     "small exponent": (lambda: rsa.generate_private_key(3, 2_048), "public exponent is 3"),
-    "small private exponent": (small_private_exponent, "exponent"),
+    "large exponent": (large_public_exponent, "public exponent is too large"),
+    "small private exponent": (small_private_exponent, "private exponent is small"),
     "unbalanced": (lambda: key_of(prime(1_536), prime(520)), "primes is small"),
     "close primes": (close_primes, "close to one another"),
     "neighbours": (neighbours, "close to one another"),
@@ -95,6 +105,12 @@ def test_a_weak_key_is_refused_and_why(kind: str) -> None:
     found = weakness_of(key)
     assert found is not None
     assert says in found
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_moduli_that_are_known_to_be_weak_are_found_and_others_are_not(vector: dict[str, str]) -> None:
+    found = weakness_of_modulus(int(vector["modulus"], 16))
+    assert (found or "none").find(vector["weakness"]) >= 0
 
 
 def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> Secret:
@@ -141,11 +157,27 @@ def test_what_is_no_usable_key_is_refused_in_words() -> None:
         dsa.generate_private_key(2_048),
     ]
     texts = [other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for other in others]
+    for curve in (ec.BrainpoolP256R1(), ec.SECP256K1()):
+        other = pem(ec.generate_private_key(curve))
+        with pytest.raises(InvalidInputError, match=f"the curve {curve.name} is not used here"):
+            GENERATOR.import_key_pair(other, KeyType.ECDSA)
     for text in (b"", b"-----BEGIN PRIVATE KEY-----", pem(good).reveal_bytes()[:-60], encrypted, *texts):
         with pytest.raises(InvalidInputError) as refused:
             GENERATOR.import_key_pair(Secret(text), KeyType.ECDSA)
         assert refused.value.field == "private_key"
         assert refused.value.fix
+    for no_text in (5, None, "\ud800"):
+        with pytest.raises(InvalidInputError, match="private_key is"):
+            GENERATOR.import_key_pair(no_text, KeyType.ECDSA)  # type: ignore[arg-type]
+
+
+def test_what_is_too_long_for_a_key_is_not_even_read() -> None:
+    """Checking an RSA key takes eight times as long for twice as many bits, and others wait meanwhile."""
+    padding = "A" * 64 + "\n"
+    text = pem(ec.generate_private_key(ec.SECP256R1())).reveal()
+    assert GENERATOR.import_key_pair(padding * 10 + text, KeyType.ECDSA).spec.length == 256
+    with pytest.raises(InvalidInputError, match="at most 8,192 bytes"):
+        GENERATOR.import_key_pair(padding * 200 + text, KeyType.ECDSA)
 
 
 def test_a_key_is_imported_for_what_it_is_only() -> None:

@@ -13,7 +13,7 @@ from keyturn.domain import canonical
 from keyturn.domain.bodies import key_from, key_put, owner_from, owner_put, version_from, version_put
 from keyturn.domain.change import Put
 from keyturn.domain.instants import from_micros
-from keyturn.domain.key import Algorithm, Key, KeyLength, KeyType, Owner, Version
+from keyturn.domain.key import Algorithm, Hashed, Key, KeyLength, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, RevocationReason
 from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
@@ -297,6 +297,7 @@ CHANGED: dict[type, dict[str, object]] = {
         "state_changed_at": LATER,
         "credential_id": "x",
         "digest": bytes(32),
+        "hashed": Hashed.KEYED_SHA512,
         "custody": "sealed",
         "created_at": LATER,
         "expires_at": LATER,
@@ -313,7 +314,11 @@ CHANGED: dict[type, dict[str, object]] = {
     },
 }
 OWNED = replace(KEY, owner=ADA, owner_row=OWNER.row_id, owner_epoch=1)
-EACH_FIELD = [(base, field.name) for base in (OWNED, VERSION, OWNER) for field in fields(base)]
+IMPORTED = replace(VERSION, credential_id="~0123456789ABCDEF", hashed=Hashed.KEYED_SHA256)
+EACH_FIELD = [
+    (base, field.name) for base in (OWNED, VERSION, OWNER) for field in fields(base) if field.name != "hashed"
+]
+EACH_FIELD.append((IMPORTED, "hashed"))
 
 
 @pytest.mark.parametrize(("base", "name"), EACH_FIELD, ids=[f"{type(b).__name__}.{n}" for b, n in EACH_FIELD])

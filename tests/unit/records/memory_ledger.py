@@ -123,15 +123,25 @@ class MemoryLedger:
             return [self._store.rows.get(row_id) for row_id in ids]
 
     def read_credential(self, credential_id: str) -> CredentialRows | None:
+        found = self.read_credentials([credential_id])
+        return found[0] if found else None
+
+    def read_credentials(self, credential_ids: Sequence[str]) -> list[CredentialRows]:
+        _limit(len(credential_ids), 1_000)
         with self._store.lock:
-            for row in self._store.rows.values():
-                if row.kind == "version" and _member(row, "credential_id") == credential_id:
-                    key = self._store.rows[_member(row, "key")]
-                    owner = json.loads(key.body).get("owner")
-                    return CredentialRows(
-                        row, key, None if owner is None else self._store.rows.get(owner["row"])
-                    )
-        return None
+            return [
+                self._credential(row)
+                for row in self._store.rows.values()
+                if row.kind == "version" and _member(row, "credential_id") in credential_ids
+            ]
+
+    def has_credential_from(self, credential_id: str) -> bool:
+        return any((_member(row, "credential_id") or "") >= credential_id for row in self._rows("version"))
+
+    def _credential(self, version: Row) -> CredentialRows:
+        key = self._store.rows[_member(version, "key")]
+        owner = json.loads(key.body).get("owner")
+        return CredentialRows(version, key, None if owner is None else self._store.rows.get(owner["row"]))
 
     def read_versions(self, key_id: str) -> list[Row]:
         found = [row for row in self._rows("version") if _member(row, "key") == key_id]

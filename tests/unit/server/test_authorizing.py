@@ -15,6 +15,7 @@ from keyturn.errors import IntegrityError, StorageError
 from keyturn.server.authorizing import AuthorizeEndpoint
 from keyturn.server.deciding import Decider
 from keyturn.server.gateway_answers import Reply, answer_to
+from keyturn.server.measured import Measured
 from keyturn.verifier.throttle import FAILURE_BURST
 from tests.fakes import Process, Site, token_of
 
@@ -42,7 +43,7 @@ def asked_together(
 
     async def ask() -> list[Reply]:
         decider = Decider(verifier=process.node.verifier, log=process.node.records.log)
-        endpoint = AuthorizeEndpoint(verifier=process.node.verifier, decider=decider)
+        endpoint = AuthorizeEndpoint(verifier=process.node.verifier, decider=decider, measured=Measured())
         try:
             answers = [endpoint.answer(fields(*question), b"", None, client) for question in questions]
             return [answer if isinstance(answer, Reply) else await answer for answer in answers]

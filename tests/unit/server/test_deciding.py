@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import pairwise
 from typing import Any, Final, TypeVar
@@ -79,7 +79,7 @@ async def ask(decider: Decider, key: GeneratedKey | str, ip: str | None = None) 
     return (await decider.decide(token_of(key), NO_DEMAND, ip)).code
 
 
-async def ask_all(decider: Decider, keys: list[GeneratedKey]) -> Counter[str]:
+async def ask_all(decider: Decider, keys: Sequence[GeneratedKey | str]) -> Counter[str]:
     return Counter(await asyncio.gather(*(ask(decider, key) for key in keys)))
 
 

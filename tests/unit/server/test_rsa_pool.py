@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -16,7 +17,7 @@ SECONDS = 10.0
 
 @contextmanager
 def running(make: Callable[[int], bytes]) -> Iterator[RsaPool]:
-    pool = RsaPool(make, start_seconds=0)
+    pool = RsaPool(make, start_seconds=0, again_seconds=0)
     pool.start()
     try:
         yield pool
@@ -52,6 +53,45 @@ def test_each_size_is_filled_the_quickest_first_and_filled_up_again() -> None:
         taken += [pool.take(4_096) for _ in range(KEPT[4_096])]
         assert len(set(taken)) == len(taken), "no key is given away twice"
         assert all(key.startswith(b"4096.") for key in taken)
+
+
+def test_who_takes_every_small_key_keeps_nobody_from_a_large_one() -> None:
+    is_running = threading.Event()
+
+    def make(bits: int) -> bytes:
+        is_running.wait(SECONDS)
+        if bits == 3_072:
+            with suppress(PoolEmptyError):
+                pool.take(bits)
+        return b"key"
+
+    with running(make) as pool:
+        is_running.set()
+        awaited(lambda: pool.sizes()[4_096] == KEPT[4_096] and pool.sizes()[8_192] == KEPT[8_192])
+
+
+def test_a_key_that_could_not_be_made_is_made_later(caplog: pytest.LogCaptureFixture) -> None:
+    failures = iter([MemoryError(), ValueError("a library's own")])
+
+    def make(_: int) -> bytes:
+        for failure in failures:
+            raise failure
+        return b"key"
+
+    with running(make) as pool:
+        awaited(lambda: full(pool))
+    assert caplog.text.count("an RSA key of 3072 bits could not be made") == 2
+
+
+def test_keys_are_made_where_the_priority_may_not_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a filter of system calls."""
+
+    def refuse(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with running(lambda _: b"key") as pool:
+        awaited(lambda: full(pool))
 
 
 @pytest.mark.parametrize("bits", KEPT)

@@ -55,7 +55,7 @@ def test_a_refusal_is_a_problem_that_says_what_to_do(refusal: Refusal) -> None:
 
 def test_whoever_should_try_again_is_told_when() -> None:
     assert {refusal.code for refusal in ALL if ("Retry-After", "1") in refusal.headers} == {
-        "throttled", "stale", "verification_unavailable",
+        "rate_limited", "credits_exhausted", "throttled", "stale", "verification_unavailable",
     }  # fmt: skip
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from keyturn.errors import IntegrityError
 from keyturn.verifier.decision import NO_DEMAND
-from keyturn.verifier.verifier import Loaded, Miss
+from keyturn.verifier.loading import Loaded
+from keyturn.verifier.verifier import Miss
 from tests.fakes import Process, Site, token_of
 from tests.unit.records.memory_ledger import MemoryLedger
 
@@ -120,9 +121,9 @@ def test_rows_that_do_not_belong_together_are_a_finding(ours: Process) -> None:
     assert rows is not None
     joined = replace(rows, key=rows_of(ours)[strong.key_id])
     with pytest.raises(IntegrityError):
-        ours.node.verifier._opened(str(weak.credential_id), joined)
+        ours.node.verifier._loader.opened((str(weak.credential_id),), joined)
     with pytest.raises(IntegrityError):
-        ours.node.verifier._opened(str(strong.credential_id), rows)
+        ours.node.verifier._loader.opened((str(strong.credential_id),), rows)
     assert incidents(ours) == ["rows do not belong together"], "of one row, so told once"
 
 

@@ -116,6 +116,18 @@ class PostgresLedger:
         records = self._fetch(statements.READ_CREDENTIAL, (credential_id,), self._settings.read)
         return credential_of(records[0]) if records else None
 
+    def read_credentials(self, credential_ids: Sequence[str]) -> list[CredentialRows]:
+        """Those of these credential_ids that a version carries, as `read_credential` gives them."""
+        _limit(len(credential_ids), MAX_IDS, "credential_ids")
+        asked = (list(credential_ids),)
+        records = self._fetch(statements.READ_CREDENTIALS, asked, self._settings.read)
+        return [credential_of(record) for record in records]
+
+    def has_credential_from(self, credential_id: str) -> bool:
+        """Whether a version carries this credential_id or a later one."""
+        records = self._fetch(statements.HAS_CREDENTIAL_FROM, (credential_id,), self._settings.read)
+        return bool(records[0][0])
+
     def read_versions(self, key_id: str) -> list[Row]:
         """All version rows of a key, oldest first."""
         return self._rows(statements.READ_VERSIONS, (key_id,))

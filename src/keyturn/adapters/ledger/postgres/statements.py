@@ -15,11 +15,15 @@ _TRIPLE: Final[LiteralString] = ", ".join(
 )
 
 READ_ROWS: Final[LiteralString] = f"SELECT {_ROW} FROM keyturn.rows WHERE id = ANY(%s)"
-READ_CREDENTIAL: Final[LiteralString] = f"""
+_CREDENTIALS: Final[LiteralString] = f"""
     SELECT {_TRIPLE} FROM keyturn.rows AS v
     JOIN keyturn.rows AS k ON k.id = v.key_id
-    LEFT JOIN keyturn.rows AS o ON o.id = k.owner_row
-    WHERE v.credential_id = %s"""
+    LEFT JOIN keyturn.rows AS o ON o.id = k.owner_row"""
+READ_CREDENTIAL: Final[LiteralString] = f"{_CREDENTIALS} WHERE v.credential_id = %s"
+READ_CREDENTIALS: Final[LiteralString] = f"{_CREDENTIALS} WHERE v.credential_id = ANY(%s)"
+HAS_CREDENTIAL_FROM: Final[LiteralString] = (
+    "SELECT EXISTS (SELECT FROM keyturn.rows WHERE credential_id >= %s)"
+)
 READ_VERSIONS: Final[LiteralString] = f"""
     SELECT {_ROW} FROM keyturn.rows WHERE kind = 'version' AND key_id = %s
     ORDER BY created, length(id), id"""

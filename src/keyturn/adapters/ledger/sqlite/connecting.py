@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Final
 from urllib.parse import quote
 
+from keyturn.adapters.ledger.sqlite.location import refuse_orphaned_log
 from keyturn.errors import SchemaError
 
 __all__ = ["ReadConnection", "connect_for_reading", "connect_for_writing"]
@@ -54,6 +55,7 @@ def connect_for_writing(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path, factory: type[sqlite3.Connection], busy: float) -> sqlite3.Connection:
     if not path.exists():
+        refuse_orphaned_log(path)
         raise SchemaError(f"there is no store at {path}: run 'keyturn init'")
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw",  # never creates: only `initialise` does, with the right permissions

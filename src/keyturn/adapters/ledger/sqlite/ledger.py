@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from keyturn.adapters.ledger.sqlite.anchor import Anchor
 from keyturn.adapters.ledger.sqlite.committing import append, check_shape, reseal, store_sealed_head
@@ -49,10 +49,13 @@ _WIDTH: Final = len(ROW_COLUMNS.split(", "))
 _TRIPLE: Final = ", ".join(
     f"{table}.{column}" for table in ("v", "k", "o") for column in ROW_COLUMNS.split(", ")
 )
-_CREDENTIAL: Final = (
-    f"SELECT {_TRIPLE} FROM rows AS v JOIN rows AS k ON k.id = v.key_id LEFT JOIN rows AS o ON o.id = k.owner_row"
-    " WHERE v.credential_id = ?"
+_CREDENTIALS: Final = (
+    f"SELECT {_TRIPLE} FROM rows AS v JOIN rows AS k ON k.id = v.key_id"
+    " LEFT JOIN rows AS o ON o.id = k.owner_row"
 )
+_CREDENTIAL: Final = f"{_CREDENTIALS} WHERE v.credential_id = ?"
+_ANY_CREDENTIAL: Final = f"{_CREDENTIALS} WHERE v.credential_id IN (SELECT value FROM json_each(?))"
+_FROM_CREDENTIAL: Final = "SELECT EXISTS (SELECT 1 FROM rows WHERE credential_id >= ?)"
 _OWNED: Final = (
     f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_owned WHERE kind = 'key' AND owner IS NOT NULL"
     " AND tenant = ? AND owner = ? AND id > ? ORDER BY id LIMIT ?"
@@ -151,10 +154,17 @@ class SqliteLedger:
     def read_credential(self, credential_id: str) -> CredentialRows | None:
         """The version that carries this credential_id, its key, and the owner's row if there is one."""
         records = self._readers.fetch(_CREDENTIAL, (credential_id,))
-        if not records:
-            return None
-        version, key, owner = (records[0][start : start + _WIDTH] for start in (0, _WIDTH, 2 * _WIDTH))
-        return CredentialRows(Row(*version), Row(*key), None if owner[0] is None else Row(*owner))
+        return _credential_of(records[0]) if records else None
+
+    def read_credentials(self, credential_ids: Sequence[str]) -> list[CredentialRows]:
+        """Those of these credential_ids that a version carries, as `read_credential` gives them."""
+        _limit(len(credential_ids), MAX_IDS, "credential_ids")
+        records = self._readers.fetch(_ANY_CREDENTIAL, (json.dumps(list(credential_ids)),))
+        return [_credential_of(record) for record in records]
+
+    def has_credential_from(self, credential_id: str) -> bool:
+        """Whether a version carries this credential_id or a later one."""
+        return bool(self._readers.fetch(_FROM_CREDENTIAL, (credential_id,))[0][0])
 
     def read_versions(self, key_id: str) -> list[Row]:
         """All version rows of a key, oldest first."""
@@ -324,6 +334,12 @@ class SqliteLedger:
 
     def _rows(self, statement: str, parameters: Sequence[object] | dict[str, object]) -> list[Row]:
         return [Row(*record) for record in self._readers.fetch(statement, parameters)]
+
+
+def _credential_of(record: tuple[Any, ...]) -> CredentialRows:
+    """The joined record of a version, its key and, where it has a row, the owner."""
+    version, key, owner = (record[start : start + _WIDTH] for start in (0, _WIDTH, 2 * _WIDTH))
+    return CredentialRows(Row(*version), Row(*key), None if owner[0] is None else Row(*owner))
 
 
 def _limit(count: int, most: int, what: str) -> None:

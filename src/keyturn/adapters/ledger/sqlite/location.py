@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from keyturn.errors import ConfigurationError, StorageError, shown
 
-__all__ = ["Settings", "create_file", "parse_url"]
+__all__ = ["Settings", "create_file", "is_begun", "parse_url", "refuse_orphaned_log"]
 
 _FORMS: Final = "Write sqlite:///relative.db or sqlite:////absolute.db (three slashes or four)."
 _FILE_MODE: Final = 0o600
@@ -50,6 +50,28 @@ def parse_url(url: str) -> Path:
             f"the store's URL has parts that an SQLite store does not know: {shown(url)}", fix=_FORMS
         )
     return Path(path).absolute()
+
+
+def is_begun(path: Path) -> bool:
+    """Whether a store was begun in this file; StorageError as `refuse_orphaned_log`."""
+    if path.exists() and path.stat().st_size > 0:
+        return True
+    refuse_orphaned_log(path)
+    return False
+
+
+def refuse_orphaned_log(path: Path) -> None:
+    """StorageError where the file is gone and SQLite's log of it is not.
+
+    A new file in its place would be the end of that log, and the old one, put back, would lack what stands in it: a
+    revocation, perhaps.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size > 0:
+        raise StorageError(
+            f"the store {path} is gone, and changes that were made to it are left in {log.name}",
+            fix="Put the file back beside it. To begin anew all the same, move the log to where the file is now.",
+        )
 
 
 def create_file(path: Path) -> None:

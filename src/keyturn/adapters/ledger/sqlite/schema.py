@@ -12,7 +12,7 @@ from typing import Final
 
 from keyturn.adapters.ledger.sqlite.connecting import connect_for_writing
 from keyturn.adapters.ledger.sqlite.failures import is_busy, storage_errors
-from keyturn.adapters.ledger.sqlite.location import create_file, parse_url
+from keyturn.adapters.ledger.sqlite.location import create_file, is_begun, parse_url
 from keyturn.adapters.ledger.sqlite.looking import is_store, refuse_foreign, refuse_other_tables
 from keyturn.adapters.ledger.sqlite.waiting import Turnstile, poll
 from keyturn.errors import (
@@ -61,7 +61,8 @@ def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
         raise InvalidInputError("a log_id has 16 characters of 0-9, A-Z, a-z", field="log_id")
     path = parse_url(url)
     refuse_foreign(path)
-    create_file(path)
+    if not is_begun(path):
+        create_file(path)
     turnstile = Turnstile(path)
     deadline = monotonic() + _SECONDS
     try:
