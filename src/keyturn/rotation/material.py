@@ -36,7 +36,7 @@ def fresh_for(key: Key, rsa_keys: RsaKeys) -> Fresh:
         length=key.length,
         algorithm=key.algorithm,
         prefix=key.prefix,
-        is_imported=True,  # a key that was imported keeps its length
+        is_imported=not key.type.is_token,  # a pair that was imported keeps its length
     )
     material = generate_material(spec, rsa_keys)
     raw = raw_material(key.type, material.secret, material.public_key)
