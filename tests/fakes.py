@@ -64,7 +64,7 @@ Look = Literal["now", "nanos", "steady"]
 Method = Literal[
     "commit", "read", "read_credential", "read_credentials", "has_credential_from",
     "read_versions", "list_keys", "list_owned", "list_expired", "forget_answers",
-    "list_due_keys", "list_due_rotations", "list_rotations", "list_policies",
+    "list_due_keys", "list_due_rotations", "list_rotations", "list_policies", "list_published",
     "read_log",
     "head", "sealed_head", "seal_head", "snapshot", "save_snapshot", "record_uses", "read_uses", "last_uses",
     "wait_for_news", "close", "list_rows", "count_rows", "reseal",
@@ -219,6 +219,9 @@ class HookedLedger:
 
     def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
         return self._call("list_rotations", lambda: self.inner.list_rotations(matching, limit))
+
+    def list_published(self, after: tuple[str, str], limit: int) -> list[Row]:
+        return self._call("list_published", lambda: self.inner.list_published(after, limit))
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         return self._call("list_policies", lambda: self.inner.list_policies(tenant, before, limit))

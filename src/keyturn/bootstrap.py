@@ -46,6 +46,7 @@ from keyturn.records.records import Records
 from keyturn.records.rows import seal_changes
 from keyturn.records.sealed_state import head_after
 from keyturn.rotation.services import RotationServices, rotation_over
+from keyturn.signing.published import PublishedKeys
 from keyturn.signing.signer import Signer
 from keyturn.verifier.cache import DEFAULT_CAPACITY, Cache
 from keyturn.verifier.recorder import Recorder
@@ -76,6 +77,7 @@ class Node:
     trail: Trail
     usage: Usage
     signer: Signer
+    published: PublishedKeys
     verifier: Verifier
     cache: Cache
     uses: Uses
@@ -103,6 +105,7 @@ class Node:
         self.records.log.start_afresh()
         self.verifier.start_afresh()
         self.recorder.start_afresh()
+        self.published.start_afresh()
 
 
 def ledger_module(url: str) -> ModuleType:
@@ -160,6 +163,7 @@ def _node_over(
         trail=Trail(ledger=ledger, keyring=keyring, log=log),
         usage=Usage(ledger),
         signer=Signer(records=records, keys=keys, uses=uses, clock=clock),
+        published=PublishedKeys(records=records, keys=keys, clock=clock, max_staleness=max_staleness),
         verifier=Verifier(records=records, uses=uses, clock=clock, cache=cache, max_staleness=max_staleness),
         cache=cache,
         uses=uses,

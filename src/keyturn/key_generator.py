@@ -89,6 +89,7 @@ class SecureKeyGenerator:
         expires_at: datetime | None = None,
         profile: Mapping[str, object] | None = None,
         rotation_policy_id: str | None = None,
+        published_for: int | None = None,
     ) -> GeneratedKey:
         """A fresh key.
 
@@ -107,6 +108,8 @@ class SecureKeyGenerator:
             profile: for the provisioning key of a gateway: the `scope`, the `permissions` query, or both that it
                 requires of every key it asks about.
             rotation_policy_id: the rotation policy that it follows, which the store must have.
+            published_for: puts the public half into the tenant's JWKS, and says how many seconds anything that it signs
+                may last; None for a key that is not published.
 
         Raises:
             InvalidInputError: a value is out of bounds; `field` names it and `fix` says what is possible.
@@ -124,6 +127,7 @@ class SecureKeyGenerator:
             expires_at=expires_at,
             profile=profile,
             rotation_policy_id=rotation_policy_id,
+            published_for=published_for,
         )
         now = self._clock.now()
         spec = spec_of(now, key_type, key_scope, expires_in, policy, length=length, algorithm=algorithm)

@@ -26,6 +26,7 @@ class TokenPolicy(TypedDict, total=False):
     not_before: datetime | None
     expires_at: datetime | None
     rotation_policy_id: str | None
+    published_for: int | None
 
 
 class KeyPolicy(TokenPolicy, total=False):
@@ -67,6 +68,7 @@ def spec_of(
         expires_at=expiry(now, expires_in, policy.get("expires_at")),
         profile=None if profile is None else check_profile(profile),
         rotation_policy_id=policy.get("rotation_policy_id"),
+        published_for=policy.get("published_for"),
     )
 
 

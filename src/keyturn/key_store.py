@@ -11,6 +11,7 @@ store.revoke_key(api_key.key_id)        # refused here when this returns, elsewh
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.issuing.reading import KeyFilter, KeyPage
 from keyturn.opening import file_url, node_at
 from keyturn.rotation.services import RotationServices
+from keyturn.signing.jwt import DEFAULT_TYP
 from keyturn.signing.signer import Signature, SignedJwt
 from keyturn.verifier.decision import Demand
 from keyturn.verifier.status import status
@@ -260,16 +262,63 @@ class SecureKeyStore:
         """
         return self._node.signer.verify(key_id, data, signature, self._principal, version=version)
 
-    def sign_jwt(self, key_id: str, claims: Mapping[str, Any], *, expires_in: int | None = None) -> SignedJwt:
-        """A JSON Web Token with these claims, signed by a JWT key; `expires_in` is in seconds."""
-        return self._node.signer.sign_jwt(key_id, claims, self._principal, expires_in=expires_in)
+    def sign_jwt(
+        self,
+        key_id: str,
+        claims: Mapping[str, Any],
+        *,
+        expires_in: int | None = None,
+        issuer: str | None = None,
+        audience: str | None = None,
+        typ: str = DEFAULT_TYP,
+    ) -> SignedJwt:
+        """A JSON Web Token with these claims, signed by a JWT key.
 
-    def verify_jwt(self, token: str) -> SignatureCheck:
+        Args:
+            key_id: a key of type JWT whose scope has write.
+            claims: an object of JSON, at most 8 KiB; `iat` is added.
+            expires_in: seconds from now, as `exp`; for a published key at most its `published_for`, and that if absent.
+            issuer: who says so, as `iss`.
+            audience: whom it is for, as `aud`.
+            typ: what sort of token it is, such as ``at+jwt``, so that no other sort passes for it.
+
+        >>> store.sign_jwt(key_id, {"sub": "ada"}, expires_in=600, issuer="https://a.example",
+        ...                audience="https://b.example", typ="at+jwt").token        # doctest: +SKIP
+        """
+        return self._node.signer.sign_jwt(
+            key_id,
+            claims,
+            self._principal,
+            expires_in=expires_in,
+            issuer=issuer,
+            audience=audience,
+            typ=typ,
+        )
+
+    def verify_jwt(
+        self,
+        token: str,
+        *,
+        issuer: str | None = None,
+        audience: str | None = None,
+        typ: str = DEFAULT_TYP,
+    ) -> SignatureCheck:
         """Whether a token was signed by one of this tenant's JWT keys, and is in its time; `claims` is what it says.
 
-        Whom it is for (`aud`) is for you to judge.
+        It must be of this type and, where one is given, by this issuer. Say who you are in `audience`: a token that
+        names an audience is refused where you say none, and one that names none where you say one (RFC 8725).
         """
-        return self._node.signer.verify_jwt(token, self._principal)
+        return self._node.signer.verify_jwt(token, self._principal, issuer=issuer, audience=audience, typ=typ)
+
+    def jwks(self) -> dict[str, Any]:
+        """The tenant's JSON Web Key Set (RFC 7517): the public halves of its published keys, for those who verify.
+
+        Serve it where the server of Keyturn does not, with `Cache-Control: max-age=300` at most.
+        """
+        if not self._node.published.is_current:
+            self._node.published.refresh()
+        found: dict[str, Any] = json.loads(self._node.published.of(self._principal.tenant).body)
+        return found
 
     def revoke_key(
         self,

@@ -52,6 +52,7 @@ def key_view(key: Key) -> View:
         if key.profile is None
         else {"scope": None, "permissions": None, **key.profile.members},
         "rotation_policy_id": key.rotation_policy_id,
+        "published_for": key.published_for,
         "rotation": key.rotation,
         "rotated_at": _time(key.rotated_at),
     }

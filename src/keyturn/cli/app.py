@@ -86,7 +86,11 @@ _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
         "update": issuing.update,
         "usage": reading.usage,
     },
-    _SIGNATURES: {"sign": signing.sign, "verify-signature": signing.verify_signature},
+    _SIGNATURES: {
+        "sign": signing.sign,
+        "verify-signature": signing.verify_signature,
+        "jwks": signing.jwks,
+    },
     _ROTATION: {"rotate": rotating.rotate},
     _ENDING: {
         "revoke": acting.revoke,

@@ -28,6 +28,7 @@ class Clearable(Enum):
     NOT_BEFORE = "not_before"
     EXPIRES_AT = "expires_at"
     PROFILE = "profile"
+    PUBLISHED_FOR = "published_for"
 
 
 def issue(
@@ -59,6 +60,7 @@ def issue(
     ] = False,
     require_scope: options.RequireScope = None,
     require_permissions: options.RequirePermissions = None,
+    published_for: options.PublishedFor = None,
     tenant: options.Tenant = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
@@ -83,6 +85,7 @@ def issue(
         not_before=not_before,
         expires_at=expires_at,
         profile=_profile(require_scope, require_permissions),
+        published_for=published_for,
     )
     with opened(tenant) as work:
         key = work.node.issuer.issue(generated, work.by)
@@ -126,6 +129,7 @@ def update(
     tags: options.Tags = None,
     require_scope: options.RequireScope = None,
     require_permissions: options.RequirePermissions = None,
+    published_for: options.PublishedFor = None,
     clear: Annotated[
         list[Clearable] | None,
         options.choice("--clear", "FIELD", "A field to leave empty; repeatable", Clearable),
@@ -148,6 +152,7 @@ def update(
         "metadata": metadata,
         "tags": tuple(tags or ()) or None,
         "profile": _profile(require_scope, require_permissions),
+        "published_for": published_for,
     }
     changes = _changes({field: value for field, value in given.items() if value is not None}, clear or [])
     with opened(tenant) as work:

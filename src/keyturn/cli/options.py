@@ -108,6 +108,15 @@ RequirePermissions = Annotated[
     str | None,
     text("--require-permissions", "QUERY", "For a gateway's key: what it always requires: documents.read."),
 ]
+PublishedFor = Annotated[
+    int | None,
+    text(
+        "--published-for",
+        "TIME",
+        "Publish it in the JWKS; how long anything it signs lasts: 1h.",
+        parser=duration,
+    ),
+]
 NotBefore = Annotated[datetime | None, time("--not-before", f"When it begins to be valid: {EXAMPLE_TIME}.")]
 ExpiresAt = Annotated[datetime | None, time("--expires-at", f"When it expires: {EXAMPLE_TIME}.")]
 ExpiresIn = Annotated[

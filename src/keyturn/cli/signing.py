@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Annotated, Any, Final
 
@@ -21,6 +22,11 @@ INVALID: Final = 1
 _SHOWN: Final = ("code", "key_id", "version", "algorithm", "claims")
 
 
+Issuer = Annotated[str | None, options.text("--issuer", "TEXT", "Who says so: iss of a token.")]
+Audience = Annotated[str | None, options.text("--audience", "TEXT", "Whom it is for: aud of a token.")]
+Typ = Annotated[str | None, options.text("--typ", "TYPE", "The sort of token: at+jwt; JWT if absent.")]
+
+
 def sign(
     *,
     key_id: options.KeyId,
@@ -31,6 +37,9 @@ def sign(
         ),
     ] = None,
     expires_in: options.ExpiresIn = None,
+    issuer: Issuer = None,
+    audience: Audience = None,
+    typ: Typ = None,
     tenant: options.Tenant = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
@@ -38,13 +47,17 @@ def sign(
 
     With a key of type jwt, claims are signed, and a JSON Web Token is printed.
     """
-    if claims is None and expires_in is not None:
-        raise MisuseError("--expires-in is for claims", fix="Leave it out, or add --claims.")
+    said = _said(issuer=issuer, audience=audience, typ=typ)
+    for name in ("expires-in",) * (expires_in is not None) + tuple(said):
+        if claims is None:
+            raise MisuseError(f"--{name} is for claims", fix="Leave it out, or add --claims.")
     with opened(tenant) as work:
         if claims is None:
             view = signature_view(work.node.signer.sign(key_id, _data(), work.by))
         else:
-            view = signed_jwt_view(work.node.signer.sign_jwt(key_id, claims, work.by, expires_in=expires_in))
+            view = signed_jwt_view(
+                work.node.signer.sign_jwt(key_id, claims, work.by, expires_in=expires_in, **said)
+            )
     if as_json:
         output.write_json(view)
     else:
@@ -61,6 +74,9 @@ def verify_signature(
     version: Annotated[
         int | None, options.text("--version", "NUMBER", "The version that signed; the present one if absent.")
     ] = None,
+    issuer: Issuer = None,
+    audience: Audience = None,
+    typ: Typ = None,
     tenant: options.Tenant = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
@@ -68,16 +84,32 @@ def verify_signature(
 
     Without --signature, standard input is a JSON Web Token.
     """
+    said = _said(issuer=issuer, audience=audience, typ=typ)
+    if signature is not None and said:
+        raise MisuseError(
+            f"--{next(iter(said))} is for a token", fix="Leave it out, or leave --signature out."
+        )
     with opened(tenant) as work:
         if signature is None:
             token = _data(MAX_TOKEN_CHARACTERS).decode("utf-8", "replace").strip()
             work.node.reader.get(key_id, work.by)
-            check = work.node.signer.verify_jwt(token, work.by, key_id=key_id)
+            check = work.node.signer.verify_jwt(token, work.by, key_id=key_id, **said)
         else:
             check = work.node.signer.verify(key_id, _data(), _decoded(signature), work.by, version=version)
     _show(check, as_json=as_json)
     if not check:
         raise typer.Exit(INVALID)
+
+
+def jwks(*, tenant: options.Tenant = DEFAULT_TENANT) -> None:
+    """Print the public halves of the published keys, as a JSON Web Key Set for those who verify."""
+    with opened(tenant) as work:
+        work.node.published.refresh()
+        output.write_json(json.loads(work.node.published.of(tenant).body))
+
+
+def _said(**said: str | None) -> dict[str, str]:
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _data(most: int = MAX_DATA_BYTES) -> bytes:

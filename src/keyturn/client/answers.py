@@ -187,6 +187,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
             "recoverable",
             "rotation",
             "rotation_policy_id",
+            "published_for",
         ),
         _plain,
     ),

@@ -250,14 +250,38 @@ class Client:
         asked = {"data": to_base64url(data), "signature": to_base64url(signature), "version": version}
         return signature_check_of(self._ask(_path(key_id, "verify-signature"), _named(asked)))
 
-    def sign_jwt(self, key_id: str, claims: Mapping[str, Any], *, expires_in: int | None = None) -> SignedJwt:
+    def sign_jwt(
+        self,
+        key_id: str,
+        claims: Mapping[str, Any],
+        *,
+        expires_in: int | None = None,
+        issuer: str | None = None,
+        audience: str | None = None,
+        typ: str | None = None,
+    ) -> SignedJwt:
         """A JSON Web Token with these claims, signed by a JWT key; `expires_in` is in seconds."""
-        asked = {"claims": claims, "expires_in": expires_in}
+        asked = {
+            "claims": claims,
+            "expires_in": expires_in,
+            "issuer": issuer,
+            "audience": audience,
+            "typ": typ,
+        }
         return signed_jwt_of(self._ask(_path(key_id, "sign"), _named(asked)))
 
-    def verify_jwt(self, key_id: str, token: str) -> SignatureCheck:
-        """Whether a token was signed by this key, and is in its time. Whom it is for is for you to judge."""
-        return signature_check_of(self._ask(_path(key_id, "verify-signature"), {"token": token}))
+    def verify_jwt(
+        self,
+        key_id: str,
+        token: str,
+        *,
+        issuer: str | None = None,
+        audience: str | None = None,
+        typ: str | None = None,
+    ) -> SignatureCheck:
+        """Whether a token was signed by this key, is in its time, and is meant: as for `SecureKeyStore.verify_jwt`."""
+        asked = {"token": token, "issuer": issuer, "audience": audience, "typ": typ}
+        return signature_check_of(self._ask(_path(key_id, "verify-signature"), _named(asked)))
 
     # -- sending
 

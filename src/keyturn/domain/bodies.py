@@ -16,6 +16,7 @@ from keyturn.domain.change import Put
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import HANDLE_MARK, Algorithm, Hashed, Key, KeyLength, KeyType, Owner, Version
 from keyturn.domain.lifecycle import KeyState, RevocationReason
+from keyturn.domain.publishing import check_may_be_published, check_published_for
 from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 
@@ -56,6 +57,7 @@ def key_put(key: Key) -> Put:
         "version": key.version,
         "newest": key.newest,
         "rotation_policy_id": key.rotation_policy_id,
+        "published_for": key.published_for,
         "rotation": key.rotation,
         "rotated_at": micros_of(key.rotated_at),
         "due_from": micros_of(key.due_from),
@@ -140,6 +142,7 @@ def key_from(body: Mapping[str, object]) -> Key:
     reason = m.optional("reason", str)
     key_type = KeyType(m.take("type", str))
     profile = m.optional("profile", dict)
+    algorithm = _algorithm(key_type, m.optional("algorithm", str))
     key = Key(
         key_id=m.take("id", str),
         tenant=m.take("tenant", str),
@@ -147,7 +150,7 @@ def key_from(body: Mapping[str, object]) -> Key:
         type=key_type,
         scope=KeyScope(m.take("scope", str)),
         length=KeyLength(m.take("length", int)),
-        algorithm=_algorithm(key_type, m.optional("algorithm", str)),
+        algorithm=algorithm,
         state=KeyState(m.take("state", str)),
         state_changed_at=m.time("state_changed_at"),
         reason=None if reason is None else RevocationReason(reason),
@@ -164,6 +167,7 @@ def key_from(body: Mapping[str, object]) -> Key:
         version=m.take("version", int),
         newest=m.optional("newest", int),
         rotation_policy_id=m.optional("rotation_policy_id", str),
+        published_for=_published_for(key_type, algorithm, m.optional("published_for", int)),
         rotation=m.optional("rotation", str),
         rotated_at=m.optional_time("rotated_at"),
         due_from=m.optional_time("due_from"),
@@ -182,6 +186,11 @@ def _algorithm(key_type: KeyType, name: str | None) -> Algorithm | None:
     if name is None:
         return Algorithm.HS256 if key_type is KeyType.HMAC else None
     return Algorithm(name)
+
+
+def _published_for(key_type: KeyType, algorithm: Algorithm | None, seconds: int | None) -> int | None:
+    check_may_be_published(key_type, algorithm, seconds)
+    return None if seconds is None else check_published_for(seconds)
 
 
 def _owner_of(member: Mapping[str, object]) -> tuple[str, str, int]:

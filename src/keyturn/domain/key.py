@@ -91,6 +91,8 @@ class Key:
         version: number of the version that serves.
         newest: number of the newest version, where that is not the one that serves; None otherwise.
         rotation_policy_id: the rotation policy that the key follows, whatever others select; None for none.
+        published_for: seconds for which a version stays in the tenant's JWKS once it signs no more, and the longest
+            that a token may last; None for a key that is not published.
         rotation: id of the rotation that is under way; None for none.
         rotated_at: when the version that serves took over from another; None for the first one.
         due_from: what a rotation schedule counts from; None for `created_at`.
@@ -121,6 +123,7 @@ class Key:
     version: int = 1
     newest: int | None = None
     rotation_policy_id: str | None = None
+    published_for: int | None = None
     rotation: str | None = None
     rotated_at: datetime | None = None
     due_from: datetime | None = None

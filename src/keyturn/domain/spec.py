@@ -11,6 +11,7 @@ from keyturn.domain import fields
 from keyturn.domain.algorithms import chosen
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Algorithm, KeyLength, KeyType
+from keyturn.domain.publishing import check_may_be_published, check_published_for
 from keyturn.domain.requirement import Requirement, check_profile
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
@@ -47,6 +48,7 @@ class KeySpec:
     expires_at: datetime | None = None
     profile: Requirement | None = None
     rotation_policy_id: str | None = None
+    published_for: int | None = None
 
     def __post_init__(self) -> None:
         length, algorithm = chosen(self.type, self.length, self.algorithm, is_import=self.is_imported)
@@ -61,8 +63,10 @@ class KeySpec:
             tags=self.tags,
             profile=self.profile,
             rotation_policy_id=self.rotation_policy_id,
+            published_for=self.published_for,
         )
         check_may_have_profile(self.type, self.profile)
+        check_may_be_published(self.type, self.algorithm, self.published_for)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if self.type.is_token and self.is_imported:
@@ -111,6 +115,7 @@ def checked_policy(
     tags: tuple[str, ...] = (),
     profile: Requirement | Mapping[str, object] | None = None,
     rotation_policy_id: str | None = None,
+    published_for: int | None = None,
 ) -> dict[str, object]:
     """The same fields in their canonical form; InvalidInputError for the first that is out of bounds."""
     return {
@@ -124,6 +129,7 @@ def checked_policy(
         "rotation_policy_id": None
         if rotation_policy_id is None
         else fields.check_policy_id(rotation_policy_id),
+        "published_for": None if published_for is None else check_published_for(published_for),
     }
 
 

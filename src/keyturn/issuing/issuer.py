@@ -70,6 +70,9 @@ class Issuer:
             by.require_grantable(generated.spec.permissions, generated.spec.scope)
         for policy_id in {generated.spec.rotation_policy_id for generated in batch} - {None}:
             self._keys.policy(by.tenant, str(policy_id))
+        published = sum(generated.spec.published_for is not None for generated in batch)
+        if published:
+            self._keys.require_room_for_published(by.tenant, published)
         self.require_new(batch)
         owners = self._owners(batch, by.tenant)
         pairs = [
@@ -138,6 +141,7 @@ def rows_of(generated: Storable, tenant: str, keyring: Keyring, owner: OwnerAtIs
         expires_at=spec.expires_at,
         profile=spec.profile,
         rotation_policy_id=spec.rotation_policy_id,
+        published_for=spec.published_for,
     )
     material = _sealed_material(generated, tenant, keyring)
     version = Version(

@@ -14,6 +14,7 @@ from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
+from keyturn.domain.publishing import check_may_be_published
 from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import check_may_have_profile, check_window, checked_policy, expiry
@@ -37,6 +38,7 @@ UPDATABLE: Final = frozenset(
         "expires_in",
         "profile",
         "rotation_policy_id",
+        "published_for",
     )
 )
 _CLEARED: Final[Mapping[str, Any]] = {"permissions": (), "allowed_ips": (), "metadata": {}, "tags": ()}
@@ -107,6 +109,8 @@ class Updater:
         }
         if values.get("rotation_policy_id") is not None:
             self._keys.policy(key.tenant, values["rotation_policy_id"])
+        if values.get("published_for") is not None:
+            self._require_publishable(key, values["published_for"])
         changed = replace(key, **values, revision=key.revision + 1, updated_at=now)
         check_window(changed.not_before, changed.expires_at)
         check_may_have_profile(changed.type, changed.profile)
@@ -114,6 +118,17 @@ class Updater:
         if values.keys() & {"permissions", "scope", "profile"}:
             by.require_grantable(changed.permissions, changed.scope)
         return changed
+
+    def _require_publishable(self, key: Key, published_for: int) -> None:
+        check_may_be_published(key.type, key.algorithm, published_for)
+        if key.published_for is None:
+            self._keys.require_room_for_published(key.tenant, 1)
+        elif published_for < key.published_for:
+            raise InvalidInputError(
+                f"published_for is {key.published_for} already, and what was signed may last so long",
+                field="published_for",
+                fix="Clear it first: the key then leaves the JWKS at once, and what it signed verifies no more.",
+            )
 
     def _event(self, key: Key, by: Principal, changes: Mapping[str, Any]) -> Event:
         return Event(
@@ -131,7 +146,16 @@ class Updater:
 
 _HARMLESS: Final = frozenset(("name", "tags"))
 _POLICY: Final = frozenset(
-    ("name", "permissions", "allowed_ips", "metadata", "tags", "profile", "rotation_policy_id")
+    (
+        "name",
+        "permissions",
+        "allowed_ips",
+        "metadata",
+        "tags",
+        "profile",
+        "rotation_policy_id",
+        "published_for",
+    )
 )
 _FIELD: Final = {"expires_in": "expires_at"}
 

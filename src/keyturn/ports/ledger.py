@@ -278,6 +278,9 @@ class Ledger(Protocol):
     def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
         """Rotation rows newest first by `created`; at most `limit` of them."""
 
+    def list_published(self, after: tuple[str, str], limit: int) -> list[Row]:
+        """Key rows of every tenant that have `published_for`, by tenant and id, beginning after `after`."""
+
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows of a tenant, or of all, newest first by `created`, beginning before a creation position."""
 

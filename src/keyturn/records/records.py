@@ -180,6 +180,14 @@ class Records:
         """Whether there may be a version with this credential_id or one after it, as the store says, unchecked."""
         return self._ledger.has_credential_from(credential_id)
 
+    def list_published(self, after: tuple[str, str], limit: int) -> list[Row]:
+        """Rows of published keys of every tenant, by tenant and id, as the store says, unchecked."""
+        return self._ledger.list_published(after, limit)
+
+    def read_unchecked(self, row_ids: Sequence[str]) -> list[Row | None]:
+        """The rows of these ids (at most 1,000), in order, as the store says, unchecked: to see which to look at."""
+        return self._ledger.read(row_ids)
+
     def refuse(self, row_id: str, tenant: str, problem: str) -> IntegrityError:
         """Note that a row is not what the log says, and give the error to raise."""
         self.incidents.note(row_id, tenant, problem)

@@ -17,7 +17,7 @@ from keyturn.server.exchange import RefusedRequestError, fields_of
 from keyturn.views import View, key_view
 
 _PATTERN: Final = r'^(?:\*|(?:W/)?"[!#-~]*"(?: *, *(?:W/)?"[!#-~]*")*)$'
-_SHOWN: Final[dict[str, Any]] = {"format": "etag", "pattern": _PATTERN}
+SHOWN: Final[dict[str, Any]] = {"format": "etag", "pattern": _PATTERN}
 _LIST: Final = re.compile(_PATTERN)
 _TAG: Final = re.compile(r'(?:W/)?"[!#-~]*"')
 _DIGEST_BYTES: Final = 16
@@ -28,6 +28,22 @@ def etag_of(key: Key) -> str:
     """The strong ETag of a key: its revision, and a digest of all that its row says."""
     digest = hashlib.sha256(canonical.encode(key_put(key).body).encode()).digest()
     return f'"{key.revision}-{to_base64url(digest[:_DIGEST_BYTES])}"'
+
+
+def tags_sent(request: Request, name: str) -> frozenset[str] | None:
+    """The tags of a condition, `*` among them for any; None where the caller has set none."""
+    fields = fields_of(request.scope, name.lower().encode())
+    if not fields:
+        return None
+    text = b", ".join(fields).decode("latin-1").strip()
+    if _LIST.fullmatch(text) is None:
+        raise RefusedRequestError(
+            400,
+            "malformed_header",
+            f"{name} is no list of ETags",
+            "Send an ETag as it was given, quotes included.",
+        )
+    return frozenset(("*",)) if text == "*" else frozenset(_TAG.findall(text))
 
 
 class Seen:
@@ -71,12 +87,12 @@ async def _if_match(
             alias="If-Match",
             description="Do it only if the key is as an earlier answer showed it: the ETag of that answer.",
             examples=[_EXAMPLE],
-            json_schema_extra=_SHOWN,
+            json_schema_extra=SHOWN,
         ),
     ] = None,
 ) -> Seen:
     # Weak tags never match here (RFC 9110, section 13.1.1), and ours are none.
-    return Seen(_tags(request, "If-Match"), response)
+    return Seen(tags_sent(request, "If-Match"), response)
 
 
 async def _if_none_match(
@@ -88,30 +104,14 @@ async def _if_none_match(
             alias="If-None-Match",
             description="Answer 304 if the key is as an earlier answer showed it: the ETag of that answer.",
             examples=[_EXAMPLE],
-            json_schema_extra=_SHOWN,
+            json_schema_extra=SHOWN,
         ),
     ] = None,
 ) -> Seen:
-    sent = _tags(request, "If-None-Match")
+    sent = tags_sent(request, "If-None-Match")
     # Here weak ones count like strong ones.
     return Seen(None if sent is None else frozenset(tag.removeprefix("W/") for tag in sent), response)
 
 
 IfMatch = Annotated[Seen, Depends(_if_match)]
 IfNoneMatch = Annotated[Seen, Depends(_if_none_match)]
-
-
-def _tags(request: Request, name: str) -> frozenset[str] | None:
-    """The tags of a condition, `*` among them for any; None where the caller has set none."""
-    fields = fields_of(request.scope, name.lower().encode())
-    if not fields:
-        return None
-    text = b", ".join(fields).decode("latin-1").strip()
-    if _LIST.fullmatch(text) is None:
-        raise RefusedRequestError(
-            400,
-            "malformed_header",
-            f"{name} is no list of ETags",
-            "Send an ETag as it was given, quotes included.",
-        )
-    return frozenset(("*",)) if text == "*" else frozenset(_TAG.findall(text))

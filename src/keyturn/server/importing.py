@@ -65,4 +65,5 @@ def spec_of(wanted: NewKey, clock: Clock) -> KeySpec:
         expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
         profile=None if wanted.profile is None else check_profile(wanted.profile.model_dump()),
         rotation_policy_id=wanted.rotation_policy_id,
+        published_for=wanted.published_for,
     )

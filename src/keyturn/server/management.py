@@ -19,6 +19,7 @@ from keyturn.errors import IntegrityError, KeyturnError, StaleError, may_be_show
 from keyturn.key_generator import SecureKeyGenerator
 from keyturn.server import (
     batches,
+    jwks,
     key_material,
     key_usage,
     keys,
@@ -51,6 +52,7 @@ ROUTERS: Final = (
     key_material.router,
     key_usage.router,
     signing.router,
+    jwks.router,
     rotation_policies.router,
     rotations.router,
     metrics.router,

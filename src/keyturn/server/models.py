@@ -41,6 +41,7 @@ from keyturn.server.schemas import (
     PermissionQuery,
     PolicyId,
     Prefix,
+    PublishedFor,
     Salt,
     SaltEncoding,
     SaltPosition,
@@ -198,6 +199,7 @@ class NewKey(Closed):
     )
     profile: Annotated[ProfileBody | None, Field(description=_PROFILE)] = None
     rotation_policy_id: Annotated[PolicyId | None, Field(description=_POLICY)] = None
+    published_for: PublishedFor | None = None
     imported: Annotated[Import | None, Field(alias="import", description=_IMPORT)] = None
 
 
@@ -223,6 +225,7 @@ class KeyChanges(Closed):
     expires_in: Lifetime | None = None
     profile: Annotated[ProfileBody | None, Field(description=_PROFILE)] = None
     rotation_policy_id: Annotated[PolicyId | None, Field(description=_POLICY)] = None
+    published_for: PublishedFor | None = None
 
 
 class Note(Closed):
@@ -276,7 +279,7 @@ _KEY: Final[dict[str, Any]] = {
     "allowed_ips": [], "metadata": {"plan": "pro"}, "tags": ["production"], "recoverable": False,
     "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME, "not_before": None,
     "expires_at": "2026-03-02T12:00:00.000000Z", "profile": None, "rotation_policy_id": "monthly_rotation",
-    "rotation": None, "rotated_at": None,
+    "published_for": None, "rotation": None, "rotated_at": None,
 }  # fmt: skip
 
 
@@ -309,6 +312,9 @@ class KeyBody(Body):
     expires_at: Time | None
     profile: ProfileBody | None
     rotation_policy_id: Annotated[str | None, Field(description="The rotation policy that it follows.")]
+    published_for: Annotated[
+        int | None, Field(description="Seconds for which a version stays in the JWKS once it signs no more.")
+    ]
     rotation: Annotated[str | None, Field(description="The id of the rotation that is under way.")]
     rotated_at: Annotated[Time | None, Field(description="When the version that serves took over.")]
 

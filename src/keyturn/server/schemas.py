@@ -16,6 +16,7 @@ from keyturn.crypto.slow_hashes import AFTER, BEFORE
 from keyturn.domain import fields, foreign, ids
 from keyturn.domain.permission_query import MAX_CHARACTERS as MAX_QUERY_CHARACTERS
 from keyturn.domain.permissions import MAX_NAME_CHARACTERS as MAX_GRANT_CHARACTERS
+from keyturn.domain.publishing import MAX_PUBLISHED_FOR
 from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.domain.token import PREFIX_PATTERN
 from keyturn.issuing.cursors import DEFAULT_LIMIT, MAX_CURSOR_CHARACTERS, MAX_LIMIT
@@ -145,6 +146,15 @@ Lifetime = Annotated[
         minimum=1,
         maximum=int(MAX_LIFETIME.total_seconds()),
         example=2_592_000,
+    ),
+]
+PublishedFor = Annotated[
+    int,
+    shown(
+        "Puts the key's public half into the tenant's JWKS: how many seconds anything that it signs may last.",
+        minimum=1,
+        maximum=MAX_PUBLISHED_FOR,
+        example=3_600,
     ),
 ]
 Metadata = Annotated[

@@ -23,6 +23,7 @@ from keyturn.server.connection import uvicorn_config
 from keyturn.server.deciding import Decider
 from keyturn.server.descriptors import room_for_connections
 from keyturn.server.dispatcher import Dispatcher
+from keyturn.server.jwks import KeySets
 from keyturn.server.management import ROUTERS, management_app
 from keyturn.server.measured import Measured
 from keyturn.server.proxies import TrustedProxies
@@ -42,6 +43,7 @@ def application(node: Node, trusted_proxies: Sequence[str] = ()) -> Dispatcher:
     background, measured, pool = Background(node), Measured(), RsaPool()
     generator = SecureKeyGenerator(clock=node.clock, rsa_keys=pool.take)
     collector = Collector(node=node, decider=decider, measured=measured, pool=pool)
+    key_sets = KeySets(node.published, max_staleness=node.verifier.max_staleness)
     telemetry = telemetry_from(os.environ, collector.everything)
 
     @asynccontextmanager
@@ -56,11 +58,13 @@ def application(node: Node, trusted_proxies: Sequence[str] = ()) -> Dispatcher:
             pool.stop()
             background.stop()
             decider.close()
+            key_sets.close()
             if telemetry is not None:
                 telemetry.close()
 
     management = management_app(node, decider, generator, lifespan)
     management.state.collector = collector
+    management.state.key_sets = key_sets
     return Dispatcher(
         endpoint=VerifyEndpoint(
             verifier=node.verifier, decider=decider, log=node.records.log, measured=measured

@@ -20,6 +20,16 @@ router = APIRouter(prefix="/v1", tags=["signatures"])
 _BASE64 = "Base64, in either alphabet, padded or not."
 
 
+Typ = Annotated[
+    str,
+    Field(
+        description="The type of a token: `JWT` when absent. One of another type is refused.",
+        examples=["at+jwt"],
+        max_length=64,
+    ),
+]
+
+
 class ToSign(Closed):
     """Data to be signed with an HMAC, RSA or ECDSA key, or claims to be signed with a JWT key."""
 
@@ -35,6 +45,9 @@ class ToSign(Closed):
     expires_in: Annotated[
         int | None, Field(description="For claims: seconds from now, as `exp`.", examples=[3_600])
     ] = None
+    issuer: Annotated[str | None, Field(description="For claims: who says so, as `iss`.")] = None
+    audience: Annotated[str | None, Field(description="For claims: whom it is for, as `aud`.")] = None
+    typ: Typ | None = None
 
 
 class SignedBody(Body):
@@ -63,6 +76,14 @@ class ToCheck(Closed):
         int | None, Field(description="The version that signed; the present one when absent.")
     ] = None
     token: Annotated[str | None, Field(description="A JSON Web Token in compact form.")] = None
+    issuer: Annotated[str | None, Field(description="Of a token: what `iss` must be.")] = None
+    audience: Annotated[
+        str | None,
+        Field(
+            description="Of a token: what `aud` must name. When absent, a token that names any is refused."
+        ),
+    ] = None
+    typ: Typ | None = None
 
 
 class CheckedBody(Body):
@@ -83,10 +104,12 @@ class CheckedBody(Body):
 @router.post("/keys/{key_id}/sign", response_model=SignedBody, responses=CONFLICT)
 def sign(key_id: KeyId, wanted: ToSign, node: TheNode, by: MaySign) -> View:
     """Sign data, or claims. The private key does not leave Keyturn."""
-    if wanted.data is not None and wanted.claims is None and wanted.expires_in is None:
+    said = _said(wanted)
+    if wanted.data is not None and wanted.claims is None and wanted.expires_in is None and not said:
         return signature_view(node.signer.sign(key_id, _decoded("data", wanted.data), by))
     if wanted.claims is not None and wanted.data is None:
-        return signed_jwt_view(node.signer.sign_jwt(key_id, wanted.claims, by, expires_in=wanted.expires_in))
+        signed = node.signer.sign_jwt(key_id, wanted.claims, by, expires_in=wanted.expires_in, **said)
+        return signed_jwt_view(signed)
     raise InvalidInputError(
         "either data or claims are signed",
         fix='Send {"data": "..."} or {"claims": {...}, "expires_in": 3600}.',
@@ -96,16 +119,23 @@ def sign(key_id: KeyId, wanted: ToSign, node: TheNode, by: MaySign) -> View:
 @router.post("/keys/{key_id}/verify-signature", response_model=CheckedBody)
 def verify_signature(key_id: KeyId, asked: ToCheck, node: TheNode, by: MaySign) -> View:
     """Whether a signature over data, or a token, is the key's. Always 200 once the question makes sense."""
+    said = _said(asked)
     if asked.token is not None and asked.data is None and asked.signature is None and asked.version is None:
         node.reader.get(key_id, by)  # of another tenant there is no key to ask about
-        return signature_check_view(node.signer.verify_jwt(asked.token, by, key_id=key_id))
-    if asked.data is not None and asked.signature is not None and asked.token is None:
+        return signature_check_view(node.signer.verify_jwt(asked.token, by, key_id=key_id, **said))
+    if asked.data is not None and asked.signature is not None and asked.token is None and not said:
         data, signature = _decoded("data", asked.data), _decoded("signature", asked.signature)
         return signature_check_view(node.signer.verify(key_id, data, signature, by, version=asked.version))
     raise InvalidInputError(
         "data and a signature, or a token, are verified",
         fix='Send {"data": "...", "signature": "..."} or {"token": "..."}.',
     )
+
+
+def _said(body: ToSign | ToCheck) -> dict[str, str]:
+    """What is said of a token."""
+    said = {name: getattr(body, name) for name in ("issuer", "audience", "typ")}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _decoded(field: str, text: str) -> bytes:

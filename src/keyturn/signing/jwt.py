@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,8 @@ from keyturn.errors import InvalidInputError
 
 MAX_TOKEN_CHARACTERS: Final = 16_384
 MAX_CLAIMS_BYTES: Final = 8_192
+DEFAULT_TYP: Final = "JWT"
+_TYP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+/-]{0,63}")
 MAX_DEPTH: Final = 16  # objects and arrays inside one another: what is read has to be passed on as JSON again
 _TIMES: Final = ("exp", "nbf", "iat")
 _PARTS: Final = 3
@@ -32,17 +35,85 @@ class ParsedJwt:
     Attributes:
         kid: the header's, which names the version that signed.
         algorithm: the header's, for comparison with the version's.
+        typ: the header's, as types are compared; of a header without one that of a JWT.
         signed: the bytes that the signature is over.
     """
 
     kid: str
     algorithm: str
+    typ: str
     claims: dict[str, Any]
     signed: bytes
     signature: bytes
 
 
-def signing_input(algorithm: Algorithm, kid: str, claims: Mapping[str, Any]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a token must say of itself (RFC 8725, sections 3.8, 3.9 and 3.11).
+
+    Attributes:
+        issuer: its `iss`; None where the caller takes any.
+        audience: one of its `aud`; None for a token that names no audience at all.
+        typ: its type. One that says none passes for a `JWT`, and for nothing else.
+    """
+
+    issuer: str | None = None
+    audience: str | None = None
+    typ: str = DEFAULT_TYP
+
+    def __post_init__(self) -> None:
+        check_typ(self.typ)
+        for name in ("issuer", "audience"):
+            check_party(name, getattr(self, name))
+
+    def code(self, parsed: ParsedJwt) -> SignatureCode:
+        """Why a token whose signature holds is not the one that is expected; VALID where it is."""
+        claims = parsed.claims
+        if parsed.typ != compared_typ(self.typ):
+            return SignatureCode.WRONG_TYPE
+        if self.issuer is not None and claims.get("iss") != self.issuer:
+            return SignatureCode.WRONG_ISSUER
+        named = claims.get("aud", [])
+        audiences = named if isinstance(named, list) else [named]
+        if not all(type(audience) is str for audience in audiences):
+            return SignatureCode.MALFORMED
+        is_meant = self.audience in audiences if self.audience is not None else "aud" not in claims
+        return SignatureCode.VALID if is_meant else SignatureCode.WRONG_AUDIENCE
+
+
+def check_typ(typ: str) -> str:
+    """A token's type; InvalidInputError for what is no media type."""
+    if not isinstance(typ, str) or _TYP.fullmatch(typ) is None:
+        raise InvalidInputError(
+            "typ is a media type of at most 64 characters", field="typ", fix="Such as JWT or at+jwt."
+        )
+    return typ
+
+
+def check_party(name: str, value: str | None) -> None:
+    """InvalidInputError for an issuer or an audience that is no text, or an empty one, which would match too much."""
+    if value is not None and (not isinstance(value, str) or not value):
+        raise InvalidInputError(f"{name} is a text", field=name, fix="Such as https://auth.example.com.")
+
+
+def compared_typ(typ: str) -> str:
+    """A type as types are compared (RFC 7515, section 4.1.9)."""
+    return typ.lower().removeprefix("application/")
+
+
+def with_parties(claims: Mapping[str, Any], issuer: str | None, audience: str | None) -> dict[str, Any]:
+    """The claims with `iss` and `aud`; InvalidInputError for one that is said twice."""
+    complete = dict(claims)
+    for claim, name, value in (("iss", "issuer", issuer), ("aud", "audience", audience)):
+        check_party(name, value)
+        if value is not None and claim in complete:
+            raise InvalidInputError(f"{claim} is among the claims already", field=name, fix="Say it once.")
+        if value is not None:
+            complete[claim] = value
+    return complete
+
+
+def signing_input(algorithm: Algorithm, kid: str, claims: Mapping[str, Any], typ: str = DEFAULT_TYP) -> bytes:
     """What is to be signed.
 
     InvalidInputError for claims that `parse` would refuse, that are too large, or with times that are no numbers.
@@ -62,7 +133,7 @@ def signing_input(algorithm: Algorithm, kid: str, claims: Mapping[str, Any]) -> 
         ) from None
     if size > MAX_CLAIMS_BYTES:
         raise InvalidInputError(f"claims have at most {MAX_CLAIMS_BYTES:,} bytes of JSON", field="claims")
-    header = json.dumps({"alg": algorithm.value, "kid": kid, "typ": "JWT"}, separators=(",", ":"))
+    header = json.dumps({"alg": algorithm.value, "kid": kid, "typ": check_typ(typ)}, separators=(",", ":"))
     return f"{to_base64url(header.encode())}.{to_base64url(payload.encode())}".encode()
 
 
@@ -77,9 +148,10 @@ def parse(token: str) -> ParsedJwt | None:
     except (ValueError, RecursionError):
         return None
     kid, algorithm = header.get("kid"), header.get("alg")
-    if type(kid) is not str or type(algorithm) is not str or "crit" in header:
+    typ = header.get("typ", DEFAULT_TYP)
+    if type(kid) is not str or type(algorithm) is not str or type(typ) is not str or "crit" in header:
         return None
-    return ParsedJwt(kid, algorithm, claims, f"{parts[0]}.{parts[1]}".encode(), signature)
+    return ParsedJwt(kid, algorithm, compared_typ(typ), claims, f"{parts[0]}.{parts[1]}".encode(), signature)
 
 
 def time_code(claims: Mapping[str, Any], now: datetime) -> SignatureCode:

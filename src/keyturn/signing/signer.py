@@ -83,12 +83,25 @@ class Signer:
         return Signature(value, key.key_id, version.number, _algorithm(version))
 
     def sign_jwt(
-        self, key_id: str, claims: Mapping[str, Any], by: Principal, *, expires_in: int | None = None
+        self,
+        key_id: str,
+        claims: Mapping[str, Any],
+        by: Principal,
+        *,
+        expires_in: int | None = None,
+        issuer: str | None = None,
+        audience: str | None = None,
+        typ: str = jwt.DEFAULT_TYP,
     ) -> SignedJwt:
-        """A token with these claims, `iat` and, `expires_in` seconds from now, `exp`. Errors as for `sign`."""
+        """A token with these claims, `iat` and, `expires_in` seconds from now, `exp`. Errors as for `sign`.
+
+        One of a published key has an `exp`: as long as the key is published for, unless it is to end before.
+        """
         key, version = self._signing(key_id, by, "signs claims", is_jwt=True)
         algorithm = _algorithm(version)
-        signed = jwt.signing_input(algorithm, version.row_id, self._with_times(claims, expires_in))
+        complete = self._with_times(claims, expires_in, key.published_for)
+        complete = jwt.with_parties(complete, issuer, audience)
+        signed = jwt.signing_input(algorithm, version.row_id, complete, typ)
         value = signatures.side_by_side(algorithm, self._signed(key, version, signed))
         token = f"{signed.decode()}.{to_base64url(value)}"
         return SignedJwt(token, key.key_id, version.number, algorithm)
@@ -128,11 +141,22 @@ class Signer:
             code = SignatureCode.INVALID_SIGNATURE
         return self._answer(code, key, version)
 
-    def verify_jwt(self, token: str, by: Principal, *, key_id: str | None = None) -> SignatureCheck:
+    def verify_jwt(
+        self,
+        token: str,
+        by: Principal,
+        *,
+        key_id: str | None = None,
+        issuer: str | None = None,
+        audience: str | None = None,
+        typ: str = jwt.DEFAULT_TYP,
+    ) -> SignatureCheck:
         """Whether a token was signed by one of the tenant's keys, of this id where one is given, and is in its time.
 
-        Who it was made for (`aud`) and by whom (`iss`) only the caller can judge, from the claims.
+        It must also be of this type, by this issuer where one is given, and for this audience: without one, a token
+        that names an audience is refused, for it is meant for somebody else (RFC 7519, section 4.1.3).
         """
+        expected = jwt.Expected(issuer, audience, typ)
         if not isinstance(token, str):
             raise InvalidInputError("a token is text", field="token", fix="Decode what was sent.")
         parsed = jwt.parse(token)
@@ -155,6 +179,7 @@ class Signer:
             return SignatureCheck(SignatureCode.NOT_FOUND)
         _require_reading(key)
         code = self._judged(parsed, key, version, owner)
+        code = expected.code(parsed) if code is SignatureCode.VALID else code
         return self._answer(code, key, version, parsed.claims if code is SignatureCode.VALID else None)
 
     def _judged(
@@ -171,11 +196,17 @@ class Signer:
             return SignatureCode.INVALID_SIGNATURE
         return jwt.time_code(parsed.claims, self._clock.now())
 
-    def _with_times(self, claims: Mapping[str, Any], expires_in: int | None) -> dict[str, Any]:
+    def _with_times(
+        self, claims: Mapping[str, Any], expires_in: int | None, published_for: int | None
+    ) -> dict[str, Any]:
         if not isinstance(claims, Mapping):
             raise InvalidInputError("claims are an object of JSON", field="claims")
         now = int(self._clock.now().timestamp())
         complete = {"iat": now, **claims}
+        if expires_in is None and "exp" not in claims:
+            expires_in = published_for
+        if published_for is not None:
+            _require_within(published_for, now, claims.get("exp"), expires_in)
         if expires_in is None:
             return complete
         longest = MAX_LIFETIME.total_seconds()
@@ -238,6 +269,19 @@ def _drawn(shares: tuple[tuple[int, int], ...]) -> int:
             return number
         left -= share
     raise AssertionError("the shares are less than the whole")
+
+
+def _require_within(published_for: int, now: int, exp: object, expires_in: object) -> None:
+    """What a published key signs ends while others can still verify it."""
+    lifetime = exp - now if isinstance(exp, (int, float)) else expires_in
+    if (
+        isinstance(lifetime, (int, float)) and lifetime > published_for
+    ):  # what is no number is refused elsewhere
+        raise InvalidInputError(
+            f"the key is published for {published_for} seconds, and the token would outlast that",
+            field="claims.exp" if exp is not None else "expires_in",
+            fix="Let it end sooner, or give the key a longer published_for.",
+        )
 
 
 def _require_kind(key: Key, what: str, *, is_jwt: bool) -> None:

@@ -221,6 +221,14 @@ class MemoryLedger:
         found = [row for row in self._rows("rotation") if matches(row)]
         return sorted(found, key=lambda row: (-row.created, row.id))[:limit]
 
+    def list_published(self, after: tuple[str, str], limit: int) -> list[Row]:
+        found = [
+            row
+            for row in self._rows("key")
+            if (row.tenant, row.id) > after and "published_for" in json.loads(row.body)
+        ]
+        return sorted(found, key=lambda row: (row.tenant, row.id))[:limit]
+
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         found = [
             row

@@ -16,6 +16,7 @@ from typing import Final
 
 from keyturn.domain.key import Key, Version
 from keyturn.domain.lifecycle import Act, KeyState
+from keyturn.domain.publishing import LEAD_SECONDS
 from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.rotation import REMINDER, Awaited, Cause, Plan, Rotation, Stage
 
@@ -66,8 +67,7 @@ def begin(
         policy_id=policy_id,
         strategy=strategy,
         cause=cause,
-        # A token that is handed out may be presented at once: only what signs is announced beforehand.
-        plan=replace(plan, lead=0) if key.type.is_token else plan,
+        plan=replace(plan, lead=_lead(key, plan, cause)),
         old=key.version,
         new=key.newest_version + 1,
         stage=Stage.STAGED,
@@ -81,6 +81,17 @@ def begin(
     if staged.plan.lead or strategy is RotationStrategy.BLUE_GREEN:
         return replace(staged, revision=1)
     return staged.advanced(now, key.expires_at)
+
+
+def _lead(key: Key, plan: Plan, cause: Cause) -> int:
+    """A token that is handed out may be presented at once: only what signs is announced beforehand.
+
+    A published key's next version is, whatever the strategy, unless the present one is in wrong hands.
+    """
+    if key.type.is_token:
+        return 0
+    is_awaited = key.published_for is not None and cause is not Cause.COMPROMISED
+    return max(plan.lead, LEAD_SECONDS) if is_awaited else plan.lead
 
 
 def brought(

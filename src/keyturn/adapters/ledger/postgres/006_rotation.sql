@@ -16,7 +16,9 @@ ALTER TABLE keyturn.rows
     ADD COLUMN stage text COLLATE "C" GENERATED ALWAYS AS
         (CASE WHEN kind = 'rotation' THEN keyturn.document(body) ->> 'stage' END) STORED,
     ADD COLUMN next_at bigint GENERATED ALWAYS AS
-        (CASE WHEN kind = 'rotation' THEN (keyturn.document(body) ->> 'next_at')::bigint END) STORED;
+        (CASE WHEN kind = 'rotation' THEN (keyturn.document(body) ->> 'next_at')::bigint END) STORED,
+    ADD COLUMN published_for bigint GENERATED ALWAYS AS
+        (CASE WHEN kind = 'key' THEN (keyturn.document(body) ->> 'published_for')::bigint END) STORED;
 
 CREATE INDEX rows_due_by_policy ON keyturn.rows (tenant, policy_id, counted_from, id)
     WHERE kind = 'key' AND state = 'active' AND policy_id IS NOT NULL;
@@ -28,5 +30,8 @@ CREATE INDEX rows_rotations ON keyturn.rows (tenant, created DESC, id DESC) WHER
 CREATE INDEX rows_rotations_of_policy ON keyturn.rows (tenant, policy_id, created DESC, id DESC) WHERE kind = 'rotation';
 CREATE INDEX rows_rotations_of_key ON keyturn.rows (rotated_key, created DESC, id DESC) WHERE kind = 'rotation';
 CREATE INDEX rows_steps_due ON keyturn.rows (next_at, id) WHERE kind = 'rotation' AND next_at IS NOT NULL;
+
+-- Of keys whose public halves everybody may see.
+CREATE INDEX rows_published ON keyturn.rows (tenant, id) WHERE kind = 'key' AND published_for IS NOT NULL;
 
 INSERT INTO keyturn.schema_versions (version, oldest_program) VALUES (6, 6);

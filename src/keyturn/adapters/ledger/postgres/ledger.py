@@ -167,6 +167,10 @@ class PostgresLedger:
         """Rotation rows newest first."""
         return self._rows(*statements.list_rotations(matching, limit))
 
+    def list_published(self, after: tuple[str, str], limit: int) -> list[Row]:
+        """Key rows that have `published_for`."""
+        return self._rows(statements.LIST_PUBLISHED, (*after, limit))
+
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows newest first."""
         return self._rows(statements.LIST_POLICIES, {"tenant": tenant, "before": before, "limit": limit})

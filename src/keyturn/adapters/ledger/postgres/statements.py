@@ -105,6 +105,9 @@ def due_keys(policy_id: str | None) -> LiteralString:
 LIST_DUE_ROTATIONS: Final[LiteralString] = f"""
     SELECT {_ROW} FROM keyturn.rows WHERE kind = 'rotation' AND next_at IS NOT NULL
     AND next_at <= %s AND (next_at, id) > (%s, %s) ORDER BY next_at, id LIMIT %s"""
+LIST_PUBLISHED: Final[LiteralString] = f"""
+    SELECT {_ROW} FROM keyturn.rows WHERE kind = 'key' AND published_for IS NOT NULL AND (tenant, id) > (%s, %s)
+    ORDER BY tenant, id LIMIT %s"""
 LIST_POLICIES: Final[LiteralString] = f"""
     SELECT {_ROW} FROM keyturn.rows
     WHERE kind = 'policy' AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)

@@ -17,4 +17,8 @@ CREATE INDEX rows_rotations_of_key ON rows (json_extract(body, '$.key'), created
 CREATE INDEX rows_steps_due ON rows (json_extract(body, '$.next_at'), id)
     WHERE kind = 'rotation' AND json_extract(body, '$.next_at') IS NOT NULL;
 
+-- Of keys whose public halves everybody may see.
+CREATE INDEX rows_published ON rows (tenant, id)
+    WHERE kind = 'key' AND json_extract(body, '$.published_for') IS NOT NULL;
+
 UPDATE meta SET value = '4' WHERE key IN ('schema_version', 'oldest_program');

@@ -11,6 +11,7 @@ from keyturn.adapters.ledger.sqlite.anchor import Anchor
 from keyturn.adapters.ledger.sqlite.committing import append, check_shape, reseal, store_sealed_head
 from keyturn.adapters.ledger.sqlite.listing import (
     DUE_ROTATIONS,
+    PUBLISHED,
     ROW_COLUMNS,
     due_keys_statement,
     keys_statement,
@@ -204,6 +205,10 @@ class SqliteLedger:
     def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
         """Rotation rows newest first."""
         return self._rows(*rotations_statement(matching, limit))
+
+    def list_published(self, after: tuple[str, str], limit: int) -> list[Row]:
+        """Key rows that have `published_for`."""
+        return self._rows(PUBLISHED, (*after, limit))
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows newest first."""

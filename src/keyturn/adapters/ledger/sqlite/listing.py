@@ -6,7 +6,14 @@ from typing import Final
 
 from keyturn.ports.ledger import RotationFilter, RowFilter
 
-__all__ = ["DUE_ROTATIONS", "ROW_COLUMNS", "due_keys_statement", "keys_statement", "rotations_statement"]
+__all__ = [
+    "DUE_ROTATIONS",
+    "PUBLISHED",
+    "ROW_COLUMNS",
+    "due_keys_statement",
+    "keys_statement",
+    "rotations_statement",
+]
 
 ROW_COLUMNS: Final = "id, kind, tenant, revision, body, seal, material, created, position"
 
@@ -81,6 +88,11 @@ _NEXT_AT: Final = "json_extract(body, '$.next_at')"
 DUE_ROTATIONS: Final = (
     f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_steps_due WHERE kind = 'rotation' AND {_NEXT_AT} IS NOT NULL"
     f" AND {_NEXT_AT} BETWEEN ?2 AND ?1 AND ({_NEXT_AT}, id) > (?2, ?3) ORDER BY {_NEXT_AT}, id LIMIT ?4"
+)
+PUBLISHED: Final = (
+    f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_published WHERE kind = 'key'"
+    " AND json_extract(body, '$.published_for') IS NOT NULL AND (tenant, id) > (?1, ?2)"
+    " ORDER BY tenant, id LIMIT ?3"
 )
 _ROTATION_CONDITIONS: Final = {
     "before": "created < :before",

@@ -1,0 +1,165 @@
+"""The public halves of published keys, for everybody: JSON Web Key Sets (RFC 7517), answered from memory.
+
+What has changed in the log is read before the next answer, once for all who ask meanwhile. While the store does not
+answer, the set that is known is given out for as long as a cache might have kept it, with what is left of that time as
+`max-age`: so nobody holds a set longer than if it had been fetched just before. After that there is none.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Path, Request, Response
+
+from keyturn.domain.fields import MAX_TENANT_CHARACTERS, check_tenant
+from keyturn.domain.ids import DEFAULT_TENANT
+from keyturn.domain.publishing import CACHE_SECONDS
+from keyturn.errors import IntegrityError, KeyturnError, StaleError
+from keyturn.server.etags import SHOWN, tags_sent
+from keyturn.server.models import Body, example
+from keyturn.server.openapi import Responses
+from keyturn.server.schemas import EXAMPLE_KEY_ID
+from keyturn.serving.sharing import SharedWork, TooMuchWorkError
+from keyturn.signing.published import KeySet, PublishedKeys
+
+CONTENT_TYPE: Final = "application/jwk-set+json"  # RFC 7517, section 8.5.2
+REFRESH_SECONDS: Final = 1.0
+_ATTEMPTS: Final = 2  # one may have begun before what is asked for was there
+
+router = APIRouter(tags=["signatures"])
+
+
+class KeySets:
+    """Tenants' sets for the requests of one event loop."""
+
+    def __init__(self, published: PublishedKeys, *, max_staleness: float) -> None:
+        self._published = published
+        self._max_staleness = max_staleness
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keyturn-jwks")
+        self._refreshing = SharedWork(self._thread, most=1, seconds=REFRESH_SECONDS)
+
+    def close(self) -> None:
+        """Let the thread go; it ends within the store's own bounds."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def of(self, tenant: str) -> tuple[KeySet, int]:
+        """The tenant's set, and for how many seconds it may be kept.
+
+        StaleError where it is too old to be given out, IntegrityError where the log was found altered.
+        """
+        await self._refreshed()
+        age = self._published.age
+        if age >= CACHE_SECONDS:
+            raise StaleError("this node has not read the log for so long that it gives out no keys any more")
+        found = self._published.of(tenant)
+        return found, CACHE_SECONDS - (0 if age <= self._max_staleness else int(age) + 1)
+
+    async def _refreshed(self) -> None:
+        for _ in range(_ATTEMPTS):
+            if self._published.is_current:
+                return
+            try:
+                await self._refreshing.shared("jwks", self._published.refresh)
+            except IntegrityError:
+                raise
+            except (KeyturnError, TimeoutError, TooMuchWorkError):
+                return
+
+
+class KeySetResponse(Response):
+    """A set that is JSON already."""
+
+    media_type = CONTENT_TYPE
+
+
+class KeySetBody(Body):
+    """A JSON Web Key Set (RFC 7517): public keys, each with the `kid` that tokens name."""
+
+    model_config = example(
+        keys=[
+            {
+                "kty": "OKP", "kid": f"{EXAMPLE_KEY_ID}.1", "use": "sig", "alg": "EdDSA", "crv": "Ed25519",
+                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+            }
+        ]
+    )  # fmt: skip
+
+    keys: list[dict[str, str]]
+
+
+_FIELDS: Final[dict[str, Any]] = {
+    "ETag": {
+        "description": "Names exactly this set, for If-None-Match.",
+        "schema": {"type": "string", "pattern": '^"[!#-~]+"$'},
+        "example": '"q83vEjRWeJCrze8SNFZ4kA"',
+    },
+    "Cache-Control": {
+        "description": f"For how long the set may be kept: {CACHE_SECONDS} seconds.",
+        "schema": {"type": "string"},
+        "example": f"public, max-age={CACHE_SECONDS}",
+    },
+}
+_RESPONSES: Final[Responses] = {
+    200: {
+        "description": "The set; an empty one for a tenant that publishes no keys, or does not exist.",
+        "headers": _FIELDS,
+    },
+    304: {"description": "The set is as If-None-Match says.", "headers": _FIELDS},
+    400: {},
+    503: {},
+}
+IfNoneMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-None-Match",
+        description="Answer 304 if the set is as an earlier answer showed it: the ETag of that answer.",
+        examples=['"q83vEjRWeJCrze8SNFZ4kA"'],
+        json_schema_extra=SHOWN,
+    ),
+]
+
+
+@router.get(
+    "/.well-known/jwks.json", response_model=KeySetBody, response_class=KeySetResponse, responses=_RESPONSES
+)
+async def get_key_set(request: Request, _: IfNoneMatch = None) -> Response:
+    """Get the public keys of the tenant `default` that are published. No key is needed."""
+    return await _answer(request, DEFAULT_TENANT)
+
+
+@router.get(
+    "/v1/tenants/{tenant}/jwks.json",
+    response_model=KeySetBody,
+    response_class=KeySetResponse,
+    responses=_RESPONSES,
+)
+async def get_tenants_key_set(
+    request: Request,
+    tenant: Annotated[
+        str,
+        Path(
+            description="A tenant's name.",
+            examples=[DEFAULT_TENANT],
+            json_schema_extra={"minLength": 1, "maxLength": MAX_TENANT_CHARACTERS},
+        ),
+    ],
+    _: IfNoneMatch = None,
+) -> Response:
+    """Get the public keys of a tenant that are published. No key is needed."""
+    return await _answer(request, check_tenant(tenant))
+
+
+async def _answer(request: Request, tenant: str) -> Response:
+    sent = tags_sent(request, "If-None-Match") or frozenset()
+    key_sets: KeySets = request.app.state.key_sets
+    found, seconds = await key_sets.of(tenant)
+    # Pages in browsers verify tokens as well, and there is nothing here that not everybody may read.
+    headers = {
+        "ETag": found.etag,
+        "Cache-Control": f"public, max-age={seconds}",
+        "Access-Control-Allow-Origin": "*",
+    }
+    if "*" in sent or found.etag in {tag.removeprefix("W/") for tag in sent}:
+        return Response(status_code=304, headers=headers)
+    return KeySetResponse(found.body, headers=headers)
