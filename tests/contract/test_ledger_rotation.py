@@ -105,3 +105,20 @@ def test_policies_are_listed_newest_first_of_one_tenant_or_of_all(ledger: Ledger
     assert ids_of(ledger.list_policies("default", None, 10)) == ["pol_2", "pol_0"]
     assert ids_of(ledger.list_policies(None, None, 10)) == ["pol_2", "pol_1", "pol_0"]
     assert ids_of(ledger.list_policies(None, 3, 1)) == ["pol_1"]
+
+
+def test_published_keys_of_every_tenant_come_by_tenant_and_id(ledger: Ledger) -> None:
+    for key in (
+        key_row("key_b", published_for=60),
+        key_row("key_a", published_for=60, state="deactivated"),
+        key_row("key_c"),
+        key_row("key_0", published_for=60, tenant="other"),
+    ):
+        ledger.commit(change_of(key))
+    assert ids_of(ledger.list_published(("", ""), 10)) == ["key_a", "key_b", "key_0"]
+    assert ids_of(ledger.list_published(("", ""), 2)) == ["key_a", "key_b"]
+    assert ids_of(ledger.list_published(("default", "key_a"), 10)) == ["key_b", "key_0"]
+    assert ids_of(ledger.list_published(("other", ""), 10)) == ["key_0"]
+    ledger.commit(change_of(key_row("key_b", 2)))
+    ledger.commit(change_of(key_row("key_c", 2, published_for=60)))
+    assert ids_of(ledger.list_published(("", ""), 10)) == ["key_a", "key_c", "key_0"]

@@ -145,6 +145,14 @@ SAMPLES: dict[str, Key | Version | Owner] = {
         length=KeyLength.BITS_3072,
         algorithm=Algorithm.PS256,
     ),
+    "the key of a pair that is published": replace(
+        SIGNING,
+        type=KeyType.RSA,
+        scope=KeyScope.READ_WRITE,
+        length=KeyLength.BITS_3072,
+        algorithm=Algorithm.PS256,
+        published_for=3_600,
+    ),
     "the version of a pair, its private key sealed": Version(
         key_id=HMAC_ID,
         tenant="default",
@@ -276,6 +284,7 @@ CHANGED: dict[type, dict[str, object]] = {
         "version": 2,
         "newest": 3,
         "rotation_policy_id": "x",
+        "published_for": 60,
         "rotation": "rot_x",
         "rotated_at": LATER,
         "due_from": LATER,
@@ -316,9 +325,12 @@ CHANGED: dict[type, dict[str, object]] = {
 OWNED = replace(KEY, owner=ADA, owner_row=OWNER.row_id, owner_epoch=1)
 IMPORTED = replace(VERSION, credential_id="~0123456789ABCDEF", hashed=Hashed.KEYED_SHA256)
 EACH_FIELD = [
-    (base, field.name) for base in (OWNED, VERSION, OWNER) for field in fields(base) if field.name != "hashed"
+    (base, field.name)
+    for base in (OWNED, VERSION, OWNER)
+    for field in fields(base)
+    if field.name not in ("hashed", "published_for")
 ]
-EACH_FIELD.append((IMPORTED, "hashed"))
+EACH_FIELD += [(IMPORTED, "hashed"), (SAMPLES["the key of a pair"], "published_for")]
 
 
 @pytest.mark.parametrize(("base", "name"), EACH_FIELD, ids=[f"{type(b).__name__}.{n}" for b, n in EACH_FIELD])
