@@ -361,8 +361,8 @@ class SecureKeyStore:
     def update_key(self, key_id: str, **changes: Any) -> KeyMetadata:
         """Change a key's policy.
 
-        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `profile`, `not_before`, and `expires_at` or
-        `expires_in`. What is not named stays; None clears.
+        `name`, `scope`, `permissions`, `allowed_ips`, `metadata`, `tags`, `profile`, `rotation_policy_id`,
+        `published_for`, `not_before`, and `expires_at` or `expires_in`. What is not named stays; None clears.
 
         >>> store.update_key(key_id, permissions=["documents.read"], name=None)        # doctest: +SKIP
         """

@@ -354,3 +354,96 @@ def test_material_that_was_moved_signs_nothing(shop: SecureKeyStore, ours: Proce
     with pytest.raises(IntegrityError):
         shop.sign(first.key_id, DATA)
     shop.sign(second.key_id, DATA)
+
+
+# -- what a token is, by whom and for whom (RFC 8725) ---------------------------------------------------------------
+
+
+def test_a_token_passes_for_what_it_is_and_for_nothing_else(shop: SecureKeyStore, ours: Process) -> None:
+    """Sections 3.8, 3.9 and 3.11: a token that was made for one purpose must not do for another."""
+    key = issued(shop, ours, KeyType.JWT)
+    meant: dict[str, str] = {"issuer": "https://a", "audience": "https://b", "typ": "at+jwt"}
+    token = shop.sign_jwt(key.key_id, {"sub": "ada"}, **meant).token
+    header, claims, _ = parts(token)
+    assert (header["typ"], claims["iss"], claims["aud"]) == ("at+jwt", "https://a", "https://b")
+    check = shop.verify_jwt(token, **meant)
+    assert check.claims == claims
+    cases: list[tuple[dict[str, str], str]] = [
+        ({"audience": "https://b", "typ": "at+jwt"}, "valid"),
+        ({**meant, "typ": "AT+JWT"}, "valid"),
+        ({**meant, "typ": "application/at+jwt"}, "valid"),
+        ({}, "wrong_type"),
+        ({**meant, "typ": "JWT"}, "wrong_type"),
+        ({**meant, "typ": "dpop+jwt"}, "wrong_type"),
+        ({**meant, "issuer": "https://a/"}, "wrong_issuer"),
+        ({**meant, "issuer": "https://A"}, "wrong_issuer"),
+        ({**meant, "audience": "https://c"}, "wrong_audience"),
+        ({"issuer": "https://a", "typ": "at+jwt"}, "wrong_audience"),
+    ]
+    for asked, code in cases:
+        check = shop.verify_jwt(token, **asked)
+        assert (check.code.value, check.claims is None) == (code, code != "valid"), asked
+    # Who cannot show a signature learns nothing of what would be expected.
+    assert shop.verify_jwt(token[:-4] + "AAAA", typ="JWT").code is SignatureCode.INVALID_SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("claims", "asked", "code"),
+    [
+        ({}, {}, "valid"),
+        ({}, {"issuer": "a"}, "wrong_issuer"),
+        ({"iss": ["a"]}, {"issuer": "a"}, "wrong_issuer"),
+        ({"iss": "a"}, {}, "valid"),
+        ({}, {"audience": "b"}, "wrong_audience"),
+        ({"aud": "b"}, {}, "wrong_audience"),
+        ({"aud": []}, {}, "wrong_audience"),
+        ({"aud": ["x", "b"]}, {"audience": "b"}, "valid"),
+        ({"aud": ["x", "bb"]}, {"audience": "b"}, "wrong_audience"),
+        ({"aud": "abc"}, {"audience": "b"}, "wrong_audience"),
+        ({"aud": None}, {"audience": "b"}, "malformed"),
+        ({"aud": ["b", 1]}, {"audience": "b"}, "malformed"),
+        ({"aud": {"b": 1}}, {"audience": "b"}, "malformed"),
+    ],
+)
+def test_issuer_and_audience_are_compared_as_they_are(
+    shop: SecureKeyStore, ours: Process, claims: dict[str, Any], asked: dict[str, str], code: str
+) -> None:
+    key = issued(shop, ours, KeyType.JWT)
+    token = shop.sign_jwt(key.key_id, claims).token
+    assert shop.verify_jwt(token, **asked).code.value == code
+
+
+def test_a_header_without_a_type_is_that_of_a_jwt_and_of_nothing_else(ours: Process) -> None:
+    generated = ours.issue(key_type=KeyType.JWT, key_scope=KeyScope.READ_WRITE, algorithm="HS256")
+    secret = base64.urlsafe_b64decode(generated.secret.reveal() + "==")
+    head = encoded({"alg": "HS256", "kid": f"{generated.key_id}.1"})
+    text = f"{head}.{encoded({'sub': 'ada'})}"
+    token = f"{text}.{encoded(hmac.digest(secret, text.encode(), 'sha256'))}"
+    assert ours.store().verify_jwt(token)
+    assert ours.store().verify_jwt(token, typ="at+jwt").code is SignatureCode.WRONG_TYPE
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("typ", {"typ": ""}), ("typ", {"typ": "a b"}), ("typ", {"typ": "a" * 65}), ("typ", {"typ": 1}),
+        ("issuer", {"issuer": ""}), ("issuer", {"issuer": 1}), ("audience", {"audience": ""}),
+        ("audience", {"audience": ["b"]}),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_token_is_checked(
+    shop: SecureKeyStore, ours: Process, field: str, said: dict[str, Any]
+) -> None:
+    key = issued(shop, ours, KeyType.JWT)
+    token = shop.sign_jwt(key.key_id, {}).token
+    for call in (lambda: shop.sign_jwt(key.key_id, {}, **said), lambda: shop.verify_jwt(token, **said)):
+        with pytest.raises(InvalidInputError) as refused:
+            call()
+        assert (refused.value.field, bool(refused.value.fix)) == (field, True)
+
+
+def test_issuer_and_audience_are_said_once(shop: SecureKeyStore, ours: Process) -> None:
+    key = issued(shop, ours, KeyType.JWT)
+    for claims, said in (({"iss": "a"}, {"issuer": "a"}), ({"aud": "b"}, {"audience": "b"})):
+        with pytest.raises(InvalidInputError, match="already"):
+            shop.sign_jwt(key.key_id, claims, **said)  # type: ignore[arg-type]
