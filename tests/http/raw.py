@@ -73,7 +73,7 @@ class Answer:
     def ok(self, status: int = 200) -> Any:
         """The JSON of an answer that has this status."""
         assert self.status == status, (self.line, self.body[:500])
-        assert self.field("content-type") == "application/json"
+        assert self.field("content-type") in ("application/json", "application/jwk-set+json")
         return self.json
 
     def problem(self, status: int, code: str, *, field: str | None = None) -> dict[str, Any]:
@@ -320,7 +320,10 @@ class Raw:
 
 def check_every(answer: Answer) -> Answer:
     """What holds of every answer: nothing may be kept on the way or guessed at, and nothing says what serves it."""
-    assert answer.field("cache-control") == "no-store", answer
+    # Key sets are for everybody, and may be kept; nobody else allows pages of other sites to read an answer.
+    is_for_everybody = answer.field("access-control-allow-origin") == "*"
+    kept = answer.field("cache-control") or ""
+    assert kept.startswith("public, max-age=") if is_for_everybody else kept == "no-store", answer
     assert answer.field("x-content-type-options") == "nosniff", answer
     assert answer.field("server") is None, answer
     assert answer.field("date") is not None, answer

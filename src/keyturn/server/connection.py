@@ -14,7 +14,7 @@ import uvicorn
 
 from keyturn.server.bounded import IDLE_SECONDS, MAX_CONNECTIONS, STATUS_LINES, BoundedConnection
 from keyturn.server.calls import new_request_id
-from keyturn.server.exchange import address_of
+from keyturn.server.exchange import CACHE_CONTROL, address_of, leave_caching_to
 from keyturn.server.gateway_answers import Reply
 from keyturn.server.problems import CONTENT_TYPE, INTERNAL, encoded
 from keyturn.server.proxies import FORWARDED_FOR
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from asyncio import Transport
     from collections.abc import Callable, Coroutine
 
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
     from keyturn.server.dispatcher import Answer, Dispatcher, Found
 
 MAX_PLAIN_BYTES: Final = 16_384  # of a body that is answered here
 STOP_SECONDS: Final = 10  # for requests under way when the server stops
 
-# On every answer: any of them may hold a secret or a decision, and neither may be kept on the way.
-_HEADERS: Final = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
+# On every answer: any of them may hold a secret or a decision, and neither may be kept on the way. Who answers with
+# what everybody may keep says so (`with_own_caching`).
+_HEADERS: Final = [(CACHE_CONTROL.decode(), "no-store"), ("x-content-type-options", "nosniff")]
 _NOT_PLAIN: Final = frozenset((b"transfer-encoding", b"upgrade", b"expect", b"connection"))
 
 _FOUND: Final = STATUS_LINES[200] + b"%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
@@ -106,6 +109,13 @@ class Connection(BoundedConnection):
         if is_whole and len(self._answered) == 1 and self._is_at_rest():
             self._remember(data)
         self._answered.clear()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        def own_caching() -> None:
+            cycle.default_headers = [field for field in cycle.default_headers if field[0] != CACHE_CONTROL]
+
+        leave_caching_to(cycle.scope, own_caching)
+        super()._start_asgi_task(cycle, app)
 
     def _is_at_rest(self) -> bool:
         """Whether nothing is unfinished, in either direction."""

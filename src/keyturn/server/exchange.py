@@ -27,6 +27,22 @@ MAX_DISCARDED_BYTES: Final = (
 _NO_FIELDS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
+CACHE_CONTROL: Final = b"cache-control"
+_KEPT: Final = "keyturn.kept"
+
+
+def leave_caching_to(scope: Scope, answer: Callable[[], None]) -> None:
+    """Let `answer` be called by the one who answers this request with a Cache-Control of its own."""
+    scope[_KEPT] = answer
+
+
+def with_own_caching(scope: Scope) -> None:
+    """The answer to this request says for how long it may be kept: it is not marked as one that may not be."""
+    allow = scope.get(_KEPT)
+    if allow is not None:
+        allow()
+
+
 class RefusedRequestError(Exception):
     """A request that is refused as it is read; `fields` are more header fields of the answer."""
 

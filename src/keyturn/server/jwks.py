@@ -17,6 +17,7 @@ from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.publishing import CACHE_SECONDS
 from keyturn.errors import IntegrityError, KeyturnError, StaleError
 from keyturn.server.etags import SHOWN, tags_sent
+from keyturn.server.exchange import with_own_caching
 from keyturn.server.models import Body, example
 from keyturn.server.openapi import Responses
 from keyturn.server.schemas import EXAMPLE_KEY_ID
@@ -154,6 +155,7 @@ async def _answer(request: Request, tenant: str) -> Response:
     sent = tags_sent(request, "If-None-Match") or frozenset()
     key_sets: KeySets = request.app.state.key_sets
     found, seconds = await key_sets.of(tenant)
+    with_own_caching(request.scope)
     # Pages in browsers verify tokens as well, and there is nothing here that not everybody may read.
     headers = {
         "ETag": found.etag,
