@@ -12,7 +12,9 @@ import keyturn
 from tests.cli.program import Program
 
 ISSUED = ["--name", "--scope", "--expires-in", "--expires-at", "--not-before", "--permission", "--allow-ip",
-          "--metadata", "--tag", "--require-scope", "--require-permissions"]  # fmt: skip
+          "--metadata", "--tag", "--require-scope", "--require-permissions",
+          "--published-for"]  # fmt: skip
+TOKEN = ["--issuer", "--audience", "--typ"]
 COMMANDS = {
     "serve": ["--host", "--port", "--tls-cert", "--tls-key", "--allow-plain-http"],
     "init": ["--grant-to", "--json"],
@@ -27,8 +29,9 @@ COMMANDS = {
     "show": ["KEY_ID", "--tenant", "--json"],
     "update": ["KEY_ID", "--clear", "--tenant", "--json", *ISSUED],
     "usage": ["KEY_ID", "--since", "--tenant", "--json"],
-    "sign": ["KEY_ID", "--claims", "--expires-in", "--tenant", "--json"],
-    "verify-signature": ["KEY_ID", "--signature", "--version", "--tenant", "--json"],
+    "sign": ["KEY_ID", "--claims", "--expires-in", *TOKEN, "--tenant", "--json"],
+    "verify-signature": ["KEY_ID", "--signature", "--version", *TOKEN, "--tenant", "--json"],
+    "jwks": ["--tenant"],
     "rotate": ["KEY_ID", "--owner", "--all", "--type", "--strategy", "--overlap", "--compromised", "--keep-secret",
                "--since", "--tenant", "--json"],
     "policy": [],

@@ -86,3 +86,29 @@ def test_a_signature_that_is_none_is_refused(program: Program) -> None:
     done = program.run("verify-signature", key_id, "--signature", "!", given="data")
     assert "not base64" in done.err
     assert done.status != 0
+
+
+def test_a_token_passes_for_what_it_is(program: Program) -> None:
+    key_id = issue(program, "jwt", "--published-for", "1h")["key_id"]
+    meant = ("--issuer", "https://a", "--audience", "https://b", "--typ", "at+jwt")
+    signed = program.run("sign", key_id, "--claims", '{"sub": "ada"}', *meant)
+    assert program.run("verify-signature", key_id, *meant, given=signed.out).status == 0
+    refused = program.run("verify-signature", key_id, "--audience", "https://b", "--json", given=signed.out)
+    assert (refused.status, refused.json["code"]) == (1, "wrong_type")
+    for said in (meant[:2], meant[2:4], meant[4:]):
+        assert program.run("sign", key_id, *said, given="data").status == 2
+        assert program.run("verify-signature", key_id, "--signature", "aGk", *said, given="data").status == 2
+
+
+def test_the_set_has_what_is_published_and_what_is_withdrawn_no_more(program: Program) -> None:
+    key_id = issue(program, "jwt", "--published-for", "1h")["key_id"]
+    issue(program, "jwt")
+    done = program.run("jwks")
+    assert done.status == 0
+    (jwk,) = (each for each in done.json["keys"] if each["kid"].startswith(key_id))
+    assert (jwk["kid"], jwk["kty"], "d" in jwk) == (f"{key_id}.1", "OKP", False)
+    assert program.run("jwks", "--tenant", "nobody").json == {"keys": []}
+    assert program.run("update", key_id, "--clear", "published_for").status == 0
+    assert key_id not in program.run("jwks").out
+    assert program.run("update", key_id, "--published-for", "2h", "--json").json["published_for"] == 7_200
+    assert key_id in program.run("jwks").out

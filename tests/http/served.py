@@ -36,6 +36,7 @@ METADATA: Final = frozenset({
     "key_id", "version", "tenant", "type", "scope", "length", "algorithm", "state", "state_changed_at", "reason",
     "name", "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
     "updated_at", "not_before", "expires_at", "profile", "rotation", "rotation_policy_id", "rotated_at",
+    "published_for",
 })  # fmt: skip
 
 _THE_FIRST: Final = "the first key"

@@ -141,7 +141,12 @@ def test_no_token_is_refused_through_whole_rotations_of_every_strategy(quick: Se
 
 
 def issue(served: Served) -> str:
-    wanted = {"type": "jwt", "scope": "read_write", "algorithm": "ES256", "published_for": PUBLISHED_FOR}
+    wanted: dict[str, Any] = {
+        "type": "jwt",
+        "scope": "read_write",
+        "algorithm": "ES256",
+        "published_for": PUBLISHED_FOR,
+    }
     return str(served.issue(**wanted)["key_id"])
 
 

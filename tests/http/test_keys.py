@@ -47,7 +47,7 @@ def test_a_key_is_issued_with_what_was_asked_for_and_the_rest_as_documented(serv
         "version": 1, "tenant": "default", "type": "api_token", "scope": "read", "length": 256, "state": "active",
         "algorithm": None, "reason": None, "name": None, "owner": None, "prefix": "kt", "permissions": [],
         "allowed_ips": [], "metadata": {}, "tags": [], "recoverable": False, "not_before": None, "expires_at": None,
-        "profile": None,
+        "profile": None, "rotation": None, "rotation_policy_id": None, "rotated_at": None, "published_for": None,
     }  # fmt: skip
     assert issued["created_at"] == issued["updated_at"] == issued["state_changed_at"]
     assert asked <= parse_rfc3339(issued["created_at"]) <= datetime.now(UTC)

@@ -362,7 +362,7 @@ def test_material_that_was_moved_signs_nothing(shop: SecureKeyStore, ours: Proce
 def test_a_token_passes_for_what_it_is_and_for_nothing_else(shop: SecureKeyStore, ours: Process) -> None:
     """Sections 3.8, 3.9 and 3.11: a token that was made for one purpose must not do for another."""
     key = issued(shop, ours, KeyType.JWT)
-    meant: dict[str, str] = {"issuer": "https://a", "audience": "https://b", "typ": "at+jwt"}
+    meant: dict[str, Any] = {"issuer": "https://a", "audience": "https://b", "typ": "at+jwt"}
     token = shop.sign_jwt(key.key_id, {"sub": "ada"}, **meant).token
     header, claims, _ = parts(token)
     assert (header["typ"], claims["iss"], claims["aud"]) == ("at+jwt", "https://a", "https://b")

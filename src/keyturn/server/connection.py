@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from keyturn.server.dispatcher import Answer, Dispatcher, Found
+    from keyturn.server.exchange import Scope
 
 MAX_PLAIN_BYTES: Final = 16_384  # of a body that is answered here
 STOP_SECONDS: Final = 10  # for requests under way when the server stops
@@ -114,7 +115,7 @@ class Connection(BoundedConnection):
         def own_caching() -> None:
             cycle.default_headers = [field for field in cycle.default_headers if field[0] != CACHE_CONTROL]
 
-        leave_caching_to(cycle.scope, own_caching)
+        leave_caching_to(cast("Scope", cycle.scope), own_caching)
         super()._start_asgi_task(cycle, app)
 
     def _is_at_rest(self) -> bool:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Path, Request, Response
+from starlette.responses import JSONResponse
 
 from keyturn.domain.fields import MAX_TENANT_CHARACTERS, check_tenant
 from keyturn.domain.ids import DEFAULT_TENANT
@@ -68,10 +69,14 @@ class KeySets:
                 return
 
 
-class KeySetResponse(Response):
+class KeySetResponse(JSONResponse):
     """A set that is JSON already."""
 
     media_type = CONTENT_TYPE
+
+    def render(self, content: bytes) -> bytes:
+        """The set as it is."""
+        return content
 
 
 class KeySetBody(Body):
@@ -125,7 +130,7 @@ IfNoneMatch = Annotated[
     "/.well-known/jwks.json", response_model=KeySetBody, response_class=KeySetResponse, responses=_RESPONSES
 )
 async def get_key_set(request: Request, _: IfNoneMatch = None) -> Response:
-    """Get the public keys of the tenant `default` that are published. No key is needed."""
+    """Get the published public keys of the default tenant. No key is needed."""
     return await _answer(request, DEFAULT_TENANT)
 
 
@@ -147,7 +152,7 @@ async def get_tenants_key_set(
     ],
     _: IfNoneMatch = None,
 ) -> Response:
-    """Get the public keys of a tenant that are published. No key is needed."""
+    """Get the published public keys of a tenant. No key is needed."""
     return await _answer(request, check_tenant(tenant))
 
 
