@@ -28,6 +28,7 @@ _ROW: Final = "id, kind, tenant, revision, body, seal, material, created, positi
 _ENTRY: Final = "position, entry, seal, hash, details"
 _ALSO_GENERATED: Final = (
     "expires_at", "tags", "policy_id", "counted_from", "rotated_key", "strategy", "stage", "next_at",
+    "published_for",
 )  # fmt: skip
 _INDEXED: Final = (
     "credential_id",

@@ -150,6 +150,7 @@ def test_a_policy_is_checked_field_by_field_where_a_key_is_changed() -> None:
         "tags": (),
         "profile": None,
         "rotation_policy_id": None,
+        "published_for": None,
     }
     assert refused(lambda: checked_policy(tags=("a", "a"))).field == "tags"
 
