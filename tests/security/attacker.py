@@ -259,7 +259,7 @@ class FileAttacker(Attacker):
             "SELECT replace(sql, 'UNIQUE INDEX', 'INDEX') FROM sqlite_schema"
             " WHERE type = 'index' AND tbl_name = 'rows' AND sql IS NOT NULL"
             # These look into keys' bodies themselves, and would refuse one that is no JSON.
-            " AND sql NOT LIKE '%rotation_policy_id%'"
+            " AND sql NOT LIKE '%rotation_policy_id%' AND sql NOT LIKE '%published_for%'"
         )
         with self.transaction():
             self.run(f"CREATE TABLE loose AS SELECT {_ROW}, {', '.join(_INDEXED)}, expires_at FROM rows")
