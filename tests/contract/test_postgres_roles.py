@@ -15,7 +15,15 @@ from tests.contract.ledger_samples import change_of, plain_row
 from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, OWNER_ROLE, PostgresDatabase
 
-PROGRAM_FUNCTIONS = {"commit", "seal_head", "save_snapshot", "record_uses", "reseal", "forget_answers"}
+PROGRAM_FUNCTIONS = {
+    "commit",
+    "seal_head",
+    "save_snapshot",
+    "record_uses",
+    "reseal",
+    "forget_answers",
+    "keep_state",
+}
 
 
 @pytest.fixture
