@@ -63,6 +63,14 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "DELETE /v1/rotation-policies/{policy_id}": "rotation.update",
     "POST /v1/rotation-policies/{policy_id}/pause": "rotation.update",
     "POST /v1/rotation-policies/{policy_id}/resume": "rotation.update",
+    "POST /v1/webhooks": "webhooks.update",
+    "GET /v1/webhooks": "webhooks.read",
+    "GET /v1/webhooks/{endpoint_id}": "webhooks.read",
+    "PATCH /v1/webhooks/{endpoint_id}": "webhooks.update",
+    "DELETE /v1/webhooks/{endpoint_id}": "webhooks.update",
+    "POST /v1/webhooks/{endpoint_id}/rotate-secret": "webhooks.update",
+    "GET /v1/webhooks/{endpoint_id}/deliveries": "webhooks.read",
+    "POST /v1/webhooks/{endpoint_id}/redeliver": "webhooks.update",
     "GET /v1/audit/entries": "audit.read",
     "GET /v1/audit/checkpoint": "audit.read",
     "GET /v1/audit/proof": "audit.read",
@@ -82,6 +90,10 @@ BODIES: Final[Mapping[str, object]] = {
     },
     "PATCH /v1/rotation-policies/{policy_id}": {"overlap": 3_600},
     "POST /v1/rotations/{rotation_id}/prove": {"key": "a"},
+    "POST /v1/webhooks": {"url": "https://example.org/", "events": ["key_revoked"]},
+    "PATCH /v1/webhooks/{endpoint_id}": {"paused": True},
+    "POST /v1/webhooks/{endpoint_id}/rotate-secret": {},
+    "POST /v1/webhooks/{endpoint_id}/redeliver": {},
     "POST /v1/verify": {"key": "a"},
     "POST /v1/verify/batch": {"items": [{"key": "a"}]},
 }
@@ -95,6 +107,10 @@ IDS: Final[Mapping[str, tuple[str, Callable[[Served], str]]]] = {
     "rotation_id": (
         UNKNOWN_ID.replace("key_", "rot_"),
         lambda served: str(served.rotate(key=served.foreigner)["rotation_id"]),
+    ),
+    "endpoint_id": (
+        UNKNOWN_ID.replace("key_", "whe_"),
+        lambda served: served.endpoint(key=served.foreigner),
     ),
     "policy_id": ("unknown_policy", lambda served: served.policy(key=served.foreigner)),
 }
@@ -150,6 +166,8 @@ class Route:
     def _rotated(self, served: Served) -> dict[str, Any]:
         """The ids, and the body, with which a call on a rotation or a policy succeeds; nothing for other routes."""
         act = self.path.rpartition("/")[2]
+        if "endpoint_id" in self.parameters:
+            return {"ids": {"endpoint_id": served.endpoint()}}
         if "policy_id" in self.parameters:
             return {"ids": {"policy_id": served.policy()}}
         if self.path == "/v1/rotation-policies":

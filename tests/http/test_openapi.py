@@ -141,7 +141,7 @@ def test_an_operation_names_all_that_it_may_be_refused_with(call: str, operation
         expected |= {"413", "415", "422"}
     if parameters:
         expected |= {"422"}
-    if {"key_id", "rotation_id", "policy_id"} & in_path:
+    if {"key_id", "rotation_id", "policy_id", "endpoint_id"} & in_path:
         expected |= {"404"}
     if "If-Match" in parameters:
         expected |= {"409", "412"}
@@ -151,7 +151,7 @@ def test_an_operation_names_all_that_it_may_be_refused_with(call: str, operation
         "sign",
     ):
         expected |= {"409"}
-    if {"rotation_id", "policy_id"} & in_path and not call.startswith("GET"):
+    if {"rotation_id", "policy_id", "endpoint_id"} & in_path and not call.startswith("GET"):
         expected |= {"409"}
     assert {status for status in operation["responses"] if status >= "400"} == expected
 
@@ -213,6 +213,7 @@ def test_the_examples_of_requests_are_accepted(served: Served) -> None:
     token, signing = (
         served.issue(**wanted)["key_id"] for wanted in ({"scope": "full"}, {"type": "hmac", "scope": "full"})
     )
+    endpoint = served.endpoint()
     for call, operation in ALL:
         key_id = signing if operation["tags"] in (["signatures"], ["rotation"]) else token
         method, path = call.split(" ", 1)
@@ -222,7 +223,10 @@ def test_the_examples_of_requests_are_accepted(served: Served) -> None:
             continue  # test_rotation.py says in which state each of them can be sent
         (media,) = operation["requestBody"]["content"].values()
         for body in shown_in(media):
-            answer = served.call(method, path.replace("{key_id}", key_id).replace("{owner}", "user_42"), body)
+            ids = {"{key_id}": key_id, "{owner}": "user_42", "{endpoint_id}": endpoint}
+            for name, value in ids.items():
+                path = path.replace(name, value)
+            answer = served.call(method, path, body)
             assert answer.status in (200, 201), (call, answer.body)
             assert_valid(
                 answer.json,

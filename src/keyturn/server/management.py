@@ -26,6 +26,7 @@ from keyturn.server import (
     rotation_policies,
     rotations,
     signing,
+    webhooks,
 )
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
@@ -53,6 +54,7 @@ ROUTERS: Final = (
     signing.router,
     rotation_policies.router,
     rotations.router,
+    webhooks.router,
     metrics.router,
 )
 
