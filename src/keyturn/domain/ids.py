@@ -17,7 +17,8 @@ ANSWER: Final = "ans"
 POLICY: Final = "pol"
 ROTATION: Final = "rot"
 ENDPOINT: Final = "whe"
-KINDS: Final = (KEY, OWNER, ANSWER, POLICY, ROTATION, ENDPOINT)
+PICK_UP: Final = "pku"
+KINDS: Final = (KEY, OWNER, ANSWER, POLICY, ROTATION, ENDPOINT, PICK_UP)
 ID_CHARACTERS: Final = 22  # base62: 131 bits, more than the 128 of ASVS 11.5.1
 MAX_VERSION: Final = 2**31 - 1  # a PostgreSQL integer
 
