@@ -23,7 +23,8 @@ from tests.http.served import UNKNOWN_ID, Served
 
 # What is open to everybody, and what the contract says of the rest; later versions have more of it.
 OPEN: Final = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/.well-known/jwks.json",
-                         "/v1/tenants/{tenant}/jwks.json"})  # fmt: skip
+                         "/v1/tenants/{tenant}/jwks.json",
+                         "/v1/pick-ups"})  # fmt: skip
 # Whoever calls these is known by another field, and they have tests of their own.
 GATEWAYS: Final = frozenset({"/v1/authorize", "/v1/authorize/{rest}"})
 PERMISSIONS: Final[Mapping[str, str]] = {
@@ -56,6 +57,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "POST /v1/rotations/{rotation_id}/approve": "rotation.rotate",
     "POST /v1/rotations/{rotation_id}/prove": "rotation.rotate",
     "POST /v1/rotations/{rotation_id}/pick-up": "rotation.rotate",
+    "POST /v1/rotations/{rotation_id}/pick-up-code": "rotation.rotate",
     "POST /v1/rotation-policies": "rotation.update",
     "GET /v1/rotation-policies": "rotation.read",
     "GET /v1/rotation-policies/{policy_id}": "rotation.read",
@@ -90,6 +92,7 @@ BODIES: Final[Mapping[str, object]] = {
     },
     "PATCH /v1/rotation-policies/{policy_id}": {"overlap": 3_600},
     "POST /v1/rotations/{rotation_id}/prove": {"key": "a"},
+    "POST /v1/rotations/{rotation_id}/pick-up-code": {},
     "POST /v1/webhooks": {"url": "https://example.org/", "events": ["key_revoked"]},
     "PATCH /v1/webhooks/{endpoint_id}": {"paused": True},
     "POST /v1/webhooks/{endpoint_id}/rotate-secret": {},
@@ -183,6 +186,7 @@ class Route:
             "approve": {"key_type": "hmac", "strategy": "blue_green", "requires_check": True},
             "prove": {"strategy": "blue_green"},
             "pick-up": {"keep_secret": True},
+            "pick-up-code": {"keep_secret": True},
         }
         rotation = served.rotate(**by_act.get(act, {}))
         if act == "resume":

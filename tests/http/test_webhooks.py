@@ -77,9 +77,8 @@ def test_an_endpoint_is_changed_and_deleted(served: Served) -> None:
 
 
 def test_a_server_delivers_to_what_is_allowed(tmp_path: Path) -> None:
-    settings = {"KEYTURN_NOTICES_ALLOW": "127.0.0.0/8"}
     url = f"sqlite:///{tmp_path / 'keys.db'}"
-    with receiving() as receiver, RunningServer(url, **settings) as server:
+    with receiving() as receiver, RunningServer(url, KEYTURN_NOTICES_ALLOW="127.0.0.0/8") as server:
         key = server.first_key
         made = server.call("POST", "/v1/webhooks", {"url": receiver.url, "events": ["key_created"]}, key=key)[
             1

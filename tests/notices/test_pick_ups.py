@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
-from keyturn.errors import ForbiddenError, IllegalTransitionError, InvalidInputError, NotFoundError
+from keyturn.errors import (
+    ForbiddenError,
+    IllegalTransitionError,
+    InvalidInputError,
+    NotFoundError,
+    ThrottledError,
+)
 from keyturn.rotation.pick_ups import Offered, PickUps
+from keyturn.verifier.throttle import FAILURE_BURST
 from tests.fakes import BY, Process
 from tests.services.samples import events, on_both
 
@@ -17,7 +26,7 @@ def pick_ups(process: Process) -> PickUps:
     return process.node.rotation.pick_ups
 
 
-def waiting(process: Process, **spec: object) -> str:
+def waiting(process: Process, **spec: Any) -> str:
     """A rotation whose new secret waits."""
     key = process.issue(**spec)
     return process.node.rotation.requests.rotate(key.key_id, BY, keeps_secret=True).rotation.rotation_id
@@ -104,3 +113,20 @@ def test_the_code_and_the_secret_are_nowhere_in_the_store(process: Process, pick
     for secret in (offered.code, picked.secret):
         assert secret.reveal() not in kept
     assert offered.code.reveal() not in repr(offered)
+
+
+def test_who_guesses_codes_waits(process: Process, pick_ups: PickUps) -> None:
+    offered = pick_ups.offer(waiting(process), BY)
+    for _ in range(FAILURE_BURST):
+        with pytest.raises(NotFoundError):
+            pick_ups.redeem("ktpick_" + "0" * 43, ip="203.0.113.9")
+    refused = 0
+    for _ in range(40):
+        try:
+            pick_ups.redeem("ktpick_" + "0" * 43, ip="203.0.113.9")
+        except ThrottledError:
+            refused += 1
+        except NotFoundError:
+            pass  # out of the reserve that is for those who share an address
+    assert refused >= 20
+    assert pick_ups.redeem(offered.code, ip="203.0.113.10").secret

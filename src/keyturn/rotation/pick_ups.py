@@ -6,22 +6,30 @@ picked = pick_ups.redeem(offered.code)                # the secret; a second tim
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from keyturn.crypto.randomness import random_base62
 from keyturn.domain import ids
-from keyturn.domain.change import ChangeSet, Event, EventType
+from keyturn.domain.change import ChangeSet, Event, EventType, Put
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.pick_up import PickUp, pick_up_from, pick_up_put
 from keyturn.domain.rotation.rotation import Awaited
 from keyturn.domain.secret import Secret
-from keyturn.errors import ConflictError, IllegalTransitionError, InvalidInputError, NotFoundError
+from keyturn.errors import (
+    ConflictError,
+    IllegalTransitionError,
+    InvalidInputError,
+    NotFoundError,
+    ThrottledError,
+)
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
 from keyturn.rotation.moving import Mover, PickedUp
+from keyturn.verifier.throttle import Throttle
 
 DEFAULT_LIFETIME: Final = 3_600  # seconds
 MAX_LIFETIME: Final = 7 * 86_400
@@ -47,8 +55,16 @@ class PickUps:
         self._keys = keys
         self._mover = mover
         self._clock = clock
+        self._throttle = Throttle()
 
-    def offer(self, rotation_id: str, by: Principal, *, lifetime: int = DEFAULT_LIFETIME) -> Offered:
+    def offer(
+        self,
+        rotation_id: str,
+        by: Principal,
+        *,
+        lifetime: int = DEFAULT_LIFETIME,
+        beside: Callable[[Offered], tuple[Put, ...]] = lambda _: (),
+    ) -> Offered:
         """A code for the secret of a rotation that awaits its pick-up, for `lifetime` seconds (60 to 7 days).
 
         IllegalTransitionError where no secret waits; ForbiddenError for a key that holds more than the caller.
@@ -75,23 +91,25 @@ class PickUps:
             created_at=now,
             expires_at=now + timedelta(seconds=lifetime),
         )
-        self._commit(EventType.PICK_UP_OFFERED, pick_up, by.actor, now, {})
-        return Offered(rotation_id=rotation_id, code=code, expires_at=pick_up.expires_at)
+        offered = Offered(rotation_id=rotation_id, code=code, expires_at=pick_up.expires_at)
+        self._commit(EventType.PICK_UP_OFFERED, pick_up, by.actor, now, {}, beside=beside(offered))
+        return offered
 
     def redeem(self, code: Secret | str, *, ip: str | None = None) -> PickedUp:
         """The secret for a code, this once; then the new version takes over, as after any pick-up.
 
         NotFoundError for a code that there is not, or not any more. IllegalTransitionError for one that was used: the
         first time, the log has an alarm (`pick_up_repeated`), for one of the two who had it should not have.
+        ThrottledError where codes from an address were none too often.
         """
-        row_id = self._row_id(code if isinstance(code, Secret) else Secret(code))
-        pick_up, now = self._get(row_id), self._clock.now()
+        pick_up = self._found(code if isinstance(code, Secret) else Secret(code), ip)
+        now = self._clock.now()
         if pick_up.used_at is None and now < pick_up.expires_at:
             by = Principal(actor=pick_up.actor, tenant=pick_up.tenant)
             try:
                 return self._mover.pick_up(pick_up.rotation_id, by, beside=(pick_up_put(pick_up.used(now)),))
             except (ConflictError, IllegalTransitionError):
-                pick_up = self._get(row_id)
+                pick_up = self._get(pick_up.row_id)
                 if pick_up.used_at is None:
                     raise
         if pick_up.used_at is not None:
@@ -105,12 +123,23 @@ class PickUps:
     def _raise_alarm(self, pick_up: PickUp, now: datetime, ip: str | None) -> None:
         if pick_up.repeated_at is not None:
             return  # it was raised; whoever has a used code must not fill the log with it
-        details = {} if ip is None else {"ip": ip}
+        details: dict[str, object] = {} if ip is None else {"ip": ip}
         try:
             self._commit(EventType.PICK_UP_REPEATED, pick_up.repeated(now), "system", now, details)
         except ConflictError:
             if self._get(pick_up.row_id).repeated_at is None:
                 raise
+
+    def _found(self, code: Secret, ip: str | None) -> PickUp:
+        now = self._clock.steady()
+        if not self._throttle.admits(ip, now):
+            raise ThrottledError("too many codes from this address were none")
+        try:
+            return self._get(self._row_id(code))
+        except NotFoundError:
+            self._throttle.failed(ip, now)
+            self._throttle.looked_up_in_vain(now)
+            raise
 
     def _get(self, row_id: str) -> PickUp:
         opened = self._records.get(row_id)
@@ -129,7 +158,14 @@ class PickUps:
         return ids.build(ids.PICK_UP, self._records.keyring.pseudonym("pick-up", text))
 
     def _commit(
-        self, kind: EventType, pick_up: PickUp, actor: str, now: datetime, details: dict[str, object]
+        self,
+        kind: EventType,
+        pick_up: PickUp,
+        actor: str,
+        now: datetime,
+        details: dict[str, object],
+        *,
+        beside: tuple[Put, ...] = (),
     ) -> None:
         event = Event(
             type=kind,
@@ -140,7 +176,8 @@ class PickUps:
             rows=(pick_up.row_id,),
             details=details,
         )
-        self._records.commit(ChangeSet(puts=(pick_up_put(pick_up),), events=(event,)))
+        changes = ChangeSet(puts=(pick_up_put(pick_up),), events=(event,))
+        self._records.commit(changes.with_rows(beside))
 
 
 def _no_code() -> NotFoundError:

@@ -23,6 +23,7 @@ from keyturn.server import (
     key_usage,
     keys,
     metrics,
+    pick_ups,
     rotation_policies,
     rotations,
     signing,
@@ -54,6 +55,7 @@ ROUTERS: Final = (
     signing.router,
     rotation_policies.router,
     rotations.router,
+    pick_ups.router,
     webhooks.router,
     metrics.router,
 )
