@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from keyturn.adapters.notifier.calling import CallingNotifier
+from keyturn.key_notices import KeyNotices
 from keyturn.ports.notifier import Message
 from tests.fakes import BY, Process
 
@@ -37,3 +38,19 @@ def test_a_process_without_the_callable_leaves_it_to_those_that_have_it(process:
     here = CallingNotifier({"audit": lambda message: told.append(message.id)})
     assert len(list(process.node.notices.deliverer.work({"call": here}))) == 1
     assert len(told) == 1
+
+
+def test_the_public_interface_keeps_endpoints_and_delivers(process: Process) -> None:
+    told: list[str] = []
+    notices = KeyNotices(process.store(), callables={"audit": lambda message: told.append(message.type)})
+    endpoint_id = notices.create_endpoint("call:audit", events=["key_created"]).endpoint.endpoint_id
+    assert [each.url for each in notices.list_endpoints().items] == ["call:audit"]
+    process.issue()
+    (made,) = notices.deliver()
+    assert made.outcome.delivered
+    notices.redeliver(endpoint_id, [made.position])
+    assert len(notices.deliver()) == 1
+    assert told == ["key_created", "key_created"]
+    assert len(notices.deliveries(endpoint_id).delivered) == 2
+    notices.delete_endpoint(endpoint_id)
+    assert notices.list_endpoints().items == ()
