@@ -36,6 +36,7 @@ from keyturn.key_store import SecureKeyStore
 from keyturn.ports.ledger import (
     Commit,
     CredentialRows,
+    KeptState,
     LastUse,
     Ledger,
     LogEntry,
@@ -65,6 +66,7 @@ Method = Literal[
     "commit", "read", "read_credential", "read_credentials", "has_credential_from",
     "read_versions", "list_keys", "list_owned", "list_expired", "forget_answers",
     "list_due_keys", "list_due_rotations", "list_rotations", "list_policies", "list_published",
+    "list_endpoints", "read_states", "keep_state",
     "read_log",
     "head", "sealed_head", "seal_head", "snapshot", "save_snapshot", "record_uses", "read_uses", "last_uses",
     "wait_for_news", "close", "list_rows", "count_rows", "reseal",
@@ -225,6 +227,15 @@ class HookedLedger:
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         return self._call("list_policies", lambda: self.inner.list_policies(tenant, before, limit))
+
+    def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        return self._call("list_endpoints", lambda: self.inner.list_endpoints(tenant, before, limit))
+
+    def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
+        return self._call("read_states", lambda: self.inner.read_states(endpoint_ids))
+
+    def keep_state(self, state: KeptState) -> None:
+        self._call("keep_state", lambda: self.inner.keep_state(state))
 
     def forget_answers(self, before: int, limit: int) -> int:
         return self._call("forget_answers", lambda: self.inner.forget_answers(before, limit))

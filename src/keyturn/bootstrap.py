@@ -35,6 +35,7 @@ from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
 from keyturn.issuing.versions import Versions
 from keyturn.key_file import KeyFile, require_apart
+from keyturn.notices.services import NoticeServices, notices_over
 from keyturn.ports.clock import SYSTEM_CLOCK, Clock
 from keyturn.ports.forking import survive_forks
 from keyturn.ports.key_wrapper import KeyWrapper
@@ -85,6 +86,7 @@ class Node:
     keyring_changes: KeyringChanges
     resealer: Resealer
     rotation: RotationServices
+    notices: NoticeServices
     clock: Clock
 
     def close(self) -> None:
@@ -150,6 +152,7 @@ def _node_over(
     updater = Updater(records=records, keys=keys, clock=clock)
     reader = Reader(ledger=ledger, records=records, keys=keys, clock=clock)
     cache = Cache(cache_capacity)
+    trail = Trail(ledger=ledger, keyring=keyring, log=log)
     node = Node(
         ledger=ledger,
         ledger_calls=calls,
@@ -160,7 +163,7 @@ def _node_over(
         reader=reader,
         versions=Versions(ledger=ledger, records=records, keys=keys),
         answers=Answers(ledger=ledger, records=records, clock=clock),
-        trail=Trail(ledger=ledger, keyring=keyring, log=log),
+        trail=trail,
         usage=Usage(ledger),
         signer=Signer(records=records, keys=keys, uses=uses, clock=clock),
         published=PublishedKeys(records=records, keys=keys, clock=clock, max_staleness=max_staleness),
@@ -173,6 +176,7 @@ def _node_over(
         rotation=rotation_over(
             ledger=ledger, records=records, keys=keys, reader=reader, updater=updater, clock=clock
         ),
+        notices=notices_over(ledger=ledger, records=records, keys=keys, trail=trail, clock=clock),
         clock=clock,
     )
     node.verifier.imports.ask()  # here, where a look at the store holds up nobody

@@ -27,9 +27,11 @@ KNOWN_SETTINGS: Final = frozenset(
     for name in (
         *("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS"),
         *("TLS_CERT", "TLS_KEY", "ALLOW_PLAIN_HTTP", "TRUSTED_PROXIES"),
+        *("NOTICES_ALLOW", "SMTP", "SMTP_FROM", "SMTP_PASSWORD"),
     )
 )
 _KEK: Final = "KEY_STORE_ENCRYPTION_KEY"
+_SMTP_PASSWORD: Final = "KEYTURN_SMTP_PASSWORD"
 _CHECKED: Final = KNOWN_SETTINGS | {_KEK, "HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"}
 
 
@@ -45,7 +47,7 @@ class Settings:
     """All settings of one process.
 
     `kek` is None when the environment gives none; so are the files for TLS. `trusted_proxies` are addresses and
-    networks in their canonical form.
+    networks in their canonical form, and so are `notices_allow`, to which notices may go though they are not public.
     """
 
     store: str
@@ -61,6 +63,10 @@ class Settings:
     tls_key: Path | None = None
     allow_plain_http: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    notices_allow: tuple[str, ...] = ()
+    smtp: str | None = None
+    smtp_from: str | None = None
+    smtp_password: Secret | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -123,6 +129,10 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         tls_key=_path(environ.get("KEYTURN_TLS_KEY")),
         allow_plain_http=_switch("KEYTURN_ALLOW_PLAIN_HTTP", environ),
         trusted_proxies=_proxies(environ.get("KEYTURN_TRUSTED_PROXIES") or ""),
+        notices_allow=_networks("KEYTURN_NOTICES_ALLOW", environ.get("KEYTURN_NOTICES_ALLOW") or ""),
+        smtp=environ.get("KEYTURN_SMTP") or None,
+        smtp_from=environ.get("KEYTURN_SMTP_FROM") or None,
+        smtp_password=Secret(environ[_SMTP_PASSWORD]) if environ.get(_SMTP_PASSWORD) else None,
     )
     if _URL.match(settings.store) is None:
         raise ConfigurationError(
@@ -139,7 +149,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
 def _check_characters(environ: Mapping[str, str]) -> None:
     for name in sorted(_CHECKED & environ.keys()):
         value = require_plain(name, environ[name])
-        if value != value.strip() and name != _KEK:  # a passphrase may end as it likes
+        if value != value.strip() and name not in (_KEK, _SMTP_PASSWORD):  # those may end as they like
             raise ConfigurationError(f"{name} begins or ends with white space", fix="Set it without.")
 
 
@@ -196,16 +206,20 @@ def _staleness(text: str) -> float:
         ) from None
 
 
-def _proxies(text: str) -> tuple[str, ...]:
+def _networks(name: str, text: str) -> tuple[str, ...]:
     if not text.strip():
         return ()
     try:
-        networks = check_networks([part.strip() for part in text.split(",")])
+        return tuple(check_networks([part.strip() for part in text.split(",")]))
     except InvalidInputError as error:
         raise ConfigurationError(
-            f"KEYTURN_TRUSTED_PROXIES: {error}",
+            f"{name}: {error}",
             fix="Use addresses and networks with commas between: 10.0.0.5, 192.168.0.0/24, 2001:db8::/64.",
         ) from None
+
+
+def _proxies(text: str) -> tuple[str, ...]:
+    networks = _networks("KEYTURN_TRUSTED_PROXIES", text)
     if everybody := [network for network in networks if network.endswith("/0")]:
         raise ConfigurationError(
             f"KEYTURN_TRUSTED_PROXIES has {everybody[0]}: then every client says itself where it comes from",

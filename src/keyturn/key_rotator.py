@@ -38,6 +38,7 @@ from keyturn.rotation.checking import Check
 from keyturn.rotation.events import RotationEvent
 from keyturn.rotation.history import RotationPage
 from keyturn.rotation.moving import PickedUp
+from keyturn.rotation.pick_ups import DEFAULT_LIFETIME, Offered
 from keyturn.rotation.policies import PolicyPage
 from keyturn.rotation.requesting import Preview as RotationPreview
 from keyturn.rotation.starting import Started as RotatedKey
@@ -218,6 +219,20 @@ class KeyRotator:
         """The new secret of a rotation that awaits its pick-up, this once; then the new version takes over."""
         services, by = self._store.rotation()
         return services.mover.pick_up(rotation_id, by)
+
+    def offer_pick_up(self, rotation_id: str, *, lifetime: int = DEFAULT_LIFETIME) -> Offered:
+        """A code that is good for one `redeem_pick_up`, for `lifetime` seconds (60 to 604,800; an hour).
+
+        Hand it to the key's holder in place of the secret: who finds it used has learnt that somebody else was first,
+        and so has the log (`pick_up_repeated`).
+        """
+        services, by = self._store.rotation()
+        return services.pick_ups.offer(rotation_id, by, lifetime=lifetime)
+
+    def redeem_pick_up(self, code: str | Secret, *, ip: str | None = None) -> PickedUp:
+        """The new secret for a code, this once; then the new version takes over. `ip` is for the log, of an alarm."""
+        services, _ = self._store.rotation()
+        return services.pick_ups.redeem(code, ip=ip)
 
     def prove_rotation(self, rotation_id: str, token: str | Secret) -> Rotation:
         """Show that the new token has arrived where it will be used: what BLUE_GREEN waits for."""

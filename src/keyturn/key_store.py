@@ -47,6 +47,7 @@ from keyturn.errors import (
 )
 from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.issuing.reading import KeyFilter, KeyPage
+from keyturn.notices.services import NoticeServices
 from keyturn.opening import file_url, node_at
 from keyturn.rotation.services import RotationServices
 from keyturn.signing.jwt import DEFAULT_TYP
@@ -212,6 +213,10 @@ class SecureKeyStore:
     def rotation(self) -> tuple[RotationServices, Principal]:
         """What a `keyturn.key_rotator.KeyRotator` works with, and on whose behalf."""
         return self._node.rotation, self._principal
+
+    def notices(self) -> tuple[NoticeServices, Principal]:
+        """What a `keyturn.key_notices.KeyNotices` works with, and on whose behalf."""
+        return self._node.notices, self._principal
 
     def retrieve_key(self, key_id: str) -> RetrievedKey:
         """A key's metadata, and its secret where it may come back; handing that out is an entry in the log.

@@ -104,15 +104,16 @@ def test_an_older_schema_is_brought_up_to_date_and_keeps_what_it_has(
     )
     for (index,) in added.fetchall():
         direct.execute(f"DROP INDEX {index}")
-    for index in ("rows_policies", "rows_rotations"):
+    for index in ("rows_policies", "rows_rotations", "rows_endpoints"):
         direct.execute(f"DROP INDEX {index}")
+    direct.execute("DROP TABLE deliveries")
     direct.execute("UPDATE meta SET value = '1' WHERE key IN ('schema_version', 'oldest_program')")
     with pytest.raises(SchemaError, match="keyturn init"):
         store.open()
     store.initialise()
     assert dict(direct.execute("SELECT key, value FROM meta WHERE key <> 'log_id'")) == {
-        "schema_version": "4",
-        "oldest_program": "4",
+        "schema_version": "5",
+        "oldest_program": "5",
     }
     ledger = store.open()
     assert ledger.commit(change_of(plain_row("row", 2))) == 2

@@ -15,7 +15,15 @@ from tests.contract.ledger_samples import change_of, plain_row
 from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, OWNER_ROLE, PostgresDatabase
 
-PROGRAM_FUNCTIONS = {"commit", "seal_head", "save_snapshot", "record_uses", "reseal", "forget_answers"}
+PROGRAM_FUNCTIONS = {
+    "commit",
+    "seal_head",
+    "save_snapshot",
+    "record_uses",
+    "reseal",
+    "forget_answers",
+    "keep_state",
+}
 
 
 @pytest.fixture
@@ -160,7 +168,12 @@ def test_a_role_of_an_older_schema_may_call_what_is_new_after_init(
 ) -> None:
     """Whoever brings the schema up to date need not remember which role the servers use."""
     owner.execute("DROP FUNCTION keyturn.reseal(jsonb), keyturn.forget_answers(bigint, integer)")
-    owner.execute("DROP INDEX keyturn.rows_kept_until")
+    owner.execute("DROP FUNCTION keyturn.keep_state(text, bigint, bytea)")
+    owner.execute("DROP TABLE keyturn.deliveries")
+    for index in ("kept_until", "policies", "rotations", "endpoints"):
+        owner.execute(f"DROP INDEX keyturn.rows_{index}")
+    for column in ("policy_id", "counted_from", "rotated_key", "strategy", "stage", "next_at"):
+        owner.execute(f"ALTER TABLE keyturn.rows DROP COLUMN {column}")
     owner.execute("DELETE FROM keyturn.schema_versions WHERE version >= 4")
     initialise(database.owner_url, log_id=LOG_ID)
     assert program.execute("SELECT keyturn.reseal('[]')").fetchone() == (0,)

@@ -11,7 +11,7 @@ import pytest
 
 from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialise, open_ledger
 from keyturn.errors import OutcomeUnknownError, StorageError
-from keyturn.ports.ledger import Reseal, Row, RowFilter, SealedHead, Snapshot, UseCount
+from keyturn.ports.ledger import KeptState, Reseal, Row, RowFilter, SealedHead, Snapshot, UseCount
 from keyturn.ports.passing import in_passing
 from tests.contract.ledger_samples import SEAL, change_of, checked_entries, plain_row
 from tests.contract.ledger_stores import LOG_ID
@@ -34,6 +34,9 @@ CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "read_versions": (SETTINGS.query, lambda ledger: ledger.read_versions("key_x")),
     "list_keys": (SETTINGS.query, lambda ledger: ledger.list_keys(RowFilter(tenant="t"), 10)),
     "list_owned": (SETTINGS.query, lambda ledger: ledger.list_owned("t", "o", "", 10)),
+    "list_endpoints": (SETTINGS.query, lambda ledger: ledger.list_endpoints(None, None, 10)),
+    "read_states": (SETTINGS.query, lambda ledger: ledger.read_states(["whe_a"])),
+    "keep_state": (SETTINGS.write, lambda ledger: ledger.keep_state(KeptState("whe_a", 1, b""))),
     "list_rows": (SETTINGS.query, lambda ledger: ledger.list_rows("", 10)),
     "count_rows": (SETTINGS.query, lambda ledger: ledger.count_rows()),
     "list_expired": (SETTINGS.query, lambda ledger: ledger.list_expired(1, "", 10)),

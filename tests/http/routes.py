@@ -23,7 +23,8 @@ from tests.http.served import UNKNOWN_ID, Served
 
 # What is open to everybody, and what the contract says of the rest; later versions have more of it.
 OPEN: Final = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/.well-known/jwks.json",
-                         "/v1/tenants/{tenant}/jwks.json"})  # fmt: skip
+                         "/v1/tenants/{tenant}/jwks.json",
+                         "/v1/pick-ups"})  # fmt: skip
 # Whoever calls these is known by another field, and they have tests of their own.
 GATEWAYS: Final = frozenset({"/v1/authorize", "/v1/authorize/{rest}"})
 PERMISSIONS: Final[Mapping[str, str]] = {
@@ -56,6 +57,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "POST /v1/rotations/{rotation_id}/approve": "rotation.rotate",
     "POST /v1/rotations/{rotation_id}/prove": "rotation.rotate",
     "POST /v1/rotations/{rotation_id}/pick-up": "rotation.rotate",
+    "POST /v1/rotations/{rotation_id}/pick-up-code": "rotation.rotate",
     "POST /v1/rotation-policies": "rotation.update",
     "GET /v1/rotation-policies": "rotation.read",
     "GET /v1/rotation-policies/{policy_id}": "rotation.read",
@@ -63,6 +65,14 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "DELETE /v1/rotation-policies/{policy_id}": "rotation.update",
     "POST /v1/rotation-policies/{policy_id}/pause": "rotation.update",
     "POST /v1/rotation-policies/{policy_id}/resume": "rotation.update",
+    "POST /v1/webhooks": "webhooks.update",
+    "GET /v1/webhooks": "webhooks.read",
+    "GET /v1/webhooks/{endpoint_id}": "webhooks.read",
+    "PATCH /v1/webhooks/{endpoint_id}": "webhooks.update",
+    "DELETE /v1/webhooks/{endpoint_id}": "webhooks.update",
+    "POST /v1/webhooks/{endpoint_id}/rotate-secret": "webhooks.update",
+    "GET /v1/webhooks/{endpoint_id}/deliveries": "webhooks.read",
+    "POST /v1/webhooks/{endpoint_id}/redeliver": "webhooks.update",
     "GET /v1/audit/entries": "audit.read",
     "GET /v1/audit/checkpoint": "audit.read",
     "GET /v1/audit/proof": "audit.read",
@@ -82,6 +92,11 @@ BODIES: Final[Mapping[str, object]] = {
     },
     "PATCH /v1/rotation-policies/{policy_id}": {"overlap": 3_600},
     "POST /v1/rotations/{rotation_id}/prove": {"key": "a"},
+    "POST /v1/rotations/{rotation_id}/pick-up-code": {},
+    "POST /v1/webhooks": {"url": "https://example.org/", "events": ["key_revoked"]},
+    "PATCH /v1/webhooks/{endpoint_id}": {"paused": True},
+    "POST /v1/webhooks/{endpoint_id}/rotate-secret": {},
+    "POST /v1/webhooks/{endpoint_id}/redeliver": {},
     "POST /v1/verify": {"key": "a"},
     "POST /v1/verify/batch": {"items": [{"key": "a"}]},
 }
@@ -95,6 +110,10 @@ IDS: Final[Mapping[str, tuple[str, Callable[[Served], str]]]] = {
     "rotation_id": (
         UNKNOWN_ID.replace("key_", "rot_"),
         lambda served: str(served.rotate(key=served.foreigner)["rotation_id"]),
+    ),
+    "endpoint_id": (
+        UNKNOWN_ID.replace("key_", "whe_"),
+        lambda served: served.endpoint(key=served.foreigner),
     ),
     "policy_id": ("unknown_policy", lambda served: served.policy(key=served.foreigner)),
 }
@@ -150,6 +169,8 @@ class Route:
     def _rotated(self, served: Served) -> dict[str, Any]:
         """The ids, and the body, with which a call on a rotation or a policy succeeds; nothing for other routes."""
         act = self.path.rpartition("/")[2]
+        if "endpoint_id" in self.parameters:
+            return {"ids": {"endpoint_id": served.endpoint()}}
         if "policy_id" in self.parameters:
             return {"ids": {"policy_id": served.policy()}}
         if self.path == "/v1/rotation-policies":
@@ -165,6 +186,7 @@ class Route:
             "approve": {"key_type": "hmac", "strategy": "blue_green", "requires_check": True},
             "prove": {"strategy": "blue_green"},
             "pick-up": {"keep_secret": True},
+            "pick-up-code": {"keep_secret": True},
         }
         rotation = served.rotate(**by_act.get(act, {}))
         if act == "resume":

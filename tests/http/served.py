@@ -164,6 +164,12 @@ class Served:
         found: dict[str, Any] = answer.ok(201)
         return found
 
+    def endpoint(self, *, key: str | None = None) -> str:
+        """A new endpoint of notices; its id."""
+        body = {"url": "https://hooks.example.org/", "events": ["key_revoked"]}
+        made = self.call("POST", "/v1/webhooks", body, key=self.key if key is None else key).ok(201)
+        return str(made["endpoint_id"])
+
     def policy(self, *, key: str | None = None) -> str:
         """The name of a new policy."""
         name = f"policy_{next(_POLICIES)}"

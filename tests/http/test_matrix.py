@@ -28,6 +28,7 @@ MALFORMED: Final = (
 OWN: Final[dict[str, Callable[[Served], str]]] = {
     "key_id": lambda served: str(served.issue(owner="matrix", recoverable=True)["key_id"]),
     "rotation_id": lambda served: str(served.rotate()["rotation_id"]),
+    "endpoint_id": lambda served: served.endpoint(),
     "policy_id": lambda served: str(served.policy()),
 }
 

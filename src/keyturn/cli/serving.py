@@ -71,6 +71,7 @@ def serve(
     # No other command should wait for a web framework.
     from keyturn.server import logs  # noqa: PLC0415
     from keyturn.server import serving as server  # noqa: PLC0415
+    from keyturn.serving.notifying import notifiers_from  # noqa: PLC0415
 
     is_production = settings.environment is Environment.PRODUCTION
     with logs.to_stderr(is_production=is_production), ExitStack() as resources, _until_stopped():
@@ -78,6 +79,7 @@ def serve(
         # taken.
         identity = listening.identity(settings)
         listener = resources.enter_context(server.bind(settings.host, settings.port))
+        notifiers = notifiers_from(settings)
         wrapper = opening.wrapper(settings)
         with uninterrupted():
             first = _prepared(settings, wrapper)
@@ -91,7 +93,7 @@ def serve(
         if first is None:
             _greet(settings, None)
         _name_addresses(settings, listener)
-        server.serve(node, listener, identity, trusted_proxies=settings.trusted_proxies)
+        server.serve(node, listener, identity, trusted_proxies=settings.trusted_proxies, notifiers=notifiers)
 
 
 def _prepared(settings: Settings, wrapper: KeyWrapper) -> GeneratedKey | None:

@@ -36,8 +36,15 @@ def associated_data(tenant: str, key_id: str, version: int, key_type: KeyType) -
     return framed("keyturn-material-v1", tenant, key_id, str(version), key_type.value)
 
 
+def endpoint_place(tenant: str, endpoint_id: str, generation: int) -> bytes:
+    """What binds the sealed secrets of an endpoint to their place, and to the number of the secret."""
+    return framed("keyturn-endpoint-v1", tenant, endpoint_id, str(generation))
+
+
 def place_of(body: Mapping[str, Any]) -> bytes | None:
     """The associated data of the material beside a row's body; None for a row that has no material of this sort."""
+    if body.get("kind") == "endpoint":
+        return endpoint_place(body["tenant"], body["id"], body["generation"])
     if body.get("kind") != "version" or body.get("custody") != SEALED:
         return None
     return associated_data(body["tenant"], body["key"], body["number"], KeyType(body["type"]))

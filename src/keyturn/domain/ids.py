@@ -16,7 +16,9 @@ OWNER: Final = "own"
 ANSWER: Final = "ans"
 POLICY: Final = "pol"
 ROTATION: Final = "rot"
-KINDS: Final = (KEY, OWNER, ANSWER, POLICY, ROTATION)
+ENDPOINT: Final = "whe"
+PICK_UP: Final = "pku"
+KINDS: Final = (KEY, OWNER, ANSWER, POLICY, ROTATION, ENDPOINT, PICK_UP)
 ID_CHARACTERS: Final = 22  # base62: 131 bits, more than the 128 of ASVS 11.5.1
 MAX_VERSION: Final = 2**31 - 1  # a PostgreSQL integer
 

@@ -18,6 +18,7 @@ __all__ = [
     "MAX_PUTS",
     "Commit",
     "CredentialRows",
+    "KeptState",
     "LastUse",
     "Ledger",
     "LogEntry",
@@ -212,6 +213,15 @@ class LastUse:
     ip: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class KeptState:
+    """How far deliveries to an endpoint have come, sealed by its writer; `turn` counts from 1."""
+
+    endpoint_id: str
+    turn: int
+    body: bytes
+
+
 class Ledger(Protocol):
     """Where rows and the log live. Safe to call from several threads and, on one store, several processes.
 
@@ -283,6 +293,18 @@ class Ledger(Protocol):
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows of a tenant, or of all, newest first by `created`, beginning before a creation position."""
+
+    def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        """Endpoint rows of a tenant, or of all, newest first by `created`, beginning before a creation position."""
+
+    def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
+        """The states of deliveries to these endpoints, in order, None for each without; at most 1,000 ids."""
+
+    def keep_state(self, state: KeptState) -> None:
+        """Keep `state` in place of the one of the turn before, or as the first one; at most 1 MiB.
+
+        ConflictError where the stored turn is another. The log gets no entry.
+        """
 
     def forget_answers(self, before: int, limit: int) -> int:
         """Delete the answer rows whose `expires_at` is at or before that time, at most `limit`; how many there were.

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from keyturn.crypto.digests import token_digest
 from keyturn.domain import fields
-from keyturn.domain.change import EventType
+from keyturn.domain.change import EventType, Put
 from keyturn.domain.instants import from_micros
 from keyturn.domain.key import Key, Version
 from keyturn.domain.principal import Principal
@@ -145,8 +145,10 @@ class Mover:
 
         return self._acted_on(rotation_id, by, EventType.ROTATION_PROVED, proved).rotation
 
-    def pick_up(self, rotation_id: str, by: Principal) -> PickedUp:
+    def pick_up(self, rotation_id: str, by: Principal, *, beside: tuple[Put, ...] = ()) -> PickedUp:
         """The new secret that waits, this once; from now on it is kept nowhere, and the rotation goes on.
+
+        The same commit puts the rows `beside`.
 
         IllegalTransitionError where none waits (any more); ForbiddenError for a key that holds more than the caller.
         """
@@ -158,7 +160,7 @@ class Mover:
             secrets[:] = [material_of(self._records, scene.found.key, scene.new)]
             return moved
 
-        done = self._acted_on(rotation_id, by, EventType.ROTATION_PICKED_UP, picked_up)
+        done = self._acted_on(rotation_id, by, EventType.ROTATION_PICKED_UP, picked_up, beside=beside)
         return PickedUp(rotation=done.rotation, key=done.found.key, secret=secrets[0])
 
     def _acted(
@@ -187,6 +189,8 @@ class Mover:
         kind: EventType,
         act: Callable[[_Scene, datetime], Rotation],
         details: dict[str, object] | None = None,
+        *,
+        beside: tuple[Put, ...] = (),
     ) -> _Scene:
         """The rotation and its key once `act` has been made of them, in a commit that is tried again where it loses."""
         key_id = self.get(rotation_id, by).key_id
@@ -195,7 +199,7 @@ class Mover:
             scene, now = self._scene(self.get(rotation_id, by), by), self._clock.now()
             _require_service(scene.found, now)
             moved = _going_on(act(scene, now), scene.rotation, now, scene.found.key.expires_at)
-            self._made(kind, scene, moved, by=by, now=now, details=details)
+            self._made(kind, scene, moved, by=by, now=now, details=details, beside=beside)
             changed = brought(moved, scene.found.key, scene.old, scene.new, now)
             return _Scene(moved, replace(scene.found, key=changed.key))
 
@@ -217,6 +221,7 @@ class Mover:
         by: Principal,
         now: datetime,
         details: dict[str, object] | None = None,
+        beside: tuple[Put, ...] = (),
     ) -> tuple[EventType, Rotation]:
         """Commit a step; what happened, as the caller gave it."""
         due_from = now if rotation.stage is Stage.ROLLED_BACK else None
@@ -229,7 +234,7 @@ class Mover:
             moved=moved,
             details=details or {},
         )
-        self._records.commit(step.changes(by.actor, now))
+        self._records.commit(step.changes(by.actor, now).with_rows(beside))
         return kind, rotation
 
     def _is_in_use(self, rotation: Rotation, now: datetime) -> bool:

@@ -14,6 +14,7 @@ from keyturn.rotation.bulk import Bulk
 from keyturn.rotation.checking import Checks
 from keyturn.rotation.history import History
 from keyturn.rotation.moving import Mover
+from keyturn.rotation.pick_ups import PickUps
 from keyturn.rotation.policies import Policies
 from keyturn.rotation.requesting import Requests
 from keyturn.rotation.scheduler import Scheduler
@@ -29,6 +30,7 @@ class RotationServices:
     requests: Requests
     bulk: Bulk
     mover: Mover
+    pick_ups: PickUps
     scheduler: Scheduler
     history: History
     checks: Checks
@@ -52,6 +54,7 @@ def rotation_over(
         requests=requests,
         bulk=Bulk(reader=reader, requests=requests, clock=clock),
         mover=mover,
+        pick_ups=PickUps(records=records, keys=keys, mover=mover, clock=clock),
         scheduler=scheduler,
         history=history,
         checks=Checks(history=history, mover=mover, clock=clock),

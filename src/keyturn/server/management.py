@@ -24,9 +24,11 @@ from keyturn.server import (
     key_usage,
     keys,
     metrics,
+    pick_ups,
     rotation_policies,
     rotations,
     signing,
+    webhooks,
 )
 from keyturn.server.access import TheNode
 from keyturn.server.deciding import Decider
@@ -55,6 +57,8 @@ ROUTERS: Final = (
     jwks.router,
     rotation_policies.router,
     rotations.router,
+    pick_ups.router,
+    webhooks.router,
     metrics.router,
 )
 

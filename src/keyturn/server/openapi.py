@@ -45,6 +45,7 @@ TAGS: Final = [
     {"name": "keys", "description": "Keys from their issue to their end, and owners of keys."},
     {"name": "verification", "description": "Whether what a client presented is good for what it asks."},
     {"name": "rotation", "description": "New secrets for keys without downtime, on request and by policies."},
+    {"name": "webhooks", "description": "Telling others what happens: over HTTP, or by mail."},
     {"name": "signatures", "description": "Signatures with keys whose private half stays in Keyturn."},
     {
         "name": "gateways",
@@ -230,7 +231,7 @@ def _refusals(operation: Mapping[str, Any], path: str) -> set[str]:
         refusals |= {"400", "413", "415", "422"}
     if parameters:
         refusals.add("422")
-    if {"{key_id}", "{policy_id}", "{rotation_id}"} & set(re.findall(r"{\w+}", path)):
+    if {"{key_id}", "{policy_id}", "{rotation_id}", "{endpoint_id}"} & set(re.findall(r"{\w+}", path)):
         refusals.add("404")
     if "If-Match" in parameters:
         refusals.add("412")

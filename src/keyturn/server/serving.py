@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from keyturn.bootstrap import Node
 from keyturn.errors import ConfigurationError
 from keyturn.key_generator import SecureKeyGenerator
+from keyturn.ports.notifier import Notifier
 from keyturn.server.admission import Admission
 from keyturn.server.authorizing import AuthorizeEndpoint
 from keyturn.server.bounded import MAX_CONNECTIONS
@@ -37,10 +38,14 @@ from keyturn.serving.background import Background
 _BACKLOG: Final = 2_048
 
 
-def application(node: Node, trusted_proxies: Sequence[str] = ()) -> Dispatcher:
+def application(
+    node: Node,
+    trusted_proxies: Sequence[str] = (),
+    notifiers: Mapping[str, Notifier] | None = None,
+) -> Dispatcher:
     """The ASGI application over a node. Its lifespan starts and stops the background work; the node stays open."""
     decider = Decider(verifier=node.verifier, log=node.records.log)
-    background, measured, pool = Background(node), Measured(), RsaPool()
+    background, measured, pool = Background(node, notifiers), Measured(), RsaPool()
     generator = SecureKeyGenerator(clock=node.clock, rsa_keys=pool.take)
     collector = Collector(node=node, decider=decider, measured=measured, pool=pool)
     key_sets = KeySets(node.published, max_staleness=node.verifier.max_staleness)
@@ -100,10 +105,11 @@ def serve(
     identity: Identity | None = None,
     *,
     trusted_proxies: Sequence[str] = (),
+    notifiers: Mapping[str, Notifier] | None = None,
 ) -> None:
     """Answer on a listening socket until SIGINT or SIGTERM; over TLS, where there is an identity to show."""
     host, port = listener.getsockname()[:2]
-    dispatcher = application(node, trusted_proxies)
+    dispatcher = application(node, trusted_proxies, notifiers)
     room = room_for_connections(MAX_CONNECTIONS)
     config = uvicorn_config(dispatcher, host=host, port=port, most_connections=room)
     server = uvicorn.Server(config)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from keyturn.bootstrap import Node
 from keyturn.errors import IntegrityError, KeyturnError
+from keyturn.ports.notifier import Notifier
 
 POLLS_A_BOUND: Final = (
     4  # reads of the log within max_staleness: one may fail, or be late, without a stale answer
@@ -17,6 +18,7 @@ POLLS_A_BOUND: Final = (
 _RECORDER_SECONDS: Final = 0.25
 _HOUSEKEEPING_SECONDS: Final = 60
 _ROTATION_SECONDS: Final = 30
+_NOTICE_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 1.0
 _JOIN_SECONDS: Final = 5.0
 
@@ -24,15 +26,16 @@ _log = logging.getLogger("keyturn.background")
 
 
 class Background:
-    """The threads of one process; `stop` ends them."""
+    """The threads of one process; `stop` ends them. Notices are delivered by `notifiers`, where there are any."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, notifiers: Mapping[str, Notifier] | None = None) -> None:
         self._node = node
+        self._notifiers = notifiers or {}
         self._poll = node.verifier.max_staleness / POLLS_A_BOUND
         self._stopping = threading.Event()
-        self._threads = [
-            self._thread(duty) for duty in (self._follow_log, self._record, self._keep_house, self._rotate)
-        ]
+        duties = [self._follow_log, self._record, self._keep_house, self._rotate]
+        duties += [self._notify] if self._notifiers else []
+        self._threads = [self._thread(duty) for duty in duties]
 
     def start(self) -> None:
         """Begin."""
@@ -103,3 +106,21 @@ class Background:
                         return
             except KeyturnError as error:
                 _log.warning("rotations that are due could not all be carried on: %s", error)
+
+    def _notify(self) -> None:
+        """Deliver the notices that are due; whatever is not delivered when this ends is delivered by the next."""
+        while not self._stopping.wait(_NOTICE_SECONDS):
+            try:
+                for delivery in self._node.notices.deliverer.work(self._notifiers):
+                    outcome = delivery.outcome
+                    if not outcome.delivered:
+                        _log.warning(
+                            "the entry %s could not be told to %s: %s",
+                            delivery.position,
+                            delivery.endpoint_id,
+                            outcome.why,
+                        )
+                    if self._stopping.is_set():
+                        return
+            except KeyturnError as error:
+                _log.warning("notices could not all be delivered: %s", error)

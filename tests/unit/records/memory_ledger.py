@@ -22,6 +22,7 @@ from keyturn.ports.ledger import (
     MAX_PUTS,
     Commit,
     CredentialRows,
+    KeptState,
     LastUse,
     LogEntry,
     NewRow,
@@ -51,6 +52,7 @@ class MemoryStore:
         self.sealed: SealedHead | None = None
         self.snapshot: Snapshot | None = None
         self.uses: Counter[tuple[str, str, int, str, int]] = Counter()
+        self.states: dict[str, KeptState] = {}
         self.last_uses: dict[tuple[str, int], LastUse] = {}
 
     def open(self) -> MemoryLedger:
@@ -230,9 +232,26 @@ class MemoryLedger:
         return sorted(found, key=lambda row: (row.tenant, row.id))[:limit]
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        return self._newest("policy", tenant, before, limit)
+
+    def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        return self._newest("endpoint", tenant, before, limit)
+
+    def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
+        _limit(len(endpoint_ids), 1_000)
+        return [self._store.states.get(endpoint_id) for endpoint_id in endpoint_ids]
+
+    def keep_state(self, state: KeptState) -> None:
+        with self._store.lock:
+            stored = self._store.states.get(state.endpoint_id)
+            if (0 if stored is None else stored.turn) != state.turn - 1:
+                raise ConflictError("another process has gone on with these deliveries")
+            self._store.states[state.endpoint_id] = state
+
+    def _newest(self, kind: str, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         found = [
             row
-            for row in self._rows("policy")
+            for row in self._rows(kind)
             if tenant in (None, row.tenant) and (before is None or row.created < before)
         ]
         return sorted(found, key=lambda row: (-row.created, row.id))[:limit]

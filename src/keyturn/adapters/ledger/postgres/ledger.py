@@ -28,10 +28,11 @@ from keyturn.adapters.ledger.postgres.pool import Pool
 from keyturn.adapters.ledger.postgres.reading import Parameters, Reader, Record
 from keyturn.adapters.ledger.postgres.schema import checked_log_id
 from keyturn.adapters.ledger.postgres.writing import Writer
-from keyturn.errors import KeyturnError
+from keyturn.errors import ConflictError, KeyturnError
 from keyturn.ports.ledger import (
     Commit,
     CredentialRows,
+    KeptState,
     LastUse,
     LogEntry,
     Position,
@@ -174,6 +175,22 @@ class PostgresLedger:
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows newest first."""
         return self._rows(statements.LIST_POLICIES, {"tenant": tenant, "before": before, "limit": limit})
+
+    def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        """Endpoint rows newest first."""
+        return self._rows(statements.LIST_ENDPOINTS, {"tenant": tenant, "before": before, "limit": limit})
+
+    def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
+        """The states of deliveries to these endpoints, in order."""
+        _limit(len(endpoint_ids), MAX_IDS, "ids")
+        records = self._fetch(statements.READ_STATES, (list(endpoint_ids),))
+        found = {record[0]: KeptState(*record) for record in records}
+        return [found.get(endpoint_id) for endpoint_id in endpoint_ids]
+
+    def keep_state(self, state: KeptState) -> None:
+        """Keep `state` in place of the one before it."""
+        if not self._call(statements.KEEP_STATE, (state.endpoint_id, state.turn, state.body)):
+            raise ConflictError("another process has gone on with these deliveries")
 
     def forget_answers(self, before: int, limit: int) -> int:
         """Delete the answer rows whose time is over."""

@@ -55,6 +55,10 @@ READ_LAST_USES: Final[LiteralString] = """
 COMMIT: Final[LiteralString] = "SELECT keyturn.commit(%s::jsonb)"
 SEAL_HEAD: Final[LiteralString] = "SELECT keyturn.seal_head(%s::jsonb)"
 SAVE_SNAPSHOT: Final[LiteralString] = "SELECT keyturn.save_snapshot(%s, %s, %s, %s)"
+READ_STATES: Final[LiteralString] = (
+    "SELECT endpoint_id, turn, body FROM keyturn.deliveries WHERE endpoint_id = ANY(%s)"
+)
+KEEP_STATE: Final[LiteralString] = "SELECT keyturn.keep_state(%s, %s, %s)"
 FORGET_ANSWERS: Final[LiteralString] = "SELECT keyturn.forget_answers(%s, %s)"
 RESEAL: Final[LiteralString] = "SELECT keyturn.reseal(%s::jsonb)"
 RECORD_USES: Final[LiteralString] = "SELECT keyturn.record_uses(%s::jsonb)"
@@ -111,6 +115,11 @@ LIST_PUBLISHED: Final[LiteralString] = f"""
 LIST_POLICIES: Final[LiteralString] = f"""
     SELECT {_ROW} FROM keyturn.rows
     WHERE kind = 'policy' AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+    AND (%(before)s::bigint IS NULL OR created < %(before)s)
+    ORDER BY created DESC, id DESC LIMIT %(limit)s"""
+LIST_ENDPOINTS: Final[LiteralString] = f"""
+    SELECT {_ROW} FROM keyturn.rows
+    WHERE kind = 'endpoint' AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
     AND (%(before)s::bigint IS NULL OR created < %(before)s)
     ORDER BY created DESC, id DESC LIMIT %(limit)s"""
 _ROTATION_CONDITIONS: Final[dict[str, LiteralString]] = {

@@ -22,11 +22,13 @@ from keyturn.adapters.ledger.sqlite.news import News
 from keyturn.adapters.ledger.sqlite.reading import Readers
 from keyturn.adapters.ledger.sqlite.schema import checked_log_id
 from keyturn.adapters.ledger.sqlite.writing import Writer
+from keyturn.errors import ConflictError
 from keyturn.ports.forking import survive_forks
 from keyturn.ports.ledger import (
     MAX_COUNT,
     Commit,
     CredentialRows,
+    KeptState,
     LastUse,
     LogEntry,
     Position,
@@ -70,6 +72,17 @@ _POLICIES: Final = (
     f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_policies WHERE kind = 'policy' AND (?1 IS NULL OR tenant = ?1)"
     " AND (?2 IS NULL OR created < ?2) ORDER BY created DESC, id DESC LIMIT ?3"
 )
+_ENDPOINTS: Final = (
+    f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_endpoints WHERE kind = 'endpoint' AND (?1 IS NULL OR tenant = ?1)"
+    " AND (?2 IS NULL OR created < ?2) ORDER BY created DESC, id DESC LIMIT ?3"
+)
+_STATES: Final = (
+    "SELECT endpoint_id, turn, body FROM deliveries WHERE endpoint_id IN (SELECT value FROM json_each(?))"
+)
+_FIRST_STATE: Final = (
+    "INSERT INTO deliveries (endpoint_id, turn, body) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING"
+)
+_NEXT_STATE: Final = "UPDATE deliveries SET turn = ?2, body = ?3 WHERE endpoint_id = ?1 AND turn = ?2 - 1"
 _SNAPSHOT: Final = (
     "INSERT INTO snapshot AS s (only_one, position, hash, body, seal)"
     " SELECT 1, position, hash, ?3, ?4 FROM log WHERE position = ?1 AND hash = ?2 ON CONFLICT (only_one)"
@@ -213,6 +226,24 @@ class SqliteLedger:
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows newest first."""
         return self._rows(_POLICIES, (tenant, before, limit))
+
+    def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        """Endpoint rows newest first."""
+        return self._rows(_ENDPOINTS, (tenant, before, limit))
+
+    def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
+        """The states of deliveries to these endpoints, in order."""
+        _limit(len(endpoint_ids), MAX_IDS, "ids")
+        records = self._readers.fetch(_STATES, (json.dumps(list(endpoint_ids)),))
+        found = {record[0]: KeptState(*record) for record in records}
+        return [found.get(endpoint_id) for endpoint_id in endpoint_ids]
+
+    def keep_state(self, state: KeptState) -> None:
+        """Keep `state` in place of the one before it."""
+        statement = _FIRST_STATE if state.turn == 1 else _NEXT_STATE
+        with self._writer.transaction() as connection:
+            if not connection.execute(statement, (state.endpoint_id, state.turn, state.body)).rowcount:
+                raise ConflictError("another process has gone on with these deliveries")
 
     def forget_answers(self, before: int, limit: int) -> int:
         """Delete the answer rows whose time is over; what they held leaves the write-ahead log too."""

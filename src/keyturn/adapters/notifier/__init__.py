@@ -1,0 +1,1 @@
+"""Notifiers: by HTTP, by mail, by a function."""

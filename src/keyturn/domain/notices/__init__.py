@@ -1,0 +1,1 @@
+"""Notices: whom the log is told to, and how far that has come."""

@@ -1,0 +1,1 @@
+"""Telling others what the log says: endpoints, and the deliveries to each."""

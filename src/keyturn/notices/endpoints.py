@@ -1,0 +1,261 @@
+"""Endpoints: making them, changing them, and their signing secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from keyturn.crypto import webhooks
+from keyturn.crypto.randomness import random_base62
+from keyturn.crypto.sealing import endpoint_place, open_material, seal_material
+from keyturn.domain import ids
+from keyturn.domain.change import ChangeSet, Event, EventType, Put
+from keyturn.domain.notices.destination import Destination
+from keyturn.domain.notices.endpoint import (
+    Endpoint,
+    Signing,
+    checked_events,
+    endpoint_from,
+    endpoint_put,
+)
+from keyturn.domain.principal import Principal
+from keyturn.domain.secret import Secret
+from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError, NotFoundError, shown
+from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
+from keyturn.issuing.keys import Keys
+from keyturn.issuing.retrying import Retrying
+from keyturn.ports.clock import Clock
+from keyturn.ports.ledger import Ledger, Row
+from keyturn.records.records import Records
+
+CHANGEABLE: Final = ("url", "events", "every_event", "is_paused")
+DEFAULT_OVERLAP: Final = 86_400  # seconds for which the secret before signs as well
+MAX_OVERLAP: Final = 30 * 86_400
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revealed:
+    """An endpoint, and the signing secret that was made for it; None where there is none to be told."""
+
+    endpoint: Endpoint
+    secret: Secret | None
+
+
+Beside = Callable[[Revealed], tuple[Put, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointPage:
+    """Some endpoints, newest first, and the cursor for those after them; None when there are no more."""
+
+    items: tuple[Endpoint, ...]
+    next_cursor: str | None
+
+
+class Endpoints:
+    """Keeps endpoints."""
+
+    def __init__(self, *, ledger: Ledger, records: Records, keys: Keys, clock: Clock) -> None:
+        self._ledger = ledger
+        self._records = records
+        self._clock = clock
+        self._retrying = Retrying(turns=keys.turns, clock=clock)
+
+    def create(
+        self,
+        url: str,
+        by: Principal,
+        *,
+        events: Collection[str] = (),
+        every_event: bool = False,
+        signing: Signing | None = None,
+        beside: Beside = lambda _: (),
+    ) -> Revealed:
+        """Tell a URL of what happens from now on; webhooks are signed by HMAC unless `signing` says otherwise.
+
+        The secret is in the answer, and nowhere later; an Ed25519 key stays here, and its public half is the
+        endpoint's. InvalidInputError for a URL or an event that is none.
+        """
+        is_webhook = Destination.of(url).is_webhook
+        signing = Signing.HMAC if is_webhook and signing is None else signing
+        now, endpoint_id = self._clock.now(), ids.build(ids.ENDPOINT, random_base62(ids.ID_CHARACTERS))
+        secret = webhooks.new_secret() if is_webhook else None
+        self._records.log.catch_up()
+        endpoint = Endpoint(
+            endpoint_id=endpoint_id,
+            tenant=by.tenant,
+            url=url,
+            events=checked_events(events, every_event=every_event),
+            every_event=every_event,
+            signing=signing,
+            generation=int(is_webhook),
+            public_key=_public_half(signing, secret),
+            since=self._records.log.position,
+            created_at=now,
+            updated_at=now,
+            material=None if secret is None else self._sealed((secret,), by.tenant, endpoint_id, 1),
+        )
+        revealed = Revealed(endpoint=endpoint, secret=_told(signing, secret))
+        self._commit(EventType.ENDPOINT_CREATED, endpoint, by, now, beside=beside(revealed))
+        return revealed
+
+    def get(self, endpoint_id: str, by: Principal) -> Endpoint:
+        """An endpoint; NotFoundError for one that there is not, or not any more."""
+        opened = self._records.get(endpoint_id) if ids.is_id(ids.ENDPOINT, endpoint_id) else None
+        endpoint = None if opened is None else endpoint_from(opened.body, opened.row.material)
+        if endpoint is None or endpoint.tenant != by.tenant or endpoint.is_deleted:
+            raise NotFoundError("there is no endpoint of this id")
+        return endpoint
+
+    def update(self, endpoint_id: str, by: Principal, changes: Mapping[str, Any]) -> Endpoint:
+        """The endpoint with another `url`, `events`, `every_event` or `is_paused`.
+
+        What is pending goes to where the endpoint is by then, if it wants it by then. InvalidInputError for another
+        kind of URL: an endpoint of its own is for that.
+        """
+        unknown = sorted(set(changes) - set(CHANGEABLE))
+        if unknown or not changes:
+            raise InvalidInputError(
+                "there is nothing to change" if not unknown else f"{shown(unknown[0])} cannot be changed",
+                field=unknown[0] if unknown else "",
+                fix=f"Name what shall change: {', '.join(CHANGEABLE)}.",
+            )
+
+        def attempt() -> Endpoint:
+            before, now = self.get(endpoint_id, by), self._clock.now()
+            members = {**changes, **_filter_of(before, changes)}
+            endpoint = before.changed(now, **members)
+            self._commit(EventType.ENDPOINT_UPDATED, endpoint, by, now, details={"changed": sorted(changes)})
+            return endpoint
+
+        return self._retrying.change(endpoint_id, attempt)
+
+    def rotate_secret(
+        self,
+        endpoint_id: str,
+        by: Principal,
+        *,
+        overlap: int = DEFAULT_OVERLAP,
+        beside: Beside = lambda _: (),
+    ) -> Revealed:
+        """A new signing secret. For `overlap` seconds (0 to 30 days) the one before signs as well.
+
+        With 0 it signs nothing any more, at once: that is for a secret that has leaked.
+        """
+        if type(overlap) is not int or not 0 <= overlap <= MAX_OVERLAP:
+            raise InvalidInputError(f"the overlap is 0 to {MAX_OVERLAP} seconds", field="overlap")
+
+        def attempt() -> Revealed:
+            before, now = self.get(endpoint_id, by), self._clock.now()
+            if before.signing is None:
+                raise IllegalTransitionError(
+                    "the endpoint signs nothing", fix="Only webhooks have a signing secret."
+                )
+            secret, generation = webhooks.new_secret(), before.generation + 1
+            kept = (secret, self._all_secrets(before)[0]) if overlap else (secret,)
+            endpoint = before.changed(
+                now,
+                generation=generation,
+                former_until=now + timedelta(seconds=overlap) if overlap else None,
+                public_key=_public_half(before.signing, secret),
+                material=self._sealed(kept, before.tenant, endpoint_id, generation),
+            )
+            revealed = Revealed(endpoint=endpoint, secret=_told(before.signing, secret))
+            details = {"generation": generation}
+            kind = EventType.ENDPOINT_SECRET_ROTATED
+            self._commit(kind, endpoint, by, now, details=details, beside=beside(revealed))
+            return revealed
+
+        return self._retrying.change(endpoint_id, attempt)
+
+    def delete(self, endpoint_id: str, by: Principal) -> None:
+        """Tell an endpoint nothing more. Its secrets are gone with it."""
+
+        def attempt() -> None:
+            before, now = self.get(endpoint_id, by), self._clock.now()
+            gone = before.changed(now, is_deleted=True, material=None)
+            self._commit(EventType.ENDPOINT_DELETED, gone, by, now)
+
+        self._retrying.change(endpoint_id, attempt)
+
+    def list(self, by: Principal, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> EndpointPage:
+        """Endpoints of the caller's tenant, newest first; `limit` is 1 to 1,000."""
+        check_limit(limit)
+        cursors = Cursors(self._records.keyring, by.tenant, "endpoints")
+        rows = self._ledger.list_endpoints(by.tenant, cursors.read(cursor), limit + 1)
+        more, rows = len(rows) > limit, rows[:limit]
+        items = tuple(endpoint for endpoint in self._opened(rows) if endpoint.tenant == by.tenant)
+        return EndpointPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
+
+    def of_all_tenants(self) -> Iterator[Endpoint]:
+        """Every endpoint that there is, of every tenant, a page at a time."""
+        before = None
+        while rows := self._ledger.list_endpoints(None, before, _PAGE):
+            before = rows[-1].created
+            yield from self._opened(rows)
+
+    def secrets(self, endpoint: Endpoint, now: datetime) -> tuple[Secret, ...]:
+        """What signs at present, the latest secret first; none where nothing is signed."""
+        if endpoint.signing is None:
+            return ()
+        secrets = self._all_secrets(endpoint)
+        has_former = endpoint.former_until is not None and now < endpoint.former_until
+        return secrets if has_former else secrets[:1]
+
+    def _all_secrets(self, endpoint: Endpoint) -> tuple[Secret, ...]:
+        if endpoint.material is None:
+            raise IntegrityError("an endpoint's secrets are missing")
+        place = endpoint_place(endpoint.tenant, endpoint.endpoint_id, endpoint.generation)
+        return webhooks.taken_apart(open_material(self._records.keyring, endpoint.material, place))
+
+    def _sealed(self, secrets: Sequence[Secret], tenant: str, endpoint_id: str, generation: int) -> bytes:
+        place = endpoint_place(tenant, endpoint_id, generation)
+        return seal_material(self._records.keyring, webhooks.joined(secrets), place)
+
+    def _opened(self, rows: Sequence[Row]) -> Iterator[Endpoint]:
+        for opened in self._records.open_all(rows):
+            endpoint = endpoint_from(opened.body, opened.row.material)
+            if not endpoint.is_deleted:
+                yield endpoint
+
+    def _commit(
+        self,
+        kind: EventType,
+        endpoint: Endpoint,
+        by: Principal,
+        now: datetime,
+        *,
+        details: Mapping[str, object] | None = None,
+        beside: tuple[Put, ...] = (),
+    ) -> None:
+        event = Event(
+            type=kind,
+            time=now,
+            tenant=endpoint.tenant,
+            actor=by.actor,
+            subjects=(endpoint.endpoint_id,),
+            rows=(endpoint.endpoint_id,),
+            details={} if details is None else details,
+        )
+        changes = ChangeSet(puts=(endpoint_put(endpoint),), events=(event,))
+        self._records.commit(changes.with_rows(beside))
+
+
+def _public_half(signing: Signing | None, secret: Secret | None) -> bytes | None:
+    return webhooks.public_key_of(secret) if signing is Signing.ED25519 and secret is not None else None
+
+
+def _told(signing: Signing | None, secret: Secret | None) -> Secret | None:
+    return webhooks.secret_text(secret) if signing is Signing.HMAC and secret is not None else None
+
+
+def _filter_of(before: Endpoint, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Which events, where the changes say so: naming some ends all, and all ends some."""
+    if not {"events", "every_event"} & changes.keys():
+        return {}
+    every_event = changes.get("every_event", "events" not in changes and before.every_event)
+    events = changes.get("events", () if every_event else before.events)
+    return {"every_event": every_event, "events": checked_events(events, every_event=every_event)}

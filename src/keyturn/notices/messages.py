@@ -1,0 +1,49 @@
+"""A notice as it is sent: made anew from the log's entry each time, and signed for the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from keyturn.audit.trail import KeyUsageEvent
+from keyturn.crypto.webhooks import signatures
+from keyturn.domain import canonical
+from keyturn.domain.instants import rfc3339
+from keyturn.domain.notices.endpoint import Endpoint
+from keyturn.domain.secret import Secret
+from keyturn.ports.notifier import Message
+
+
+def message_of(
+    event: KeyUsageEvent, endpoint: Endpoint, secrets: Sequence[Secret], log_id: str, now: datetime
+) -> Message:
+    """What an endpoint is told of an entry."""
+    message_id, body = f"msg_{log_id}_{event.position}", _body(event)
+    fields = {}
+    if endpoint.signing is not None:
+        timestamp = int(now.timestamp())
+        fields = {
+            "webhook-id": message_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signatures(endpoint.signing, secrets, message_id, timestamp, body),
+        }
+    return Message(
+        to=endpoint.destination,
+        id=message_id,
+        type=event.type,
+        at=event.time,
+        subjects=event.subjects,
+        body=body,
+        fields=fields,
+    )
+
+
+def _body(event: KeyUsageEvent) -> bytes:
+    data = {
+        "position": event.position,
+        "tenant": event.tenant,
+        "actor": event.actor,
+        "subjects": list(event.subjects),
+        "details": dict(event.details),
+    }
+    return canonical.encode({"type": event.type, "timestamp": rfc3339(event.time), "data": data}).encode()

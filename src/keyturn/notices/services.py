@@ -1,0 +1,44 @@
+"""The services behind notices, put together over one ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keyturn.audit.trail import Trail
+from keyturn.issuing.keys import Keys
+from keyturn.notices.delivering import Deliverer
+from keyturn.notices.endpoints import Endpoints
+from keyturn.notices.redelivering import Redelivery
+from keyturn.notices.states import States
+from keyturn.ports.clock import Clock
+from keyturn.ports.ledger import Ledger
+from keyturn.records.records import Records
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NoticeServices:
+    """Endpoints, and deliveries to them."""
+
+    endpoints: Endpoints
+    deliverer: Deliverer
+    redelivery: Redelivery
+
+
+def notices_over(
+    *, ledger: Ledger, records: Records, keys: Keys, trail: Trail, clock: Clock
+) -> NoticeServices:
+    """The services over one ledger."""
+    endpoints = Endpoints(ledger=ledger, records=records, keys=keys, clock=clock)
+    states = States(ledger=ledger, records=records)
+    return NoticeServices(
+        endpoints=endpoints,
+        deliverer=Deliverer(
+            endpoints=endpoints,
+            states=states,
+            trail=trail,
+            log=records.log,
+            log_id=ledger.log_id,
+            clock=clock,
+        ),
+        redelivery=Redelivery(endpoints=endpoints, states=states, clock=clock),
+    )

@@ -1,0 +1,184 @@
+"""Codes with which the holder of a key picks its new secret up, once, without a key of their own.
+
+offered = pick_ups.offer(rotation_id, by)             # hand offered.code to the holder, over any channel
+picked = pick_ups.redeem(offered.code)                # the secret; a second time raises an alarm in the log
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from keyturn.crypto.randomness import random_base62
+from keyturn.domain import ids
+from keyturn.domain.change import ChangeSet, Event, EventType, Put
+from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.pick_up import PickUp, pick_up_from, pick_up_put
+from keyturn.domain.rotation.rotation import Awaited
+from keyturn.domain.secret import Secret
+from keyturn.errors import (
+    ConflictError,
+    IllegalTransitionError,
+    InvalidInputError,
+    NotFoundError,
+    ThrottledError,
+)
+from keyturn.issuing.keys import Keys
+from keyturn.ports.clock import Clock
+from keyturn.records.records import Records
+from keyturn.rotation.moving import Mover, PickedUp
+from keyturn.verifier.throttle import Throttle
+
+DEFAULT_LIFETIME: Final = 3_600  # seconds
+MAX_LIFETIME: Final = 7 * 86_400
+_MIN_LIFETIME: Final = 60
+_PREFIX: Final = "ktpick_"
+_CHARACTERS: Final = 43  # base62: 256 bits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """A code for one pick-up, until a time. It is shown this once, and kept nowhere."""
+
+    rotation_id: str
+    code: Secret
+    expires_at: datetime
+
+
+class PickUps:
+    """Makes codes, and hands secrets out for them."""
+
+    def __init__(self, *, records: Records, keys: Keys, mover: Mover, clock: Clock) -> None:
+        self._records = records
+        self._keys = keys
+        self._mover = mover
+        self._clock = clock
+        self._throttle = Throttle()
+
+    def offer(
+        self,
+        rotation_id: str,
+        by: Principal,
+        *,
+        lifetime: int = DEFAULT_LIFETIME,
+        beside: Callable[[Offered], tuple[Put, ...]] = lambda _: (),
+    ) -> Offered:
+        """A code for the secret of a rotation that awaits its pick-up, for `lifetime` seconds (60 to 7 days).
+
+        IllegalTransitionError where no secret waits; ForbiddenError for a key that holds more than the caller.
+        """
+        if type(lifetime) is not int or not _MIN_LIFETIME <= lifetime <= MAX_LIFETIME:
+            raise InvalidInputError(
+                f"a code lives for {_MIN_LIFETIME} to {MAX_LIFETIME} seconds", field="lifetime"
+            )
+        rotation, now = self._keys.rotation(by.tenant, rotation_id), self._clock.now()
+        rotation.require_running()
+        if Awaited.PICK_UP not in rotation.awaited:
+            raise IllegalTransitionError(
+                "no secret waits to be picked up", fix="Look at the rotation to see what it awaits."
+            )
+        key = self._keys.get(by.tenant, rotation.key_id)
+        by.require_grantable(key.permissions, key.scope)
+        code = Secret(_PREFIX + random_base62(_CHARACTERS))
+        pick_up = PickUp(
+            row_id=self._row_id(code),
+            tenant=by.tenant,
+            rotation_id=rotation_id,
+            key_id=rotation.key_id,
+            actor=by.actor,
+            created_at=now,
+            expires_at=now + timedelta(seconds=lifetime),
+        )
+        offered = Offered(rotation_id=rotation_id, code=code, expires_at=pick_up.expires_at)
+        self._commit(EventType.PICK_UP_OFFERED, pick_up, by.actor, now, {}, beside=beside(offered))
+        return offered
+
+    def redeem(self, code: Secret | str, *, ip: str | None = None) -> PickedUp:
+        """The secret for a code, this once; then the new version takes over, as after any pick-up.
+
+        NotFoundError for a code that there is not, or not any more. IllegalTransitionError for one that was used: the
+        first time, the log has an alarm (`pick_up_repeated`), for one of the two who had it should not have.
+        ThrottledError where codes from an address were none too often.
+        """
+        pick_up = self._found(code if isinstance(code, Secret) else Secret(code), ip)
+        now = self._clock.now()
+        if pick_up.used_at is None and now < pick_up.expires_at:
+            by = Principal(actor=pick_up.actor, tenant=pick_up.tenant)
+            try:
+                return self._mover.pick_up(pick_up.rotation_id, by, beside=(pick_up_put(pick_up.used(now)),))
+            except (ConflictError, IllegalTransitionError):
+                pick_up = self._get(pick_up.row_id)
+                if pick_up.used_at is None:
+                    raise
+        if pick_up.used_at is not None:
+            self._raise_alarm(pick_up, now, ip)
+            raise IllegalTransitionError(
+                "this code was used before",
+                fix="If that was not you, somebody else has the secret: have the key rotated as compromised.",
+            )
+        raise _no_code()
+
+    def _raise_alarm(self, pick_up: PickUp, now: datetime, ip: str | None) -> None:
+        if pick_up.repeated_at is not None:
+            return  # it was raised; whoever has a used code must not fill the log with it
+        details: dict[str, object] = {} if ip is None else {"ip": ip}
+        try:
+            self._commit(EventType.PICK_UP_REPEATED, pick_up.repeated(now), "system", now, details)
+        except ConflictError:
+            if self._get(pick_up.row_id).repeated_at is None:
+                raise
+
+    def _found(self, code: Secret, ip: str | None) -> PickUp:
+        now = self._clock.steady()
+        if not self._throttle.admits(ip, now):
+            raise ThrottledError("too many codes from this address were none")
+        try:
+            return self._get(self._row_id(code))
+        except NotFoundError:
+            self._throttle.failed(ip, now)
+            self._throttle.looked_up_in_vain(now)
+            raise
+
+    def _get(self, row_id: str) -> PickUp:
+        opened = self._records.get(row_id)
+        if opened is None:
+            raise _no_code()
+        return pick_up_from(opened.body)
+
+    def _row_id(self, code: Secret) -> str:
+        """The row of a code; NotFoundError for what cannot be one."""
+        try:
+            text = code.reveal()
+        except UnicodeDecodeError:
+            raise _no_code() from None
+        if len(text) != len(_PREFIX) + _CHARACTERS or not text.startswith(_PREFIX):
+            raise _no_code()
+        return ids.build(ids.PICK_UP, self._records.keyring.pseudonym("pick-up", text))
+
+    def _commit(
+        self,
+        kind: EventType,
+        pick_up: PickUp,
+        actor: str,
+        now: datetime,
+        details: dict[str, object],
+        *,
+        beside: tuple[Put, ...] = (),
+    ) -> None:
+        event = Event(
+            type=kind,
+            time=now,
+            tenant=pick_up.tenant,
+            actor=actor,
+            subjects=(pick_up.key_id, pick_up.rotation_id),
+            rows=(pick_up.row_id,),
+            details=details,
+        )
+        changes = ChangeSet(puts=(pick_up_put(pick_up),), events=(event,))
+        self._records.commit(changes.with_rows(beside))
+
+
+def _no_code() -> NotFoundError:
+    return NotFoundError("there is no such code, or its time is over", fix="Ask for another one.")

@@ -1,0 +1,112 @@
+"""Endpoints of notices over HTTP, and a real server that delivers to a real receiver."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from tests.http.served import Served
+from tests.notices.receiver import receiving
+from tests.running_server import RunningServer
+
+SECONDS = 30.0
+NEW = {"url": "https://hooks.example.org/keyturn", "events": ["key_revoked", "key_created"]}
+
+
+def until(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < ends, "it did not come to that"
+        time.sleep(0.05)
+
+
+def test_the_secret_is_in_the_answer_that_makes_it_and_nowhere_later(served: Served) -> None:
+    made = served.call("POST", "/v1/webhooks", NEW).ok(201)
+    secret = made.pop("secret")
+    assert secret.startswith("whsec_")
+    path = f"/v1/webhooks/{made['endpoint_id']}"
+    assert served.call("GET", path).ok() == made
+    assert made["events"] == ["key_created", "key_revoked"]
+    listed = served.call("GET", "/v1/webhooks").ok()["items"]
+    assert made in listed
+    assert secret not in json.dumps(listed)
+    again = served.call("POST", f"{path}/rotate-secret", {"overlap": 60}).ok(201)
+    assert again["secret"] not in (None, secret)
+    assert again["former_secret_until"] is not None
+
+
+def test_an_endpoint_is_made_once_for_an_idempotency_key(served: Served) -> None:
+    fields = [("Idempotency-Key", "webhook-1")]
+    first, second = (served.call("POST", "/v1/webhooks", NEW, fields=fields).ok(201) for _ in range(2))
+    assert first == second
+
+
+def test_of_ed25519_the_public_key_is_shown(served: Served) -> None:
+    made = served.call("POST", "/v1/webhooks", {**NEW, "signing": "ed25519"}).ok(201)
+    assert made["secret"] is None
+    assert made["public_key"].startswith("whpk_")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"url": "ftp://example.org/", "every_event": True}, "url"),
+        ({"url": "https://user:pw@example.org/", "every_event": True}, "url"),
+        ({"url": "https://example.org/"}, "events"),
+        ({"url": "https://example.org/", "every_event": True, "events": ["key_created"]}, "events"),
+        ({"url": "mailto:ops@example.org", "every_event": True, "signing": "hmac"}, "signing"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(served: Served, body: dict[str, object], field: str) -> None:
+    served.call("POST", "/v1/webhooks", body).problem(422, "invalid_request", field=field)
+
+
+def test_an_endpoint_is_changed_and_deleted(served: Served) -> None:
+    path = f"/v1/webhooks/{served.endpoint()}"
+    changed = served.call("PATCH", path, {"paused": True, "every_event": True}).ok()
+    assert (changed["paused"], changed["every_event"], changed["events"]) == (True, True, [])
+    served.call("PATCH", path, {"url": "mailto:ops@example.org"}).problem(422, "invalid_request")
+    served.call("PATCH", path, {}).problem(422, "invalid_request")
+    assert served.call("DELETE", path).status == 204
+    served.call("GET", path).problem(404, "not_found")
+
+
+def test_a_server_delivers_to_what_is_allowed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'keys.db'}"
+    with receiving() as receiver, RunningServer(url, KEYTURN_NOTICES_ALLOW="127.0.0.0/8") as server:
+        key = server.first_key
+        made = server.call("POST", "/v1/webhooks", {"url": receiver.url, "events": ["key_created"]}, key=key)[
+            1
+        ]
+        receiver.statuses = [503]
+        issued = server.call("POST", "/v1/keys", {}, key=key)[1]
+        until(lambda: len(receiver.got) == 2)
+        told = Webhook(made["secret"]).verify(receiver.got[1].body, receiver.got[1].fields)
+        assert told["data"]["subjects"] == [issued["key_id"]]
+        path = f"/v1/webhooks/{made['endpoint_id']}/deliveries"
+        until(lambda: bool(server.call("GET", path, key=key)[1]["delivered"]))
+        assert server.call("GET", path, key=key)[1]["delivered"][0]["attempts"] == 2
+        assert issued["key"] not in str([got.body for got in receiver.got])
+
+
+def test_a_server_makes_no_request_into_its_own_network_by_itself(tmp_path: Path) -> None:
+    with receiving() as receiver, RunningServer(f"sqlite:///{tmp_path / 'keys.db'}") as server:
+        key = server.first_key
+        paths = []
+        for url in (receiver.url, receiver.url.replace("http:", "https:"), "http://169.254.169.254/latest/"):
+            made = server.call("POST", "/v1/webhooks", {"url": url, "events": ["key_created"]}, key=key)[1]
+            paths.append(f"/v1/webhooks/{made['endpoint_id']}/deliveries")
+        server.call("POST", "/v1/keys", {}, key=key)
+
+        def whys() -> list[str]:
+            answers = [server.call("GET", path, key=key)[1] for path in paths]
+            return [each["why"] for answer in answers for each in answer["pending"]]
+
+        until(lambda: len([why for why in whys() if why]) == len(paths))
+        assert all("allowed" in why for why in whys())
+        assert receiver.got == []

@@ -1,0 +1,132 @@
+"""Codes for one pick-up of a new secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from keyturn.domain.principal import Principal
+from keyturn.domain.secret import Secret
+from keyturn.errors import (
+    ForbiddenError,
+    IllegalTransitionError,
+    InvalidInputError,
+    NotFoundError,
+    ThrottledError,
+)
+from keyturn.rotation.pick_ups import Offered, PickUps
+from keyturn.verifier.throttle import FAILURE_BURST
+from tests.fakes import BY, Process
+from tests.services.samples import events, on_both
+
+
+@pytest.fixture
+def pick_ups(process: Process) -> PickUps:
+    return process.node.rotation.pick_ups
+
+
+def waiting(process: Process, **spec: Any) -> str:
+    """A rotation whose new secret waits."""
+    key = process.issue(**spec)
+    return process.node.rotation.requests.rotate(key.key_id, BY, keeps_secret=True).rotation.rotation_id
+
+
+def alarms(process: Process) -> list[dict[str, object]]:
+    return [dict(event.details) for event in events(process) if event.type == "pick_up_repeated"]
+
+
+@on_both
+def test_a_code_hands_the_secret_out_once_and_then_raises_one_alarm(
+    process: Process, theirs: Process, pick_ups: PickUps
+) -> None:
+    offered = pick_ups.offer(waiting(process), BY)
+    picked = pick_ups.redeem(offered.code)
+    assert process.ask(picked.secret.reveal()).code == "valid"
+    assert alarms(process) == []
+    for each in (pick_ups, theirs.node.rotation.pick_ups, pick_ups):
+        with pytest.raises(IllegalTransitionError, match="used before"):
+            each.redeem(offered.code.reveal(), ip="203.0.113.9")
+    assert alarms(process) == [{"ip": "203.0.113.9"}]
+
+
+def test_of_two_who_show_a_code_at_once_one_gets_the_secret_and_the_other_raises_the_alarm(
+    process: Process, theirs: Process, pick_ups: PickUps
+) -> None:
+    offered = pick_ups.offer(waiting(process), BY)
+    process.ledger.before("commit", lambda: theirs.node.rotation.pick_ups.redeem(offered.code))
+    with pytest.raises(IllegalTransitionError, match="used before"):
+        pick_ups.redeem(offered.code)
+    assert alarms(process) == [{}]
+
+
+def test_a_code_ends(process: Process, pick_ups: PickUps) -> None:
+    offered = pick_ups.offer(waiting(process), BY, lifetime=60)
+    process.clock.pass_time(60)
+    with pytest.raises(NotFoundError):
+        pick_ups.redeem(offered.code)
+    assert alarms(process) == []
+
+
+@pytest.mark.parametrize("code", ["", "ktpick_", "ktpick_" + "0" * 43, "ktpick_" + "é" * 43, "x" * 100_000])
+def test_what_is_no_code_is_refused(pick_ups: PickUps, code: str) -> None:
+    with pytest.raises(NotFoundError):
+        pick_ups.redeem(code)
+
+
+def test_bytes_that_are_no_text_are_no_code(pick_ups: PickUps) -> None:
+    with pytest.raises(NotFoundError):
+        pick_ups.redeem(Secret(b"\xff" * 50))
+
+
+def test_a_code_is_made_only_where_a_secret_waits_and_by_who_may_have_it(
+    process: Process, pick_ups: PickUps
+) -> None:
+    rotation_id = waiting(process, permissions=("documents.read",))
+    with pytest.raises(ForbiddenError):
+        pick_ups.offer(rotation_id, Principal(actor="key:a", permissions=("rotation.rotate",)))
+    with pytest.raises(NotFoundError):
+        pick_ups.offer(rotation_id, Principal(actor="library", tenant="other"))
+    with pytest.raises(InvalidInputError):
+        pick_ups.offer(rotation_id, BY, lifetime=59)
+    pick_ups.redeem(pick_ups.offer(rotation_id, BY).code)
+    with pytest.raises(IllegalTransitionError, match="no secret waits"):
+        pick_ups.offer(rotation_id, BY)
+
+
+def test_a_second_code_is_worth_nothing_once_the_secret_is_out_and_is_no_alarm(
+    process: Process, pick_ups: PickUps
+) -> None:
+    rotation_id = waiting(process)
+    codes: list[Offered] = [pick_ups.offer(rotation_id, BY) for _ in range(2)]
+    pick_ups.redeem(codes[0].code)
+    with pytest.raises(IllegalTransitionError):
+        pick_ups.redeem(codes[1].code)
+    assert alarms(process) == []
+
+
+def test_the_code_and_the_secret_are_nowhere_in_the_store(process: Process, pick_ups: PickUps) -> None:
+    offered = pick_ups.offer(waiting(process), BY)
+    picked = pick_ups.redeem(offered.code)
+    ledger = process.ledger.inner
+    kept = repr(ledger.list_rows("", 1_000)) + repr(ledger.read_log(1, 1_000))
+    for secret in (offered.code, picked.secret):
+        assert secret.reveal() not in kept
+    assert offered.code.reveal() not in repr(offered)
+
+
+def test_who_guesses_codes_waits(process: Process, pick_ups: PickUps) -> None:
+    offered = pick_ups.offer(waiting(process), BY)
+    for _ in range(FAILURE_BURST):
+        with pytest.raises(NotFoundError):
+            pick_ups.redeem("ktpick_" + "0" * 43, ip="203.0.113.9")
+    refused = 0
+    for _ in range(40):
+        try:
+            pick_ups.redeem("ktpick_" + "0" * 43, ip="203.0.113.9")
+        except ThrottledError:
+            refused += 1
+        except NotFoundError:
+            pass  # out of the reserve that is for those who share an address
+    assert refused >= 20
+    assert pick_ups.redeem(offered.code, ip="203.0.113.10").secret

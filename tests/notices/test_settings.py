@@ -1,0 +1,44 @@
+"""The notifiers that a process has by its settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from keyturn.config import settings_from
+from keyturn.errors import ConfigurationError
+from keyturn.serving.notifying import notifiers_from
+
+
+def schemes(**environ: str) -> set[str]:
+    return set(notifiers_from(settings_from({"HOME": "/nowhere", **environ})))
+
+
+def test_mail_is_sent_where_there_is_a_mail_server() -> None:
+    assert schemes() == {"http", "https"}
+    sender = {"KEYTURN_SMTP_FROM": "keyturn@example.org"}
+    assert schemes(KEYTURN_SMTP="smtp+plain://127.0.0.1:25", **sender) == {"http", "https", "mailto"}
+    assert "mailto" in schemes(
+        KEYTURN_SMTP="smtps://user@mail.example.org", KEYTURN_SMTP_PASSWORD="secret ", **sender
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"KEYTURN_SMTP": "mail.example.org"}, "KEYTURN_SMTP"),
+        ({"KEYTURN_SMTP": "smtp://mail.example.org"}, "KEYTURN_SMTP_FROM"),
+        ({"KEYTURN_SMTP": "smtp://user@mail.example.org", "KEYTURN_SMTP_FROM": "a@b"}, "password"),
+        (
+            {
+                "KEYTURN_SMTP": "smtp+plain://user@mail.example.org",
+                "KEYTURN_SMTP_FROM": "a@b",
+                "KEYTURN_SMTP_PASSWORD": "x",
+            },
+            "without TLS",
+        ),
+        ({"KEYTURN_NOTICES_ALLOW": "10.0.0.1/8"}, "KEYTURN_NOTICES_ALLOW"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        schemes(**environ)
