@@ -18,6 +18,7 @@ from tests.http.served import Served
 SEED: Final = "20261126"
 SECONDS: Final = 420  # on a machine that does other things as well; alone it takes a tenth of that
 ROOT: Final = Path(__file__).parents[2]
+CONFIG: Final = str(Path(__file__).with_name("schemathesis.toml"))
 RUN: Final = (
     sys.executable,
     "-c",
@@ -32,7 +33,7 @@ def checked(served: Served, *options: str, spared: str | None = None) -> int:
         environment[SPARED] = spared
     done = subprocess.run(
         [
-            *RUN, "--no-color", "run", f"{served.server.url}/openapi.json", "--checks", "all",
+            *RUN, "--no-color", "--config-file", CONFIG, "run", f"{served.server.url}/openapi.json", "--checks", "all",
             "--exclude-checks", "positive_data_acceptance,not_a_server_error",  # the hooks have better ones
             "--seed", SEED, "--generation-database", "none", "--continue-on-failure", *options,
         ],

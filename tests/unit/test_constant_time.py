@@ -22,6 +22,8 @@ PUBLIC: Final = (
     "self._marks.get(mark.id) == _packed(mark.revision, mark.digest)",
     "known.digest != token_digest(token)",
     "entry.digest != token_digest(token)",
+    "loaded.entry.digest != token_digest(token)",
+    "version.hashed.is_keyed == (version.digest is not None)",
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -17,7 +17,18 @@ from keyturn.views import View, signature_check_view, signature_view, signed_jwt
 
 router = APIRouter(prefix="/v1", tags=["signatures"])
 
-_BASE64 = "Base64, in either alphabet, padded or not."
+_BASE64: Final = "Base64, in either alphabet, padded or not."
+_PATTERN: Final = "^[A-Za-z0-9+/_-]*={0,2}$"
+
+Data = Annotated[
+    str,
+    Field(
+        description=f"Up to 512 KiB. {_BASE64}",
+        examples=["aGVsbG8"],
+        max_length=700_000,
+        json_schema_extra={"pattern": _PATTERN},
+    ),
+]
 
 
 class ToSign(Closed):
@@ -25,10 +36,7 @@ class ToSign(Closed):
 
     model_config = example(data="aGVsbG8")
 
-    data: Annotated[
-        str | None,
-        Field(description=f"Up to 512 KiB. {_BASE64}", examples=["aGVsbG8"], max_length=700_000),
-    ] = None
+    data: Data | None = None
     claims: Annotated[
         dict[str, Any] | None, Field(description="`iat` is added.", examples=[{"sub": "user-1"}])
     ] = None
@@ -57,8 +65,14 @@ class ToCheck(Closed):
 
     model_config = example(data="aGVsbG8", signature="w0J0cLJvsoFAmYyjKAmIwTlzJzC-hI2pSnoBKaVQlCg")
 
-    data: Annotated[str | None, Field(description=_BASE64, examples=["aGVsbG8"], max_length=700_000)] = None
-    signature: Annotated[str | None, Field(description=_BASE64, max_length=4_096)] = None
+    data: Data | None = None
+    signature: (
+        Annotated[
+            str,
+            Field(description=_BASE64, max_length=4_096, json_schema_extra={"pattern": _PATTERN}),
+        ]
+        | None
+    ) = None
     version: Annotated[
         int | None, Field(description="The version that signed; the present one when absent.")
     ] = None
