@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final, cast
 
 import typer
 from rich.console import Console
@@ -29,9 +29,10 @@ from keyturn.domain.instants import parse_rfc3339
 from keyturn.domain.key import Key, KeyType
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
-from keyturn.domain.spec import KeySpec, expiry
+from keyturn.domain.spec import KeySpec
 from keyturn.errors import ConflictError, InvalidInputError
 from keyturn.key_generator import SecureKeyGenerator
+from keyturn.key_policy import KeyPolicy, spec_of
 
 REFUSED: Final = 1
 _HOW: Final = frozenset(("algorithm", "salt_position", "start"))
@@ -233,17 +234,10 @@ def _spec(left: dict[str, Any], work: Work) -> KeySpec:
     for name in ("permissions", "allowed_ips", "tags"):
         if not isinstance(left.get(name, []), list):
             raise InvalidInputError(f"{name} is a list", field=name, fix="Write it as a list of texts.")
-    return KeySpec(
-        type=KeyType.API_TOKEN,
-        scope=KeyScope(scope),
-        is_imported=True,
-        permissions=tuple(left.pop("permissions", ())),
-        allowed_ips=tuple(left.pop("allowed_ips", ())),
-        tags=tuple(left.pop("tags", ())),
-        not_before=times.get("not_before"),
-        expires_at=expiry(work.node.clock.now(), left.pop("expires_in", None), times.get("expires_at")),
-        **left,
-    )
+    expires_in = left.pop("expires_in", None)
+    policy = cast(KeyPolicy, {**left, **times})  # a line has no names but these: see NAMES
+    now = work.node.clock.now()
+    return spec_of(now, KeyType.API_TOKEN, KeyScope(scope), expires_in, policy, is_imported=True)
 
 
 def _text(name: str, value: object) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from keyturn import key_policy
 from keyturn.crypto.hash_forms import read_salt
-from keyturn.domain.algorithms import parse_algorithm, parse_length
 from keyturn.domain.foreign import ImportedToken
-from keyturn.domain.requirement import check_profile
 from keyturn.domain.secret import Secret
-from keyturn.domain.spec import UNSAID, GeneratedKey, KeySpec, check_imported_type, expiry
+from keyturn.domain.spec import GeneratedKey, KeySpec, check_imported_type
 from keyturn.errors import InvalidInputError
 from keyturn.key_generator import SecureKeyGenerator
+from keyturn.key_policy import KeyPolicy
 from keyturn.ports.clock import Clock
 from keyturn.server.models import ImportedHashBody, ImportedTokenBody, NewKey
 
@@ -47,21 +47,26 @@ def spec_of(wanted: NewKey, clock: Clock) -> KeySpec:
         raise InvalidInputError(
             "an imported token has no length to choose", field="length", fix="Leave it out."
         )
-    return KeySpec(
-        type=wanted.type,
-        scope=wanted.scope,
-        length=UNSAID if wanted.length is None else parse_length(wanted.length),
-        algorithm=None if wanted.algorithm is None else parse_algorithm(wanted.algorithm),
-        is_imported=wanted.imported is not None,
+    policy = KeyPolicy(
         name=wanted.name,
         owner=wanted.owner,
         prefix=wanted.prefix,
-        permissions=tuple(wanted.permissions),
-        allowed_ips=tuple(wanted.allowed_ips),
+        permissions=wanted.permissions,
+        allowed_ips=wanted.allowed_ips,
         metadata=wanted.metadata,
-        tags=tuple(wanted.tags),
+        tags=wanted.tags,
         recoverable=wanted.recoverable,
         not_before=wanted.not_before,
-        expires_at=expiry(clock.now(), wanted.expires_in, wanted.expires_at),
-        profile=None if wanted.profile is None else check_profile(wanted.profile.model_dump()),
+        expires_at=wanted.expires_at,
+        profile=None if wanted.profile is None else wanted.profile.model_dump(),
+    )
+    return key_policy.spec_of(
+        clock.now(),
+        wanted.type,
+        wanted.scope,
+        wanted.expires_in,
+        policy,
+        length=wanted.length,
+        algorithm=wanted.algorithm,
+        is_imported=wanted.imported is not None,
     )
