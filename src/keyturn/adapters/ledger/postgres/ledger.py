@@ -29,6 +29,7 @@ from keyturn.adapters.ledger.postgres.reading import Parameters, Reader, Record
 from keyturn.adapters.ledger.postgres.schema import checked_log_id
 from keyturn.adapters.ledger.postgres.writing import Writer
 from keyturn.errors import KeyturnError
+from keyturn.ports.bounds import MAX_IDS, MAX_RESEALS, MAX_USES, check_count
 from keyturn.ports.ledger import (
     Commit,
     CredentialRows,
@@ -47,9 +48,6 @@ from keyturn.ports.passing import is_in_passing
 
 __all__ = ["PostgresLedger", "open_ledger"]
 
-MAX_IDS: Final = 1_000
-MAX_USES: Final = 10_000
-MAX_RESEALS: Final = 1_000
 ENTRIES_PER_READ: Final = 1_000  # that the time for one read allows for
 
 
@@ -106,7 +104,7 @@ class PostgresLedger:
 
     def read(self, ids: Sequence[str]) -> list[Row | None]:
         """The rows of these ids, in order."""
-        _limit(len(ids), MAX_IDS, "ids")
+        check_count(len(ids), MAX_IDS, "ids")
         found = {record[0]: Row(*record) for record in self._fetch(statements.READ_ROWS, (list(ids),))}
         return [found.get(row) for row in ids]
 
@@ -117,7 +115,7 @@ class PostgresLedger:
 
     def read_credentials(self, credential_ids: Sequence[str]) -> list[CredentialRows]:
         """Those of these credential_ids that a version carries, as `read_credential` gives them."""
-        _limit(len(credential_ids), MAX_IDS, "credential_ids")
+        check_count(len(credential_ids), MAX_IDS, "credential_ids")
         asked = (list(credential_ids),)
         records = self._fetch(statements.READ_CREDENTIALS, asked, self._settings.read)
         return [credential_of(record) for record in records]
@@ -159,7 +157,7 @@ class PostgresLedger:
 
     def reseal(self, reseals: Sequence[Reseal]) -> int:
         """Replace seals and materials of rows that are as they were read."""
-        _limit(len(reseals), MAX_RESEALS, "rows")
+        check_count(len(reseals), MAX_RESEALS, "rows")
         if not reseals:
             return 0
         return cast(int, self._call(statements.RESEAL, (encode_reseals(reseals),)))
@@ -197,7 +195,7 @@ class PostgresLedger:
 
     def record_uses(self, uses: Sequence[UseCount]) -> None:
         """Add these counts; after OutcomeUnknownError they may have been added already."""
-        _limit(len(uses), MAX_USES, "uses")
+        check_count(len(uses), MAX_USES, "uses")
         if uses:
             self._call(statements.RECORD_USES, (encode_uses(uses),))
 
@@ -214,7 +212,7 @@ class PostgresLedger:
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:
         """The latest valid use of each version of these keys."""
-        _limit(len(key_ids), MAX_IDS, "ids")
+        check_count(len(key_ids), MAX_IDS, "ids")
         records = self._fetch(statements.READ_LAST_USES, (list(key_ids),))
         return [LastUse(key_id=key, version=version, at=at, ip=ip) for key, version, at, ip in records]
 
@@ -254,11 +252,6 @@ class PostgresLedger:
 
     def _write_deadline(self) -> float:
         return monotonic() + (self._settings.passing if is_in_passing() else self._settings.write)
-
-
-def _limit(count: int, most: int, what: str) -> None:
-    if count > most:
-        raise ValueError(f"at most {most} {what} at a time, not {count}")
 
 
 _LEDGERS: weakref.WeakSet[PostgresLedger] = weakref.WeakSet()

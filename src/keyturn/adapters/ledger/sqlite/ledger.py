@@ -15,6 +15,7 @@ from keyturn.adapters.ledger.sqlite.news import News
 from keyturn.adapters.ledger.sqlite.reading import Readers
 from keyturn.adapters.ledger.sqlite.schema import checked_log_id
 from keyturn.adapters.ledger.sqlite.writing import Writer
+from keyturn.ports.bounds import MAX_IDS, MAX_RESEALS, MAX_USES, check_count
 from keyturn.ports.forking import survive_forks
 from keyturn.ports.ledger import (
     MAX_COUNT,
@@ -34,9 +35,6 @@ from keyturn.ports.ledger import (
 
 __all__ = ["SqliteLedger", "open_ledger"]
 
-MAX_IDS: Final = 1_000
-MAX_USES: Final = 10_000
-MAX_RESEALS: Final = 1_000
 
 _WIDTH: Final = len(ROW_COLUMNS.split(", "))
 _TRIPLE: Final = ", ".join(
@@ -135,7 +133,7 @@ class SqliteLedger:
 
     def read(self, ids: Sequence[str]) -> list[Row | None]:
         """The rows of these ids, in order."""
-        _limit(len(ids), MAX_IDS, "ids")
+        check_count(len(ids), MAX_IDS, "ids")
         statement = f"SELECT {ROW_COLUMNS} FROM rows WHERE id IN (SELECT value FROM json_each(?))"
         found = {row.id: row for row in self._rows(statement, (json.dumps(list(ids)),))}
         return [found.get(row) for row in ids]
@@ -147,7 +145,7 @@ class SqliteLedger:
 
     def read_credentials(self, credential_ids: Sequence[str]) -> list[CredentialRows]:
         """Those of these credential_ids that a version carries, as `read_credential` gives them."""
-        _limit(len(credential_ids), MAX_IDS, "credential_ids")
+        check_count(len(credential_ids), MAX_IDS, "credential_ids")
         records = self._readers.fetch(_ANY_CREDENTIAL, (json.dumps(list(credential_ids)),))
         return [_credential_of(record) for record in records]
 
@@ -190,7 +188,7 @@ class SqliteLedger:
 
     def reseal(self, reseals: Sequence[Reseal]) -> int:
         """Replace seals and materials of rows that are as they were read."""
-        _limit(len(reseals), MAX_RESEALS, "rows")
+        check_count(len(reseals), MAX_RESEALS, "rows")
         if not reseals:
             return 0
         with self._writer.transaction() as connection:
@@ -230,7 +228,7 @@ class SqliteLedger:
 
     def record_uses(self, uses: Sequence[UseCount]) -> None:
         """Add these counts; after OutcomeUnknownError they may have been added already."""
-        _limit(len(uses), MAX_USES, "uses")
+        check_count(len(uses), MAX_USES, "uses")
         if not uses:
             return
         counts = [(use.key_id, use.minute, use.version, use.code, use.tenant, use.count) for use in uses]
@@ -250,7 +248,7 @@ class SqliteLedger:
 
     def last_uses(self, key_ids: Sequence[str]) -> list[LastUse]:
         """The latest valid use of each version of these keys."""
-        _limit(len(key_ids), MAX_IDS, "ids")
+        check_count(len(key_ids), MAX_IDS, "ids")
         statement = (
             "SELECT key_id, version, at, ip FROM last_use WHERE key_id IN (SELECT value FROM json_each(?))"
         )
@@ -303,8 +301,3 @@ def _credential_of(record: tuple[Any, ...]) -> CredentialRows:
     """The joined record of a version, its key and, where it has a row, the owner."""
     version, key, owner = (record[start : start + _WIDTH] for start in (0, _WIDTH, 2 * _WIDTH))
     return CredentialRows(Row(*version), Row(*key), None if owner[0] is None else Row(*owner))
-
-
-def _limit(count: int, most: int, what: str) -> None:
-    if count > most:
-        raise ValueError(f"at most {most} {what} at a time, not {count}")
