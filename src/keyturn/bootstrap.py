@@ -9,6 +9,7 @@ from typing import Final
 
 from keyturn.adapters.kms.local import LocalKeyWrapper
 from keyturn.adapters.ledger.watching import LedgerCalls, watched
+from keyturn.announcing.announcer import Announcer
 from keyturn.audit.trail import Trail
 from keyturn.audit.usage import Usage
 from keyturn.config import Environment, Settings
@@ -87,6 +88,7 @@ class Node:
     resealer: Resealer
     rotation: RotationServices
     notices: NoticeServices
+    announcer: Announcer
     clock: Clock
 
     def close(self) -> None:
@@ -177,6 +179,7 @@ def _node_over(
             ledger=ledger, records=records, keys=keys, reader=reader, updater=updater, clock=clock
         ),
         notices=notices_over(ledger=ledger, records=records, keys=keys, trail=trail, clock=clock),
+        announcer=Announcer(ledger=ledger, records=records, clock=clock),
         clock=clock,
     )
     node.verifier.imports.ask()  # here, where a look at the store holds up nobody

@@ -19,6 +19,7 @@ from typing import Any
 
 from keyturn.domain.key import Key as KeyMetadata
 from keyturn.domain.key import KeyType
+from keyturn.domain.notices.announcements import DEFAULT_TERMS, Terms
 from keyturn.domain.rotation.blackout import BlackoutWindow
 from keyturn.domain.rotation.policy import (
     KeySelection,
@@ -72,14 +73,21 @@ class KeyRotator:
         store: the store whose keys are rotated, in its tenant.
         check: asked by `check_rotation_schedules` for each rotation that awaits an approval. True lets the new version
             take over; False, or an exception, pauses the rotation.
+        announced: how long before their expiry, and after how long without a use, keys are announced.
     """
 
     def __init__(
-        self, generator: SecureKeyGenerator, store: SecureKeyStore, *, check: Check | None = None
+        self,
+        generator: SecureKeyGenerator,
+        store: SecureKeyStore,
+        *,
+        check: Check | None = None,
+        announced: Terms = DEFAULT_TERMS,
     ) -> None:
         self._generator = generator
         self._store = store
         self._check = check
+        self._announced = announced
 
     def create_rotation_policy(
         self, policy: RotationPolicy, *, may_select_none: bool = False
@@ -133,12 +141,15 @@ class KeyRotator:
 
         Steps of rotations that are under way come first, then rotations that are due. A token's new secret waits,
         sealed, to be fetched with `pick_up_secret`, and its old version goes on until then. Call it from time to time,
-        such as every minute; a server does so by itself.
+        such as every minute; a server does so by itself. Once an hour it also writes into the log what is announced:
+        rotations to come, keys that expire soon or that nobody uses, and old versions that are still in use.
         """
         services, by = self._store.rotation()
         done = list(islice(services.scheduler.work(), limit))
         if self._check is not None:
             done += services.checks.ask(self._check, by)
+        for _ in self._store.announcer().sweep(self._announced):
+            pass
         return done
 
     def preview_rotation(
