@@ -155,6 +155,9 @@ def _node_over(
     reader = Reader(ledger=ledger, records=records, keys=keys, clock=clock)
     cache = Cache(cache_capacity)
     trail = Trail(ledger=ledger, keyring=keyring, log=log)
+    rotation = rotation_over(
+        ledger=ledger, records=records, keys=keys, reader=reader, updater=updater, clock=clock
+    )
     node = Node(
         ledger=ledger,
         ledger_calls=calls,
@@ -175,10 +178,15 @@ def _node_over(
         recorder=Recorder(records=records, uses=uses, clock=clock),
         keyring_changes=KeyringChanges(ledger=ledger, records=records, wrapper=wrapper, clock=clock),
         resealer=Resealer(ledger=ledger, records=records, clock=clock),
-        rotation=rotation_over(
-            ledger=ledger, records=records, keys=keys, reader=reader, updater=updater, clock=clock
+        rotation=rotation,
+        notices=notices_over(
+            ledger=ledger,
+            records=records,
+            keys=keys,
+            trail=trail,
+            secrets=rotation.secrets,
+            clock=clock,
         ),
-        notices=notices_over(ledger=ledger, records=records, keys=keys, trail=trail, clock=clock),
         announcer=Announcer(ledger=ledger, records=records, clock=clock),
         clock=clock,
     )

@@ -47,6 +47,7 @@ class EventType(Enum):
     ROTATION_STAGE_CHANGED = "rotation_stage_changed"
     ROTATION_AWAITED = "rotation_awaited"
     ROTATION_PICKED_UP = "rotation_picked_up"
+    SECRET_SENT = "secret_sent"
     PICK_UP_OFFERED = "pick_up_offered"
     PICK_UP_REPEATED = "pick_up_repeated"
     ROTATION_PROVED = "rotation_proved"

@@ -21,6 +21,7 @@ from keyturn.domain.notices.endpoint import Endpoint
 from keyturn.errors import ConflictError, IntegrityError, KeyturnError, StorageError
 from keyturn.notices.endpoints import Endpoints
 from keyturn.notices.messages import message_of
+from keyturn.notices.parcels import Parcels
 from keyturn.notices.states import States, Turn
 from keyturn.ports.clock import Clock
 from keyturn.ports.notifier import SECONDS, Notifier, Outcome
@@ -58,6 +59,7 @@ class Deliverer:
         endpoints: Endpoints,
         states: States,
         trail: Trail,
+        parcels: Parcels,
         log: LogReader,
         log_id: str,
         clock: Clock,
@@ -65,6 +67,7 @@ class Deliverer:
         self._endpoints = endpoints
         self._states = states
         self._trail = trail
+        self._parcels = parcels
         self._log = log
         self._log_id = log_id
         self._clock = clock
@@ -157,9 +160,32 @@ class Deliverer:
         return made, state
 
     def _attempted(self, endpoint: Endpoint, notifier: Notifier, event: KeyUsageEvent) -> Outcome:
+        try:
+            sealed = self._parcels.sealed(endpoint, event)
+        except KeyturnError as error:
+            _log.warning("the new secret of entry %s could not be sealed: %s", event.position, error)
+            return Outcome(False, "the new secret could not be sealed")
+        outcome = self._told(endpoint, notifier, event, sealed)
+        if sealed is not None and outcome.delivered:
+            return self._handed_over(event, outcome)
+        return outcome
+
+    def _handed_over(self, event: KeyUsageEvent, outcome: Outcome) -> Outcome:
+        try:
+            self._parcels.arrived(event)
+        except StorageError as error:
+            _log.warning(
+                "the arrival of entry %s's secret could not be written down: %s", event.position, error
+            )
+            return Outcome(False, "the receiver has the new secret, but that could not be written down")
+        return outcome
+
+    def _told(
+        self, endpoint: Endpoint, notifier: Notifier, event: KeyUsageEvent, sealed_secret: str | None
+    ) -> Outcome:
         now = self._clock.now()
         secrets = self._endpoints.secrets(endpoint, now)
-        message = message_of(event, endpoint, secrets, self._log_id, now)
+        message = message_of(event, endpoint, secrets, self._log_id, now, sealed_secret=sealed_secret)
         try:
             return notifier.deliver(message)
         except Exception as error:  # noqa: BLE001 - a callable of somebody else may raise anything

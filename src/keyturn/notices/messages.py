@@ -15,10 +15,16 @@ from keyturn.ports.notifier import Message
 
 
 def message_of(
-    event: KeyUsageEvent, endpoint: Endpoint, secrets: Sequence[Secret], log_id: str, now: datetime
+    event: KeyUsageEvent,
+    endpoint: Endpoint,
+    secrets: Sequence[Secret],
+    log_id: str,
+    now: datetime,
+    *,
+    sealed_secret: str | None = None,
 ) -> Message:
-    """What an endpoint is told of an entry."""
-    message_id, body = f"msg_{log_id}_{event.position}", _body(event)
+    """What an endpoint is told of an entry, with a new secret that is encrypted to its receiver."""
+    message_id, body = f"msg_{log_id}_{event.position}", _body(event, sealed_secret)
     fields = {}
     if endpoint.signing is not None:
         timestamp = int(now.timestamp())
@@ -38,12 +44,14 @@ def message_of(
     )
 
 
-def _body(event: KeyUsageEvent) -> bytes:
-    data = {
+def _body(event: KeyUsageEvent, sealed_secret: str | None) -> bytes:
+    data: dict[str, object] = {
         "position": event.position,
         "tenant": event.tenant,
         "actor": event.actor,
         "subjects": list(event.subjects),
         "details": dict(event.details),
     }
+    if sealed_secret is not None:
+        data["sealed_secret"] = sealed_secret
     return canonical.encode({"type": event.type, "timestamp": rfc3339(event.time), "data": data}).encode()

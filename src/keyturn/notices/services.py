@@ -8,10 +8,12 @@ from keyturn.audit.trail import Trail
 from keyturn.issuing.keys import Keys
 from keyturn.notices.delivering import Deliverer
 from keyturn.notices.endpoints import Endpoints
+from keyturn.notices.parcels import Parcels
 from keyturn.notices.redelivering import Redelivery
 from keyturn.notices.states import States
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
+from keyturn.ports.waiting_secrets import WaitingSecrets
 from keyturn.records.records import Records
 
 
@@ -25,7 +27,13 @@ class NoticeServices:
 
 
 def notices_over(
-    *, ledger: Ledger, records: Records, keys: Keys, trail: Trail, clock: Clock
+    *,
+    ledger: Ledger,
+    records: Records,
+    keys: Keys,
+    trail: Trail,
+    secrets: WaitingSecrets,
+    clock: Clock,
 ) -> NoticeServices:
     """The services over one ledger."""
     endpoints = Endpoints(ledger=ledger, records=records, keys=keys, clock=clock)
@@ -36,6 +44,7 @@ def notices_over(
             endpoints=endpoints,
             states=states,
             trail=trail,
+            parcels=Parcels(secrets=secrets, records=records, clock=clock),
             log=records.log,
             log_id=ledger.log_id,
             clock=clock,

@@ -20,6 +20,7 @@ from keyturn.rotation.requesting import Requests
 from keyturn.rotation.scheduler import Scheduler
 from keyturn.rotation.starting import Starter
 from keyturn.rotation.statistics import Statistics
+from keyturn.rotation.waiting import RotationSecrets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +36,7 @@ class RotationServices:
     history: History
     checks: Checks
     statistics: Statistics
+    secrets: RotationSecrets
 
 
 def rotation_over(
@@ -61,4 +63,5 @@ def rotation_over(
         statistics=Statistics(
             ledger=ledger, records=records, policies=policies, history=history, clock=clock
         ),
+        secrets=RotationSecrets(records=records, keys=keys, mover=mover, clock=clock),
     )
