@@ -20,6 +20,7 @@ from keyturn.errors import ConflictError, NotFoundError, StorageError
 from keyturn.notices.delivering import AT_ONCE, HELD, Delivery
 from keyturn.ports.ledger import KeptState, Reseal
 from keyturn.ports.notifier import Message, Notifier, Outcome
+from keyturn.verifier.journal import SUMMARY_SECONDS
 from tests.fakes import BY, Process, Site
 from tests.notices.receiver import Got, Receiver
 from tests.services.samples import on_both
@@ -68,6 +69,36 @@ def test_another_tenants_entries_are_not_told(
     process.issue(by=Principal(actor="library", tenant="other"))
     assert work(process, notifiers) == []
     assert receiver.got == []
+
+
+def test_what_concerns_no_key_is_told_and_holds_nothing_up(
+    process: Process, receiver: Receiver, notifiers: Notifiers
+) -> None:
+    """A summary of refusals of unknown tokens names no key."""
+    endpoint_id = endpoint(process, receiver.url, "verify_failed", "key_created")
+    process.ask(process.make())
+    process.clock.pass_time(SUMMARY_SECONDS + 1)
+    process.node.recorder.tick()
+    process.node.recorder.flush()
+    process.issue()
+    assert [each.outcome.delivered for each in work(process, notifiers)] == [True, True]
+    assert types(receiver) == ["verify_failed", "key_created"]
+    made = process.node.notices.redelivery.deliveries(endpoint_id, BY).delivered
+    assert made[0].lane == "verify_failed"
+
+
+def test_the_tenant_of_the_operator_is_told_of_the_installation_and_no_other_is(
+    process: Process, receiver: Receiver, notifiers: Notifiers
+) -> None:
+    endpoint(process, receiver.url, "integrity_failed", "keyring_rotated")
+    other = Principal(actor="library", tenant="other")
+    process.node.notices.endpoints.create(receiver.url, other, events=["integrity_failed"])
+    process.node.records.incidents.note("row", "default", "altered")
+    process.node.recorder.flush()
+    process.node.keyring_changes.add_data_key(BY)
+    work(process, notifiers)
+    told = [(json.loads(got.body)["type"], json.loads(got.body)["data"]["tenant"]) for got in receiver.got]
+    assert told == [("integrity_failed", "system"), ("keyring_rotated", "system")]
 
 
 def test_hmac_signatures_verify_with_the_standard_library_of_receivers(

@@ -18,7 +18,7 @@ from keyturn.audit.trail import KeyUsageEvent, Page, Trail
 from keyturn.domain.instants import to_micros
 from keyturn.domain.notices.deliveries import SECOND, Deliveries, Pending
 from keyturn.domain.notices.endpoint import Endpoint
-from keyturn.errors import ConflictError, IntegrityError, KeyturnError, StorageError
+from keyturn.errors import ConflictError, KeyturnError, StorageError
 from keyturn.notices.endpoints import Endpoints
 from keyturn.notices.messages import message_of
 from keyturn.notices.parcels import Parcels
@@ -206,6 +206,5 @@ class Deliverer:
 
 
 def _lane(event: KeyUsageEvent) -> str:
-    if not event.subjects:
-        raise IntegrityError(f"entry {event.position} is about nothing")
-    return event.subjects[0]
+    """Summaries of refusals, for one, are about no key: such are in order among those of their type."""
+    return event.subjects[0] if event.subjects else event.type
