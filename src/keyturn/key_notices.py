@@ -20,8 +20,8 @@ from keyturn.domain.notices.endpoint import Endpoint, Signing
 from keyturn.domain.notices.receiver import Receiver
 from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.key_store import SecureKeyStore
-from keyturn.notices.delivering import Delivery
 from keyturn.notices.endpoints import DEFAULT_OVERLAP, EndpointPage, Revealed
+from keyturn.notices.telling import Delivery
 from keyturn.ports.notifier import Notifier
 
 

@@ -17,7 +17,8 @@ from keyturn.domain.notices.destination import Destination
 from keyturn.domain.notices.endpoint import Signing
 from keyturn.domain.principal import Principal
 from keyturn.errors import ConflictError, NotFoundError, StorageError
-from keyturn.notices.delivering import AT_ONCE, HELD, Delivery
+from keyturn.notices.delivering import COMPARE_SECONDS
+from keyturn.notices.telling import AT_ONCE, HELD, Delivery
 from keyturn.ports.ledger import KeptState, Reseal
 from keyturn.ports.notifier import Message, Notifier, Outcome
 from keyturn.verifier.journal import SUMMARY_SECONDS
@@ -427,6 +428,7 @@ def test_who_writes_to_the_database_skips_no_notice(
         receiver.got.clear()
         turn = (ledger.read_states([endpoint_id])[0] or kept).turn
         ledger.keep_state(KeptState(endpoint_id, turn + 1, body))
+        process.clock.pass_time(COMPARE_SECONDS)
         work(process, notifiers)
         assert subjects(receiver)[-2:] == [first.key_id, second.key_id], body
     process.node.recorder.flush()

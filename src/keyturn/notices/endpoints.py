@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -18,7 +18,6 @@ from keyturn.domain.notices.endpoint import (
     Endpoint,
     Signing,
     checked_events,
-    endpoint_from,
     endpoint_put,
 )
 from keyturn.domain.notices.receiver import Receiver
@@ -29,14 +28,14 @@ from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputE
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import Retrying
+from keyturn.notices.roster import Roster
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger, Row
+from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
 
 CHANGEABLE: Final = ("url", "events", "every_event", "is_paused", "receiver")
 DEFAULT_OVERLAP: Final = 86_400  # seconds for which the secret before signs as well
 MAX_OVERLAP: Final = 30 * 86_400
-_PAGE: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,8 @@ class EndpointPage:
 class Endpoints:
     """Keeps endpoints."""
 
-    def __init__(self, *, ledger: Ledger, records: Records, keys: Keys, clock: Clock) -> None:
+    def __init__(self, *, ledger: Ledger, records: Records, keys: Keys, roster: Roster, clock: Clock) -> None:
+        self._roster = roster
         self._ledger = ledger
         self._records = records
         self._clock = clock
@@ -113,9 +113,8 @@ class Endpoints:
 
     def get(self, endpoint_id: str, by: Principal) -> Endpoint:
         """An endpoint; NotFoundError for one that there is not, or not any more."""
-        opened = self._records.get(endpoint_id) if ids.is_id(ids.ENDPOINT, endpoint_id) else None
-        endpoint = None if opened is None else endpoint_from(opened.body, opened.row.material)
-        if endpoint is None or endpoint.tenant != by.tenant or endpoint.is_deleted:
+        endpoint = self._roster.get(endpoint_id) if ids.is_id(ids.ENDPOINT, endpoint_id) else None
+        if endpoint is None or endpoint.tenant != by.tenant:
             raise NotFoundError("there is no endpoint of this id")
         return endpoint
 
@@ -194,20 +193,17 @@ class Endpoints:
         self._retrying.change(endpoint_id, attempt)
 
     def list(self, by: Principal, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> EndpointPage:
-        """Endpoints of the caller's tenant, newest first; `limit` is 1 to 1,000."""
+        """Endpoints of the caller's tenant, newest first; `limit` is 1 to 1,000.
+
+        One whose row was altered is left out, and reported.
+        """
         check_limit(limit)
         cursors = Cursors(self._records.keyring, by.tenant, "endpoints")
         rows = self._ledger.list_endpoints(by.tenant, cursors.read(cursor), limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
-        items = tuple(endpoint for endpoint in self._opened(rows) if endpoint.tenant == by.tenant)
+        self._records.log.catch_up()
+        items = tuple(endpoint for endpoint in self._roster.opened(rows) if endpoint.tenant == by.tenant)
         return EndpointPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
-
-    def of_all_tenants(self) -> Iterator[Endpoint]:
-        """Every endpoint that there is, of every tenant, a page at a time."""
-        before = None
-        while rows := self._ledger.list_endpoints(None, before, _PAGE):
-            before = rows[-1].created
-            yield from self._opened(rows)
 
     def secrets(self, endpoint: Endpoint, now: datetime) -> tuple[Secret, ...]:
         """What signs at present, the latest secret first; none where nothing is signed."""
@@ -226,12 +222,6 @@ class Endpoints:
     def _sealed(self, secrets: Sequence[Secret], tenant: str, endpoint_id: str, generation: int) -> bytes:
         place = endpoint_place(tenant, endpoint_id, generation)
         return seal_material(self._records.keyring, webhooks.joined(secrets), place)
-
-    def _opened(self, rows: Sequence[Row]) -> Iterator[Endpoint]:
-        for opened in self._records.open_all(rows):
-            endpoint = endpoint_from(opened.body, opened.row.material)
-            if not endpoint.is_deleted:
-                yield endpoint
 
     def _commit(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from keyturn.domain.instants import to_micros
@@ -19,10 +19,13 @@ _BUSY: Final = "Try again in a minute: a process is delivering to the endpoint."
 class Redelivery:
     """What became of an endpoint's deliveries, and another attempt at them."""
 
-    def __init__(self, *, endpoints: Endpoints, states: States, clock: Clock) -> None:
+    def __init__(
+        self, *, endpoints: Endpoints, states: States, clock: Clock, wake: Callable[[str], None]
+    ) -> None:
         self._endpoints = endpoints
         self._states = states
         self._clock = clock
+        self._wake = wake  # who delivers in this process looks at once; others within ten seconds
 
     def deliveries(self, endpoint_id: str, by: Principal) -> Deliveries:
         """How far an endpoint's deliveries have come; NotFoundError as for the endpoint."""
@@ -51,4 +54,6 @@ class Redelivery:
             )
         if len(set(positions)) > room:
             raise InvalidInputError(f"there is room for {room} more deliveries", field="positions")
-        return self._states.keep(endpoint, turn, state.with_redelivery(frozenset(positions))).state
+        kept = self._states.keep(endpoint, turn, state.with_redelivery(frozenset(positions))).state
+        self._wake(endpoint_id)
+        return kept

@@ -93,6 +93,13 @@ class Deliveries:
             lanes.add(each.lane)
         return None
 
+    def due_from(self) -> int | None:
+        """When something is to be attempted next; None where nothing is pending."""
+        heads: dict[str, int] = {}
+        for each in self.pending:
+            heads.setdefault(each.lane, each.next_at)
+        return max(self.quiet_until, min(heads.values())) if heads else None
+
     def after_success(self, done: Pending, now: int) -> Deliveries:
         """It was delivered."""
         made = Delivered(done.position, done.lane, done.attempts + 1, now)
