@@ -20,30 +20,12 @@ from keyturn.errors import ConflictError, NotFoundError, StorageError
 from keyturn.notices.delivering import COMPARE_SECONDS
 from keyturn.notices.telling import AT_ONCE, HELD, Delivery
 from keyturn.ports.ledger import KeptState, Reseal
-from keyturn.ports.notifier import Message, Notifier, Outcome
+from keyturn.ports.notifier import Message, Outcome
 from keyturn.verifier.journal import SUMMARY_SECONDS
 from tests.fakes import BY, Process, Site
+from tests.notices.conversing import Notifiers, endpoint, subjects, types, work
 from tests.notices.receiver import Got, Receiver
 from tests.services.samples import on_both
-
-Notifiers = dict[str, Notifier]
-
-
-def work(process: Process, notifiers: Notifiers) -> list[Delivery]:
-    return list(process.node.notices.deliverer.work(notifiers))
-
-
-def types(receiver: Receiver) -> list[str]:
-    return [json.loads(got.body)["type"] for got in receiver.got]
-
-
-def subjects(receiver: Receiver) -> list[str]:
-    return [json.loads(got.body)["data"]["subjects"][0] for got in receiver.got]
-
-
-def endpoint(process: Process, url: str, *events: str) -> str:
-    made = process.node.notices.endpoints.create(url, BY, events=events, every_event=not events)
-    return made.endpoint.endpoint_id
 
 
 @on_both

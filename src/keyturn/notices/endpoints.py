@@ -34,6 +34,8 @@ from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
 
 CHANGEABLE: Final = ("url", "events", "every_event", "is_paused", "receiver")
+MAX_ENDPOINTS: Final = 100  # of a tenant
+READS_THE_LOG: Final = "audit.read"  # whoever says where notices go may read what they say
 DEFAULT_OVERLAP: Final = 86_400  # seconds for which the secret before signs as well
 MAX_OVERLAP: Final = 30 * 86_400
 
@@ -65,6 +67,7 @@ class Endpoints:
         self._ledger = ledger
         self._records = records
         self._clock = clock
+        self._turns = keys.turns
         self._retrying = Retrying(turns=keys.turns, clock=clock)
 
     def create(
@@ -83,13 +86,14 @@ class Endpoints:
         The secret is in the answer, and nowhere later; an Ed25519 key stays here, and its public half is the
         endpoint's. With a `receiver` new secrets go there too, encrypted.
 
-        InvalidInputError for a URL, an event or a key that is none; ForbiddenError for a receiver that is named by who
-        could not issue every key.
+        InvalidInputError for a URL, an event or a key that is none, and beyond the tenant's MAX_ENDPOINTS.
+        ForbiddenError for who may not read the log, and for a receiver that is named by who could not issue every key.
         """
+        by.require(READS_THE_LOG)
         _require_may_name(receiver, by)
+        now, endpoint_id = self._clock.now(), ids.build(ids.ENDPOINT, random_base62(ids.ID_CHARACTERS))
         is_webhook = Destination.of(url).is_webhook
         signing = Signing.HMAC if is_webhook and signing is None else signing
-        now, endpoint_id = self._clock.now(), ids.build(ids.ENDPOINT, random_base62(ids.ID_CHARACTERS))
         secret = webhooks.new_secret() if is_webhook else None
         self._records.log.catch_up()
         endpoint = Endpoint(
@@ -108,8 +112,18 @@ class Endpoints:
             material=None if secret is None else self._sealed((secret,), by.tenant, endpoint_id, 1),
         )
         revealed = Revealed(endpoint=endpoint, secret=_told(signing, secret))
-        self._commit(EventType.ENDPOINT_CREATED, endpoint, by, now, beside=beside(revealed))
+        with self._turns.taken(f"endpoints of {by.tenant}"):
+            self._require_room(by.tenant)
+            self._commit(EventType.ENDPOINT_CREATED, endpoint, by, now, beside=beside(revealed))
         return revealed
+
+    def _require_room(self, tenant: str) -> None:
+        # Processes that make some in the same moment may go beyond it by one each, which harms nobody.
+        if sum(each.tenant == tenant for each in self._roster.present()) >= MAX_ENDPOINTS:
+            raise InvalidInputError(
+                f"a tenant has at most {MAX_ENDPOINTS} endpoints",
+                fix="Delete those that are not needed any more.",
+            )
 
     def get(self, endpoint_id: str, by: Principal) -> Endpoint:
         """An endpoint; NotFoundError for one that there is not, or not any more."""
@@ -122,8 +136,9 @@ class Endpoints:
         """The endpoint with another `url`, `events`, `every_event`, `is_paused` or `receiver`.
 
         What is pending goes to where the endpoint is by then, if it wants it by then. InvalidInputError for another
-        kind of URL: an endpoint of its own is for that. ForbiddenError as for `create`, also for another URL of an
-        endpoint that new secrets go to: whoever answers there is taken to have them.
+        kind of URL: an endpoint of its own is for that. ForbiddenError as for `create`: another URL or filter takes
+        reading the log, and another URL of an endpoint that new secrets go to takes what the receiver does: whoever
+        answers there is taken to have them.
         """
         unknown = sorted(set(changes) - set(CHANGEABLE))
         if unknown or not changes:
@@ -135,6 +150,8 @@ class Endpoints:
 
         def attempt() -> Endpoint:
             before, now = self.get(endpoint_id, by), self._clock.now()
+            if {"url", "events", "every_event"} & changes.keys():
+                by.require(READS_THE_LOG)
             if {"url", "receiver"} & changes.keys():
                 _require_may_name(changes.get("receiver") or before.receiver, by)
             members = {**changes, **_filter_of(before, changes)}
