@@ -16,7 +16,7 @@ from keyturn.notices.crew import THREADS
 from keyturn.notices.endpoints import MAX_ENDPOINTS
 from keyturn.notices.telling import HELD
 from keyturn.ports.notifier import Message, Notifier, Outcome
-from tests.fakes import BY, Process
+from tests.fakes import BY, Method, Process
 from tests.notices.conversing import Notifiers, endpoint, subjects, types, work
 from tests.notices.receiver import Receiver
 from tests.services.samples import on_both
@@ -259,19 +259,22 @@ def test_a_store_that_fails_during_a_turn_has_nothing_sent_twice(
     keys = [process.issue() for _ in range(4)]
 
     class Failing:
+        def __init__(self, *methods: Method) -> None:
+            self.methods = methods
+
         def takes(self, to: Destination) -> bool:
             return True
 
         def deliver(self, message: Message) -> Outcome:
             outcome = notifiers["http"].deliver(message)
             if len(receiver.got) == 3:
-                process.ledger.fail(StorageError("gone"), *methods)
+                process.ledger.fail(StorageError("gone"), *self.methods)
             return outcome
 
-    for methods in (("read",), ("read", "keep_state")):
+    for failing in (Failing("read"), Failing("read", "keep_state")):
         receiver.got.clear()
         with pytest.raises(StorageError):
-            work(process, {"http": Failing()})
+            work(process, {"http": failing})
         process.ledger.work_again()
         work(process, notifiers)
         assert len(set(subjects(receiver))) == 4
