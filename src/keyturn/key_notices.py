@@ -102,6 +102,11 @@ class KeyNotices:
         services, by = self._store.notices()
         return services.redelivery.redeliver(endpoint_id, by, positions)
 
+    def dismiss(self, endpoint_id: str, positions: Collection[int] | None = None) -> Deliveries:
+        """Forget these deliveries that were given up, or all: they make room, and are not made any more."""
+        services, by = self._store.notices()
+        return services.redelivery.dismiss(endpoint_id, by, positions)
+
     def deliver(self) -> list[Delivery]:
         """Attempt what is due, and give each attempt. Any number of processes may do so."""
         services, _ = self._store.notices()

@@ -187,11 +187,15 @@ def test_an_endpoint_that_takes_in_no_more_reads_no_further(
     dead = tuple(Dead(1, "key_x", 12, 1, "") for _ in range(MAX_DEAD))
     states.keep(found, states.read(found), Deliveries(read_to=found.since, dead=dead))
     work(process, notifiers)
-    process.issue()
+    key = process.issue()
     process.ledger.calls.clear()
     work(process, notifiers)
     assert process.ledger.calls["read_states"] == 0
     assert receiver.got == []
+    assert "given up" in str(services.redelivery.deliveries(endpoint_id, BY).stalled)
+    assert services.redelivery.dismiss(endpoint_id, BY, [1]).stalled is None
+    work(process, notifiers)
+    assert subjects(receiver) == [key.key_id]
 
 
 # -- what is changed meanwhile, and stores that fail -----------------------------------------------------------------

@@ -97,12 +97,21 @@ def test_every_way_to_write_this_machine_is_refused(host: str, receiver: Receive
         "https://exämple.org/", "https://example.org:0/", "https://example.org:65536/", "https://example.org:/",
         "https://[::1/", "https://[fe80::1%25eth0]/", "https://example.org/" + "a" * 2_048, "//example.org/",
         "mailto:", "mailto:a@b@c", "mailto:a@b,c@d", "mailto:a@b?cc=c@d", "mailto:a\r\nBcc: x@y", "call:",
-        "call:a/b", "",
+        "call:a/b", "", "https://a..b/", "https://.example.org/", "https://example.org./", "https://-a.org/",
+        "https://a-.org/", f"https://{'a' * 64}.org/", "https://" + "a." * 127 + "org/", "mailto:a@b..c", "mailto:a@-b",
     ],
 )  # fmt: skip
 def test_what_two_parsers_might_read_in_two_ways_is_no_url(url: str) -> None:
     with pytest.raises(InvalidInputError):
         Destination.of(url)
+
+
+@pytest.mark.parametrize("host", ["a", "a-b.c", f"{'a' * 63}.org", "a." * 126 + "a", "127.1", "[::1]"])
+def test_hosts_that_there_may_be_are_taken(host: str) -> None:
+    for tail in ("", ":8080", "/", "?x", ":8080/x"):
+        assert Destination.of(f"https://{host}{tail}").host == host.strip("[]")
+    if "[" not in host:
+        assert Destination.of(f"mailto:a@{host}").name == f"a@{host}"
 
 
 # -- what is connected to -------------------------------------------------------------------------------------------

@@ -154,6 +154,7 @@ class Endpoints:
                 by.require(READS_THE_LOG)
             if {"url", "receiver"} & changes.keys():
                 _require_may_name(changes.get("receiver") or before.receiver, by)
+            _require_same_kind(before, changes.get("url", before.url))
             members = {**changes, **_filter_of(before, changes)}
             endpoint = before.changed(now, **members)
             self._commit(EventType.ENDPOINT_UPDATED, endpoint, by, now, details={"changed": sorted(changes)})
@@ -271,6 +272,18 @@ def _require_may_name(receiver: Receiver | None, by: Principal) -> None:
         raise InvalidInputError("a receiver is a Receiver", field="receiver")
     by.require_grantable(("*",), KeyScope.FULL)
     require_usable(receiver.jwk)
+
+
+def _require_same_kind(before: Endpoint, url: str) -> None:
+    after = Destination.of(url)
+    if after.is_webhook != before.destination.is_webhook or (
+        not after.is_webhook and after.scheme != before.destination.scheme
+    ):
+        raise InvalidInputError(
+            "an endpoint stays of the kind that it is: a webhook, mail, or a callable",
+            field="url",
+            fix="Make another endpoint for that URL, and delete this one.",
+        )
 
 
 def _public_half(signing: Signing | None, secret: Secret | None) -> bytes | None:

@@ -50,7 +50,7 @@ class MailNotifier:
     def __init__(
         self, server: MailServer, *, tls: ssl.SSLContext | None = None, seconds: float = SECONDS
     ) -> None:
-        self._server = server
+        self.server = server
         self._tls = ssl.create_default_context() if tls is None else tls
         self._names = Names()
         self._seconds = seconds
@@ -62,7 +62,7 @@ class MailNotifier:
         """Hand the mail in; it is delivered when the server has taken it."""
         deadline = monotonic() + self._seconds
         try:
-            self._hand_in(_mail(message, self._server.sender), deadline)
+            self._hand_in(_mail(message, self.server.sender), deadline)
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
             return Outcome(False, "the mail server refused the recipient", is_final=min(codes) >= _PERMANENT)
@@ -75,7 +75,7 @@ class MailNotifier:
         return Outcome(True)
 
     def _hand_in(self, mail: EmailMessage, deadline: float) -> None:
-        server = self._server
+        server = self.server
         addresses = self._names.addresses(server.host, server.port, deadline)
         with connected(addresses, server.port, deadline) as plain:
             plain.settimeout(left(deadline))
