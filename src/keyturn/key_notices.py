@@ -22,7 +22,7 @@ from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.key_store import SecureKeyStore
 from keyturn.notices.delivering import Delivery
 from keyturn.notices.endpoints import DEFAULT_OVERLAP, EndpointPage, Revealed
-from keyturn.ports.notifier import Notifier
+from keyturn.ports.notifier import Notifier, Outcome
 
 
 class KeyNotices:
@@ -101,6 +101,14 @@ class KeyNotices:
         """Have these positions of the log delivered again; all that were given up where none are named."""
         services, by = self._store.notices()
         return services.redelivery.redeliver(endpoint_id, by, positions)
+
+    def test_endpoint(self, endpoint_id: str) -> Outcome:
+        """Send a notice of the type ``endpoint_tested`` now, once, and say what became of it.
+
+        ConfigurationError where this process has no way to deliver there.
+        """
+        services, by = self._store.notices()
+        return services.trials.tell(endpoint_id, by, self._notifiers)
 
     def deliver(self) -> list[Delivery]:
         """Attempt what is due, and give each attempt. Any number of processes may do so."""

@@ -11,6 +11,7 @@ from keyturn.notices.endpoints import Endpoints
 from keyturn.notices.parcels import Parcels
 from keyturn.notices.redelivering import Redelivery
 from keyturn.notices.states import States
+from keyturn.notices.trying import Trials
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.ports.waiting_secrets import WaitingSecrets
@@ -24,6 +25,7 @@ class NoticeServices:
     endpoints: Endpoints
     deliverer: Deliverer
     redelivery: Redelivery
+    trials: Trials
 
 
 def notices_over(
@@ -50,4 +52,5 @@ def notices_over(
             clock=clock,
         ),
         redelivery=Redelivery(endpoints=endpoints, states=states, clock=clock),
+        trials=Trials(endpoints=endpoints, clock=clock),
     )

@@ -119,7 +119,7 @@ class Background:
     def _announce(self) -> None:
         """Announce what is due; where this ends on the way, the next one goes on from there."""
         # Soon after the start, or what only runs for a short time now and then would never come to it.
-        wait = float(secrets.randbelow(_ROTATION_SECONDS))
+        wait = _NOTICE_SECONDS
         while not self._stopping.wait(wait):
             wait = _ANNOUNCING_SECONDS / 2 + secrets.randbelow(_ANNOUNCING_SECONDS)
             try:
