@@ -113,6 +113,7 @@ class Background:
                     _log.info("%s: key %s, stage %s", event.type, event.key_id, event.stage)
                     if self._stopping.is_set():
                         return
+                self._node.backlog.look()
             except KeyturnError as error:
                 _log.warning("rotations that are due could not all be carried on: %s", error)
 
