@@ -186,7 +186,7 @@ class Deliverer:
     def _handed_over(self, event: KeyUsageEvent, outcome: Outcome) -> Outcome:
         try:
             self._parcels.arrived(event)
-        except StorageError as error:
+        except KeyturnError as error:
             _log.warning(
                 "the arrival of entry %s's secret could not be written down: %s", event.position, error
             )
