@@ -56,7 +56,7 @@ class Parcels:
         return jwe
 
     def arrived(self, event: KeyUsageEvent) -> None:
-        """The receiver has the secret of this entry's rotation; whatever else it raises, that is not written down yet."""
+        """The receiver has the secret of this entry's rotation. Any error means that this is not written down yet."""
         rotation_id = _rotation_of(event)
         try:
             self._secrets.picked_up(event.tenant, rotation_id)

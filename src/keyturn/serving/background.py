@@ -21,6 +21,7 @@ _HOUSEKEEPING_SECONDS: Final = 60
 _ROTATION_SECONDS: Final = 30
 _NOTICE_SECONDS: Final = 1.0
 _ANNOUNCING_SECONDS: Final = 600  # whether an hour has passed since the last sweep stands in the store
+_PAGE_SECONDS: Final = 0.05  # between two pages, so that whoever asks meanwhile hardly waits
 _AGAIN_SECONDS: Final = 1.0
 _JOIN_SECONDS: Final = 5.0
 
@@ -127,7 +128,7 @@ class Background:
                 for count in self._node.announcer.sweep(self._announced):
                     if count:
                         _log.info("%s things were announced", count)
-                    if self._stopping.is_set():
+                    if self._stopping.wait(_PAGE_SECONDS):
                         return
             except KeyturnError as error:
                 _log.warning("what is due could not all be announced yet: %s", error)
