@@ -10,6 +10,7 @@ from typing import Final
 from keyturn.adapters.kms.local import LocalKeyWrapper
 from keyturn.adapters.ledger.watching import LedgerCalls, watched
 from keyturn.announcing.announcer import Announcer
+from keyturn.announcing.backlog import Backlog
 from keyturn.audit.trail import Trail
 from keyturn.audit.usage import Usage
 from keyturn.config import Environment, Settings
@@ -89,6 +90,7 @@ class Node:
     rotation: RotationServices
     notices: NoticeServices
     announcer: Announcer
+    backlog: Backlog
     clock: Clock
 
     def close(self) -> None:
@@ -188,6 +190,7 @@ def _node_over(
             clock=clock,
         ),
         announcer=Announcer(ledger=ledger, records=records, clock=clock),
+        backlog=Backlog(ledger=ledger, records=records, clock=clock),
         clock=clock,
     )
     node.verifier.imports.ask()  # here, where a look at the store holds up nobody

@@ -22,7 +22,7 @@ from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.key_store import SecureKeyStore
 from keyturn.notices.endpoints import DEFAULT_OVERLAP, EndpointPage, Revealed
 from keyturn.notices.telling import Delivery
-from keyturn.ports.notifier import Notifier
+from keyturn.ports.notifier import Notifier, Outcome
 
 
 class KeyNotices:
@@ -106,6 +106,14 @@ class KeyNotices:
         """Forget these deliveries that were given up, or all: they make room, and are not made any more."""
         services, by = self._store.notices()
         return services.redelivery.dismiss(endpoint_id, by, positions)
+
+    def test_endpoint(self, endpoint_id: str) -> Outcome:
+        """Send a notice of the type ``endpoint_tested`` now, once, and say what became of it.
+
+        ConfigurationError where this process has no way to deliver there.
+        """
+        services, by = self._store.notices()
+        return services.trials.tell(endpoint_id, by, self._notifiers)
 
     def deliver(self) -> list[Delivery]:
         """Attempt what is due, and give each attempt. Any number of processes may do so."""

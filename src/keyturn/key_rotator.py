@@ -12,6 +12,7 @@ hand_over(rotated.secret.reveal())                          # the one time that 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
@@ -29,7 +30,7 @@ from keyturn.domain.rotation.policy import (
 )
 from keyturn.domain.rotation.rotation import Rotation, Stage
 from keyturn.domain.secret import Secret
-from keyturn.errors import InvalidInputError
+from keyturn.errors import InvalidInputError, KeyturnError
 from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.issuing.reading import KeyFilter
 from keyturn.key_generator import SecureKeyGenerator
@@ -61,6 +62,8 @@ __all__ = [
     "RotationStatistics",
     "RotationStrategy",
 ]
+
+_log = logging.getLogger("keyturn.rotation")
 
 
 class KeyRotator:
@@ -148,9 +151,15 @@ class KeyRotator:
         done = list(islice(services.scheduler.work(), limit))
         if self._check is not None:
             done += services.checks.ask(self._check, by)
-        for _ in self._store.announcer().sweep(self._announced):
-            pass
+        self._announce()
         return done
+
+    def _announce(self) -> None:
+        try:
+            for _ in self._store.announcer().sweep(self._announced):
+                pass
+        except KeyturnError as error:  # what was done by then is to be told all the same
+            _log.warning("what is due could not all be announced yet: %s", error)
 
     def preview_rotation(
         self, key_id: str, *, strategy: RotationStrategy | None = None, **said: Any

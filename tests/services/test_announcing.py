@@ -333,6 +333,17 @@ def test_a_store_that_fails_on_the_way_is_said_and_made_up_for(ours: Process) ->
     assert counts(ours) == {key.key_id: 1 for key in keys}
 
 
+def test_what_cannot_be_announced_yet_keeps_nobody_from_hearing_what_was_done(
+    ours: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    rotator = rotator_of(ours)
+    rotator.rotate_key(ours.issue().key_id, overlap=HOUR)
+    ours.clock.pass_time(HOUR)
+    ours.ledger.fail(StorageError("gone"), "list_rows")
+    assert [event.type for event in rotator.check_rotation_schedules()] == ["rotation_completed"]
+    assert "could not all be announced" in caplog.text
+
+
 @on_both
 def test_a_row_that_does_not_hold_keeps_no_other_from_being_announced(
     ours: Process, caplog: pytest.LogCaptureFixture

@@ -37,7 +37,6 @@ from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.rotation import Rotation
 from keyturn.domain.verdict import Code
 from keyturn.errors import ConflictError
-from keyturn.measures import Tally
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
@@ -51,17 +50,12 @@ Uses = dict[tuple[str, int], LastUse]
 
 
 class Announcer:
-    """Announces for every tenant.
-
-    Attributes:
-        announced: what this process has announced, by type.
-    """
+    """Announces for every tenant."""
 
     def __init__(self, *, ledger: Ledger, records: Records, clock: Clock) -> None:
         self._ledger = ledger
         self._records = records
         self._clock = clock
-        self.announced = Tally()
 
     def sweep(self, terms: Terms) -> Iterator[int]:
         """Announce what came due since the last time, an hour ago or more, and give after each page how much that was.
@@ -163,6 +157,4 @@ class Announcer:
             for key, announcement in found
         ]
         self._records.commit(ChangeSet(puts=(sweep_put(written),), events=(*told, came)))
-        for _, announcement in found:
-            self.announced.add(announcement.type.value)
         return written

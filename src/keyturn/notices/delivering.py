@@ -23,9 +23,11 @@ from keyturn.domain.notices.deliveries import SECOND
 from keyturn.domain.notices.endpoint import Endpoint
 from keyturn.errors import ConflictError, IntegrityError, KeyturnError, StorageError
 from keyturn.notices.crew import Crew, Job
+from keyturn.notices.known import Known, put_off
+from keyturn.notices.progress import Progress
 from keyturn.notices.roster import Roster
 from keyturn.notices.states import States
-from keyturn.notices.telling import UNWRITTEN, Delivery, Known, Teller, notifier_for
+from keyturn.notices.telling import UNWRITTEN, Delivery, Teller, notifier_for
 from keyturn.ports.clock import Clock
 from keyturn.ports.notifier import Notifier
 from keyturn.records.log_reader import LogReader
@@ -35,13 +37,16 @@ _LOOK_SECONDS: Final = 1.0  # while some are at work, what else has come to be d
 _FAILED_SECONDS: Final = (
     60  # until an endpoint that could not be served, for a reason of ours, is tried again
 )
-_PUT_OFF: Final = -1  # in place of a turn's number
 _AT_A_TIME: Final = 20  # states, of up to 1 MiB
 _log = logging.getLogger("keyturn.notices")
 
 
 class Deliverer:
-    """Works off what is due in every tenant, by the notifiers that this process has for each scheme."""
+    """Works off what is due in every tenant, by the notifiers that this process has for each scheme.
+
+    Attributes:
+        progress: what was attempted, and how far behind the slowest endpoint is.
+    """
 
     def __init__(
         self,
@@ -51,8 +56,10 @@ class Deliverer:
         teller: Teller,
         lines: Lines,
         log: LogReader,
+        progress: Progress,
         clock: Clock,
     ) -> None:
+        self.progress = progress
         self._roster = roster
         self._states = states
         self._teller = teller
@@ -137,15 +144,9 @@ class Deliverer:
                 self._at_work.discard(endpoint.endpoint_id)
 
     def _put_off(self, endpoint: Endpoint) -> None:
-        # As one that is full: what the log has for it is left alone as well.
-        self._known[endpoint.endpoint_id] = Known(
-            turn=_PUT_OFF,
-            kept_to=0,
-            read_to=0,
-            wake_at=self._micros() + _FAILED_SECONDS * SECOND,
-            is_full=True,
-            is_doubtful=True,
-        )
+        until = self._micros() + _FAILED_SECONDS * SECOND
+        known = self._known.get(endpoint.endpoint_id)
+        self._known[endpoint.endpoint_id] = put_off(known, self._log.position, until)
 
     def _due(self, notifiers: Mapping[str, Notifier]) -> list[Job]:
         """Those that have something due, or of which nothing is known, and that nobody here is at."""
@@ -161,6 +162,8 @@ class Deliverer:
                 if known is None or self._is_due(endpoint, known, now, seen):
                     jobs.append(Job(endpoint, known is not None and known.is_doubtful))
             self._at_work.update(job.endpoint_id for job in jobs)
+            known_here = (self._known.get(each.endpoint_id) for each in endpoints)
+            self.progress.look((each for each in known_here if each is not None), self._log.position)
             return jobs
 
     def _is_due(self, endpoint: Endpoint, known: Known, now: int, seen: _Glance) -> bool:
@@ -185,7 +188,7 @@ class Deliverer:
             some = ids[first : first + _AT_A_TIME]
             for endpoint_id, turn in zip(some, self._states.turns(some), strict=True):
                 known = self._known.get(endpoint_id)
-                if known is not None and known.turn not in (turn, _PUT_OFF):
+                if known is not None and known.turn not in (turn, None):
                     self.forget(endpoint_id)
 
     def _micros(self) -> int:

@@ -24,7 +24,30 @@ def message_of(
     sealed_secret: str | None = None,
 ) -> Message:
     """What an endpoint is told of an entry, with a new secret that is encrypted to its receiver."""
-    message_id, body = f"msg_{log_id}_{event.position}", _body(event, sealed_secret)
+    return signed_message(
+        endpoint,
+        secrets,
+        f"msg_{log_id}_{event.position}",
+        event.type,
+        subjects=event.subjects,
+        at=event.time,
+        body=_body(event, sealed_secret),
+        now=now,
+    )
+
+
+def signed_message(
+    endpoint: Endpoint,
+    secrets: Sequence[Secret],
+    message_id: str,
+    kind: str,
+    *,
+    subjects: tuple[str, ...],
+    at: datetime,
+    body: bytes,
+    now: datetime,
+) -> Message:
+    """A body as it goes to an endpoint, signed where the endpoint has it signed."""
     fields = {}
     if endpoint.signing is not None:
         timestamp = int(now.timestamp())
@@ -34,13 +57,7 @@ def message_of(
             "webhook-signature": signatures(endpoint.signing, secrets, message_id, timestamp, body),
         }
     return Message(
-        to=endpoint.destination,
-        id=message_id,
-        type=event.type,
-        at=event.time,
-        subjects=event.subjects,
-        body=body,
-        fields=fields,
+        to=endpoint.destination, id=message_id, type=kind, at=at, subjects=subjects, body=body, fields=fields
     )
 
 

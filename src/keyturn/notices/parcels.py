@@ -16,7 +16,7 @@ from keyturn.domain.change import ChangeSet, Event, EventType
 from keyturn.domain.notices.endpoint import Endpoint
 from keyturn.domain.principal import SYSTEM_ACTOR
 from keyturn.domain.secret import Secret
-from keyturn.errors import KeyturnError, StorageError
+from keyturn.errors import IllegalTransitionError, NotFoundError
 from keyturn.ports.clock import Clock
 from keyturn.ports.waiting_secrets import Waiting, WaitingSecrets
 from keyturn.records.records import Records
@@ -56,13 +56,12 @@ class Parcels:
         return jwe
 
     def arrived(self, event: KeyUsageEvent) -> None:
-        """The receiver has the secret of this entry's rotation. StorageError where that cannot be written down."""
+        """The receiver has the secret of this entry's rotation. Any error means that this is not written down yet."""
         rotation_id = _rotation_of(event)
         try:
             self._secrets.picked_up(event.tenant, rotation_id)
-        except StorageError:
-            raise
-        except KeyturnError as error:  # somebody else was first, or it was rolled back meanwhile
+        except (IllegalTransitionError, NotFoundError) as error:
+            # Somebody else was first, or it was rolled back meanwhile.
             _log.warning("the secret of %s has arrived, and is not awaited: %s", rotation_id, error)
 
     def _found(self, endpoint: Endpoint, event: KeyUsageEvent) -> Waiting | None:

@@ -9,10 +9,12 @@ from keyturn.issuing.keys import Keys
 from keyturn.notices.delivering import Deliverer
 from keyturn.notices.endpoints import Endpoints
 from keyturn.notices.parcels import Parcels
+from keyturn.notices.progress import Progress
 from keyturn.notices.redelivering import Redelivery
 from keyturn.notices.roster import Roster
 from keyturn.notices.states import States
 from keyturn.notices.telling import Teller
+from keyturn.notices.trying import Trials
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.ports.waiting_secrets import WaitingSecrets
@@ -26,6 +28,7 @@ class NoticeServices:
     endpoints: Endpoints
     deliverer: Deliverer
     redelivery: Redelivery
+    trials: Trials
 
 
 def notices_over(
@@ -41,6 +44,7 @@ def notices_over(
     endpoints = Endpoints(ledger=ledger, records=records, keys=keys, roster=roster, clock=clock)
     states = States(ledger=ledger, records=records)
     lines = Lines(ledger=ledger, keyring=records.keyring, log=records.log)
+    progress = Progress(lambda position: lines.event(position).time)
     teller = Teller(
         endpoints=endpoints,
         roster=roster,
@@ -49,13 +53,21 @@ def notices_over(
         parcels=Parcels(secrets=secrets, records=records, clock=clock),
         log=records.log,
         log_id=ledger.log_id,
+        progress=progress,
         clock=clock,
     )
     deliverer = Deliverer(
-        roster=roster, states=states, teller=teller, lines=lines, log=records.log, clock=clock
+        roster=roster,
+        states=states,
+        teller=teller,
+        lines=lines,
+        log=records.log,
+        progress=progress,
+        clock=clock,
     )
     return NoticeServices(
         endpoints=endpoints,
         deliverer=deliverer,
         redelivery=Redelivery(endpoints=endpoints, states=states, clock=clock, wake=deliverer.forget),
+        trials=Trials(endpoints=endpoints, clock=clock),
     )

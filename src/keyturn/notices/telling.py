@@ -15,8 +15,10 @@ from keyturn.domain.notices.deliveries import SECOND, Deliveries, Pending
 from keyturn.domain.notices.endpoint import Endpoint
 from keyturn.errors import ConflictError, KeyturnError, StorageError
 from keyturn.notices.endpoints import Endpoints
+from keyturn.notices.known import Known, known_of
 from keyturn.notices.messages import message_of
 from keyturn.notices.parcels import Parcels
+from keyturn.notices.progress import Progress
 from keyturn.notices.roster import Roster
 from keyturn.notices.states import States, Turn
 from keyturn.ports.clock import Clock
@@ -48,27 +50,6 @@ class Delivery:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What a process knows of an endpoint's deliveries, so that it need not look as long as nothing is due.
-
-    Attributes:
-        turn: the number of the state that it goes by.
-        kept_to: position up to which the state says that the log was read.
-        read_to: position up to which this process has read it and found nothing else.
-        wake_at: microseconds since the epoch from when there is something to do; None while there is not.
-        is_full: whether it takes in nothing more for now.
-        is_doubtful: whether it failed or was slow.
-    """
-
-    turn: int
-    kept_to: int
-    read_to: int
-    wake_at: int | None
-    is_full: bool
-    is_doubtful: bool
-
-
 class Teller:
     """Gives endpoints their turns. Safe to call from several threads, but not for one endpoint at a time."""
 
@@ -82,6 +63,7 @@ class Teller:
         parcels: Parcels,
         log: LogReader,
         log_id: str,
+        progress: Progress,
         clock: Clock,
     ) -> None:
         self._endpoints = endpoints
@@ -91,6 +73,7 @@ class Teller:
         self._parcels = parcels
         self._log = log
         self._log_id = log_id
+        self._progress = progress
         self._clock = clock
         self._unkept: dict[str, tuple[Turn, Deliveries]] = {}
 
@@ -110,7 +93,7 @@ class Teller:
         self._keep_unkept(endpoint)
         turn, now = self._states.read(endpoint), self._micros()
         if turn.state.held_until > now:
-            return _known(turn, turn.state, wake_at=turn.state.held_until)
+            return known_of(turn, turn.state, wake_at=turn.state.held_until)
         read_to = known.read_to if known is not None and known.turn == turn.number else 0
         state, is_done = self._read_on(endpoint, turn.state, read_to)
         if state.due(now) is None:
@@ -120,12 +103,12 @@ class Teller:
                 or state.read_to < turn.state.read_to
             ):
                 turn = self._states.keep(endpoint, turn, state)
-            return _known(turn, state, wake_at=state.due_from() if is_done else now)
+            return known_of(turn, state, wake_at=state.due_from() if is_done else now)
         turn = self._states.keep(endpoint, turn, replace(state, held_until=now + HELD * SECOND))
         turn = self._hold(endpoint, turn, notifiers, give, is_stopped)
         took = self._clock.steady() - began
         wake_at = turn.state.due_from() if is_done else now
-        return _known(turn, turn.state, wake_at=wake_at, is_slow=took > _SLOW_SECONDS)
+        return known_of(turn, turn.state, wake_at=wake_at, is_slow=took > _SLOW_SECONDS)
 
     def _read_on(self, endpoint: Endpoint, state: Deliveries, read_to: int) -> tuple[Deliveries, bool]:
         """The state with what the log has for the endpoint since, as far as it takes more in; and whether that is all.
@@ -177,7 +160,8 @@ class Teller:
                     state = state.passed_over(pending)  # its filter was changed meanwhile
                     continue
                 outcome = self._attempted(present, notifier, event)
-                state = self._after(state, pending, outcome)
+                before, state = state, self._after(state, pending, outcome)
+                self._progress.attempted(outcome, before, state)
                 made.append(_delivery(present, event, outcome))
         finally:
             kept = self._keep(endpoint, turn, replace(state, held_until=0))
@@ -215,7 +199,7 @@ class Teller:
     def _handed_over(self, event: KeyUsageEvent, outcome: Outcome) -> Outcome:
         try:
             self._parcels.arrived(event)
-        except StorageError as error:
+        except KeyturnError as error:
             _log.warning(
                 "the arrival of entry %s's secret could not be written down: %s", event.position, error
             )
@@ -253,17 +237,6 @@ def notifier_for(endpoint: Endpoint, notifiers: Mapping[str, Notifier]) -> Notif
     if notifier is None or endpoint.is_paused or not notifier.takes(endpoint.destination):
         return None
     return notifier
-
-
-def _known(turn: Turn, state: Deliveries, *, wake_at: int | None, is_slow: bool = False) -> Known:
-    return Known(
-        turn=turn.number,
-        kept_to=turn.state.read_to,
-        read_to=state.read_to,
-        wake_at=wake_at,
-        is_full=not state.room,
-        is_doubtful=is_slow or state.failures > 0,
-    )
 
 
 def _delivery(endpoint: Endpoint, event: KeyUsageEvent, outcome: Outcome) -> Delivery:

@@ -21,6 +21,7 @@ _HOUSEKEEPING_SECONDS: Final = 60
 _ROTATION_SECONDS: Final = 30
 _NOTICE_SECONDS: Final = 1.0
 _ANNOUNCING_SECONDS: Final = 600  # whether an hour has passed since the last sweep stands in the store
+_PAGE_SECONDS: Final = 0.05  # between two pages, so that whoever asks meanwhile hardly waits
 _AGAIN_SECONDS: Final = 1.0
 _JOIN_SECONDS: Final = 5.0
 
@@ -113,20 +114,21 @@ class Background:
                     _log.info("%s: key %s, stage %s", event.type, event.key_id, event.stage)
                     if self._stopping.is_set():
                         return
+                self._node.backlog.look()
             except KeyturnError as error:
                 _log.warning("rotations that are due could not all be carried on: %s", error)
 
     def _announce(self) -> None:
         """Announce what is due; where this ends on the way, the next one goes on from there."""
         # Soon after the start, or what only runs for a short time now and then would never come to it.
-        wait = float(secrets.randbelow(_ROTATION_SECONDS))
+        wait = _NOTICE_SECONDS
         while not self._stopping.wait(wait):
             wait = _ANNOUNCING_SECONDS / 2 + secrets.randbelow(_ANNOUNCING_SECONDS)
             try:
                 for count in self._node.announcer.sweep(self._announced):
                     if count:
                         _log.info("%s things were announced", count)
-                    if self._stopping.is_set():
+                    if self._stopping.wait(_PAGE_SECONDS):
                         return
             except KeyturnError as error:
                 _log.warning("what is due could not all be announced yet: %s", error)
