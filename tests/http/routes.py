@@ -103,6 +103,9 @@ BODIES: Final[Mapping[str, object]] = {
     "POST /v1/verify/batch": {"items": [{"key": "a"}]},
 }
 
+# What a call takes beside the permission of its route, as what is in it demands.
+BESIDE: Final[Mapping[str, tuple[str, ...]]] = {"POST /v1/webhooks": ("audit.read",)}
+
 # Ids in paths: one that nobody has, and how to make one in another tenant.
 IDS: Final[Mapping[str, tuple[str, Callable[[Served], str]]]] = {
     "key_id": (
