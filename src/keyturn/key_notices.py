@@ -15,8 +15,8 @@ from keyturn.adapters.notifier.addresses import AddressGuard
 from keyturn.adapters.notifier.calling import CallingNotifier, Receive
 from keyturn.adapters.notifier.smtp import MailNotifier, MailServer
 from keyturn.adapters.notifier.webhook import WebhookNotifier
-from keyturn.domain.notices.deliveries import Deliveries
 from keyturn.domain.notices.announcements import Terms
+from keyturn.domain.notices.deliveries import Deliveries
 from keyturn.domain.notices.endpoint import Endpoint, Signing
 from keyturn.domain.notices.receiver import Receiver
 from keyturn.issuing.cursors import DEFAULT_LIMIT
