@@ -15,6 +15,7 @@ from keyturn.adapters.notifier.addresses import AddressGuard
 from keyturn.adapters.notifier.calling import CallingNotifier, Receive
 from keyturn.adapters.notifier.smtp import MailNotifier, MailServer
 from keyturn.adapters.notifier.webhook import WebhookNotifier
+from keyturn.domain.notices.announcements import Terms
 from keyturn.domain.notices.deliveries import Deliveries
 from keyturn.domain.notices.endpoint import Endpoint, Signing
 from keyturn.domain.notices.receiver import Receiver
@@ -23,6 +24,8 @@ from keyturn.key_store import SecureKeyStore
 from keyturn.notices.endpoints import DEFAULT_OVERLAP, EndpointPage, Revealed
 from keyturn.notices.telling import Delivery
 from keyturn.ports.notifier import Notifier, Outcome
+
+__all__ = ["KeyNotices", "MailServer", "Outcome", "Receiver", "Revealed", "Signing", "Terms"]
 
 
 class KeyNotices:

@@ -54,6 +54,10 @@ _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("invalid_request", _OF_A_POLICY, ""),
     ("invalid_request", "", "there is nothing to change|a selection has a condition"),
     ("invalid_request", "key", "not the rotation's new token"),
+    # Where notices go and which public keys there are has grammars of its own; some events and all exclude each other.
+    ("invalid_request", "url|receiver", ""),
+    ("invalid_request", "events", "told of some events, or of all"),
+    ("invalid_request", "signing", "webhooks are signed, and nothing else is"),
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from keyturn.server.access import MayReadWebhooks, MayUpdateWebhooks, TheNode
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.models import Body, Closed, example
 from keyturn.server.openapi import CONFLICT, REPLAYABLE
-from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TIME, Cursor, Limit, Time, shown
+from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TIME, Cursor, Limit, OwnerId, Time, shown
 from keyturn.views import View
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
@@ -55,6 +55,9 @@ Events = Annotated[
     list[Annotated[EventType, Field(strict=False)]],
     shown("Types of entries that it is told of.", uniqueItems=True, example=["rotation_started"]),
 ]
+Owners = Annotated[
+    list[OwnerId], shown("Whose keys' new secrets.", maxItems=MAX_OWNERS, uniqueItems=True, example=["acme"])
+]
 EveryEvent = Annotated[bool, Field(description="Whether it is told of all; then without `events`.")]
 
 
@@ -71,9 +74,7 @@ class ReceiverBody(Closed):
             examples=[EXAMPLE_JWK],
         ),
     ]
-    owners: Annotated[
-        list[str], shown("Whose keys' new secrets.", maxItems=MAX_OWNERS, example=["acme"])
-    ] = []  # noqa: RUF012 - pydantic copies it
+    owners: Annotated[Owners, Field(default_factory=list)]
     every_owner: Annotated[
         bool, Field(description="Whether those of every key, of any owner or none; then without `owners`.")
     ] = False
