@@ -151,7 +151,7 @@ def test_a_receiver_that_cannot_be_meant_is_refused(
 
 
 def test_a_key_that_cannot_issue_every_key_names_no_receiver(served: Served) -> None:
-    weak = served.provision("webhooks.*", "rotation.*")
+    weak = served.provision("webhooks.*", "rotation.*", "audit.read")
     served.call("POST", "/v1/webhooks", TO_ACME, key=weak).problem(403, "forbidden")
     without = {name: value for name, value in TO_ACME.items() if name != "receiver"}
     path = f"/v1/webhooks/{served.call('POST', '/v1/webhooks', without, key=weak).ok(201)['endpoint_id']}"
