@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from base64 import b64decode
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -344,6 +347,57 @@ def test_what_a_process_did_that_died_before_it_wrote_it_down_is_done_again(
     process.clock.pass_time(HELD)
     assert len(work(theirs, notifiers)) == 3
     assert subjects(receiver) == keys * 2
+
+
+@on_both
+def test_a_process_that_has_read_less_of_the_log_sends_nothing_again(
+    process: Process, theirs: Process, receiver: Receiver, notifiers: Notifiers
+) -> None:
+    endpoint(process, receiver.url, "key_created")
+    keys = [process.issue()]
+
+    def overtake() -> None:
+        keys.append(theirs.issue())
+        work(theirs, notifiers)
+
+    process.ledger.before("read_states", overtake)
+    work(process, notifiers)
+    work(process, notifiers)
+    assert subjects(receiver) == [key.key_id for key in keys]
+
+
+@on_both
+def test_two_processes_at_once_deliver_each_notice_once_and_each_keys_in_order(
+    process: Process, theirs: Process, receiver: Receiver, notifiers: Notifiers
+) -> None:
+    base = receiver.url.partition("/hook")[0]
+    for number in range(6):
+        endpoint(process, f"{base}/{number}", "key_created", "key_updated", "key_revoked")
+    keys = []
+    ended = threading.Event()
+
+    def deliver(by: Process) -> None:
+        while not ended.is_set():
+            work(by, notifiers)
+        work(by, notifiers)
+
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(deliver, each) for each in (process, theirs)]
+        for _ in range(10):
+            key = process.issue()
+            process.update(key, name="other")
+            process.revoke(key)
+            keys.append(key.key_id)
+        ended.set()
+        for each in both:
+            each.result()
+    work(process, notifiers)
+    told: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for got in receiver.got:
+        body = json.loads(got.body)
+        told[got.path, body["data"]["subjects"][0]].append(body["type"])
+    assert set(told) == {(f"/{number}", key) for number in range(6) for key in keys}
+    assert all(each == ["key_created", "key_updated", "key_revoked"] for each in told.values())
 
 
 def test_a_round_gives_one_endpoint_so_many_and_then_the_next_its_turn(
