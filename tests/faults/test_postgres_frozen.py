@@ -11,7 +11,16 @@ import pytest
 
 from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialise, open_ledger
 from keyturn.errors import OutcomeUnknownError, StorageError
-from keyturn.ports.ledger import KeptState, Reseal, Row, RowFilter, SealedHead, Snapshot, UseCount
+from keyturn.ports.ledger import (
+    KeptState,
+    Reseal,
+    RotationFilter,
+    Row,
+    RowFilter,
+    SealedHead,
+    Snapshot,
+    UseCount,
+)
 from keyturn.ports.passing import in_passing
 from tests.contract.ledger_samples import SEAL, change_of, checked_entries, plain_row
 from tests.contract.ledger_stores import LOG_ID
@@ -37,6 +46,14 @@ CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "list_endpoints": (SETTINGS.query, lambda ledger: ledger.list_endpoints(None, None, 10)),
     "read_states": (SETTINGS.query, lambda ledger: ledger.read_states(["whe_a"])),
     "keep_state": (SETTINGS.write, lambda ledger: ledger.keep_state(KeptState("whe_a", 1, b""))),
+    "list_due_keys": (
+        SETTINGS.query,
+        lambda ledger: ledger.list_due_keys("t", 1, (-1, ""), 10, policy_id="p"),
+    ),
+    "list_due_rotations": (SETTINGS.query, lambda ledger: ledger.list_due_rotations(1, (-1, ""), 10)),
+    "list_rotations": (SETTINGS.query, lambda ledger: ledger.list_rotations(RotationFilter(tenant="t"), 10)),
+    "list_policies": (SETTINGS.query, lambda ledger: ledger.list_policies(None, None, 10)),
+    "list_published": (SETTINGS.query, lambda ledger: ledger.list_published(("", ""), 10)),
     "list_rows": (SETTINGS.query, lambda ledger: ledger.list_rows("", 10)),
     "count_rows": (SETTINGS.query, lambda ledger: ledger.count_rows()),
     "list_expired": (SETTINGS.query, lambda ledger: ledger.list_expired(1, "", 10)),

@@ -147,7 +147,7 @@ async def get_tenants_key_set(
         Path(
             description="A tenant's name.",
             examples=[DEFAULT_TENANT],
-            json_schema_extra={"minLength": 1, "maxLength": MAX_TENANT_CHARACTERS},
+            json_schema_extra={"pattern": f"^[a-z0-9][a-z0-9_-]{{0,{MAX_TENANT_CHARACTERS - 1}}}$"},
         ),
     ],
     _: IfNoneMatch = None,
