@@ -34,13 +34,15 @@ class Scene:
 
 def end_of(found: Together, now: datetime) -> Reason[Outcome] | None:
     """Why the key has come to its end; None where it has not."""
+    if found.key.state is KeyState.COMPROMISED:
+        return Reason(Outcome.COMPROMISED, "the key is compromised")
+    if found.is_owner_revoked:  # whether the key's own row has followed yet must make no difference
+        return Reason(Outcome.OWNER_REVOKED, "the key's owner was revoked")
     if found.key.is_expired(now):
         return Reason(Outcome.KEY_EXPIRED, "the key has expired")
     if not is_in_service(found.key, now):
-        is_exposed = found.key.state is KeyState.COMPROMISED
-        code = Outcome.COMPROMISED if is_exposed else Outcome.KEY_ENDED
-        return Reason(code, f"the key is {found.key.state.value}")
-    return Reason(Outcome.OWNER_REVOKED, "the key's owner was revoked") if found.is_owner_revoked else None
+        return Reason(Outcome.KEY_ENDED, f"the key is {found.key.state.value}")
+    return None
 
 
 def require_service(found: Together, now: datetime) -> None:
