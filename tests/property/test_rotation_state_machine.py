@@ -198,7 +198,9 @@ class Rotations(RuleBasedStateMachine):
             act == "complete_rotation" and name == "token" and rotation.new not in self.tokens
         ):
             return  # whoever ends the old token although nobody has the new one gets what they asked for
-        self.attempt(which, crash, lambda: getattr(self.rotator(which), act)(rotation.rotation_id))
+        done = self.attempt(which, crash, lambda: getattr(self.rotator(which), act)(rotation.rotation_id))
+        if act == "rollback_rotation" and done is not None:
+            assert rotation.ends_at is None or self.clock.now() < rotation.ends_at, "back after the end"
 
     @rule(which=either, act=st.sampled_from(("suspend_key", "resume_key")), name=which_key)
     def somebody_suspends_or_resumes_the_key(self, which: int, act: str, name: str) -> None:
