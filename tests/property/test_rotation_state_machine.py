@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from keyturn.domain.key import Key, KeyType
 from keyturn.domain.lifecycle import KeyState
-from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.rotation import Rotation, Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import (
     ConflictError,
@@ -256,7 +256,8 @@ class Rotations(RuleBasedStateMachine):
             assert not valid
         for number, version in versions.items():
             assert version.expires_at is None or version.expires_at <= self.expiry, "it outlives its key"
-            if rotation is not None and rotation.ceiling is not None and number == rotation.old:
+            if rotation is not None and rotation.stage is Stage.OVERLAP and number == rotation.old:
+                assert rotation.ceiling is not None
                 assert version.expires_at is not None
                 assert version.expires_at <= rotation.ceiling
 
