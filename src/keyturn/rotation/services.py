@@ -48,7 +48,7 @@ def rotation_over(
         ledger=ledger, records=records, policies=policies, starter=starter, mover=mover, clock=clock
     )
     history = History(ledger=ledger, records=records)
-    requests = Requests(keys=keys, policies=policies, starter=starter, clock=clock)
+    requests = Requests(keys=keys, starter=starter, clock=clock)
     return RotationServices(
         policies=policies,
         requests=requests,

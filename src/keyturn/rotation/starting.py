@@ -16,6 +16,7 @@ from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import Act, KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import rotation_put
+from keyturn.domain.rotation.reasons import Outcome, Reason
 from keyturn.domain.rotation.rotation import Cause, Rotation, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.domain.secret import Secret
@@ -24,7 +25,7 @@ from keyturn.issuing.keys import Keys, Together
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
-from keyturn.rotation.commits import Step
+from keyturn.rotation.commits import Step, described, event_of
 from keyturn.rotation.material import Fresh, fresh_for, version_of
 from keyturn.rotation.terms import Terms
 
@@ -171,24 +172,29 @@ class Starter:
             secret=None if is_kept or public is not None else fresh.material.secret,
             public_key=None if public is None else public_pem(public),
         )
-        changes = self._with_exposed(step.changes(by.actor, now), found, rotation, now)
+        changes = self._with_exposed(step.changes(by.actor, now), found, rotation, by, now)
         self._records.commit(changes.with_rows(beside(started)))
         return started
 
     def _with_exposed(
-        self, changes: ChangeSet, found: Together, rotation: Rotation, now: datetime
+        self, changes: ChangeSet, found: Together, rotation: Rotation, by: Principal, now: datetime
     ) -> ChangeSet:
         """After a compromise, also the end of a rotation that was under way, and of its other version."""
         if rotation.cause is not Cause.COMPROMISED or found.rotation is None:
             return changes
-        failed = found.rotation.failed(now, "the key was compromised")
+        why = Reason(Outcome.SUPERSEDED, "the key was compromised: another rotation took over")
+        failed = found.rotation.failed(now, why)
         number = found.rotation.old if found.key.version == found.rotation.new else found.rotation.new
         other = self._keys.version(found.key, number)
         ended = replace(other.after(Act.COMPROMISE, now), custody=None, material=None)
         is_known = found.key.type.is_token and not found.key.recoverable
-        return changes.with_rows(
-            (rotation_put(failed), version_put(ended if is_known else other.after(Act.COMPROMISE, now)))
+        puts = rotation_put(failed), version_put(ended if is_known else other.after(Act.COMPROMISE, now))
+        details = {**described(failed), "superseded_by": rotation.rotation_id}
+        rows = tuple(put.id for put in puts)
+        event = event_of(
+            EventType.ROTATION_FAILED, failed, rows=rows, actor=by.actor, now=now, details=details
         )
+        return replace(changes, puts=(*changes.puts, *puts), events=(event, *changes.events))
 
 
 def _require_rotatable(found: Together, terms: Terms, now: datetime) -> None:
