@@ -116,7 +116,7 @@ class KeyRotator:
     def pause_rotation_policy(self, policy_id: str) -> None:
         """Let no rotation begin by a policy for now."""
         services, by = self._store.rotation()
-        services.policies.pause(policy_id, by, "somebody paused it")
+        services.policies.pause(policy_id, by)
 
     def resume_rotation_policy(self, policy_id: str) -> None:
         """Let rotations begin by a policy again, also by one that has stopped by itself."""

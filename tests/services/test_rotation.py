@@ -10,6 +10,7 @@ import pytest
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.reasons import PolicyPauseCode
 from keyturn.domain.rotation.rotation import Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
@@ -471,7 +472,7 @@ def test_a_policy_stops_by_itself_where_new_tokens_are_not_taken_up(ours: Proces
     assert [event.type for event in rotator.check_rotation_schedules()] == []
     (kept,) = rotator.list_rotation_policies().items
     assert kept.paused is not None
-    assert "not taken up" in kept.paused
+    assert kept.paused.code is PolicyPauseCode.NOT_TAKEN_UP
     assert all(ours.ask(key).valid for key in keys)
     for event in first:
         assert event.rotation_id is not None

@@ -7,6 +7,7 @@ from typing import Final
 
 from keyturn.domain.change import EventType
 from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.reasons import PauseCode, Reason
 from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
 from keyturn.errors import ConflictError, IllegalTransitionError
 from keyturn.ports.clock import Clock
@@ -50,7 +51,10 @@ class Checks:
             if why is None:
                 kind, moved = EventType.ROTATION_CHECKED, self._mover.approve(rotation.rotation_id, by)
             else:
-                kind, moved = EventType.ROTATION_PAUSED, self._mover.pause(rotation.rotation_id, by, why=why)
+                kind, moved = (
+                    EventType.ROTATION_PAUSED,
+                    self._mover.pause(rotation.rotation_id, by, why=Reason(PauseCode.CHECK_REFUSED, why)),
+                )
         except (ConflictError, IllegalTransitionError):
             return None  # somebody else was first
         return RotationEvent.of(kind, moved, self._clock.now())

@@ -82,10 +82,14 @@ class Step:
             "old_version": rotation.old,
             "version": rotation.new,
         }
-        for name in ("policy_id", "share", "outcome"):
+        for name in ("policy_id", "share"):
             value = getattr(rotation, name)
             if value is not None:
                 described[name] = value
+        if rotation.outcome is not None:
+            described |= {"outcome": rotation.outcome.name, "why": rotation.outcome.text}
+        elif rotation.paused is not None:
+            described |= {"paused": rotation.paused.why.name, "why": rotation.paused.why.text}
         return described
 
     def _event(

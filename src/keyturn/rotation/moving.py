@@ -12,7 +12,9 @@ from keyturn.domain import fields
 from keyturn.domain.change import EventType, Put
 from keyturn.domain.instants import from_micros
 from keyturn.domain.key import Key, Version
+from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, Outcome, PauseCode, Reason
 from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
 from keyturn.domain.rotation.steps import brought
 from keyturn.domain.secret import Secret
@@ -88,18 +90,22 @@ class Mover:
         ):
             return None
         if rotation.stage is Stage.SHIFTING and not self._signs(scene):
-            why = "what the new version signs does not verify"
+            why = Reason(PauseCode.NOT_VERIFYING, "what the new version signs does not verify")
             return self._made(EventType.ROTATION_PAUSED, scene, rotation.paused_at(now, why), by=by, now=now)
         moved = rotation.advanced(now, scene.found.key.expires_at)
         return self._made(_type_of(rotation, moved), scene, moved, by=by, now=now)
 
     def pause(
-        self, rotation_id: str, by: Principal, *, why: str | None = None, note: str | None = None
+        self,
+        rotation_id: str,
+        by: Principal,
+        *,
+        why: Reason[PauseCode] = PAUSED_BY_SOMEBODY,
+        note: str | None = None,
     ) -> Rotation:
         """Let a rotation stand still. The old version goes on meanwhile, up to the longest overlap."""
-        reason = "somebody paused it" if why is None else why
         return self._acted(
-            rotation_id, by, EventType.ROTATION_PAUSED, lambda r, now: r.paused_at(now, reason), note
+            rotation_id, by, EventType.ROTATION_PAUSED, lambda r, now: r.paused_at(now, why), note
         )
 
     def resume(self, rotation_id: str, by: Principal, *, note: str | None = None) -> Rotation:
@@ -116,7 +122,7 @@ class Mover:
             rotation_id,
             by,
             EventType.ROTATION_ROLLED_BACK,
-            lambda r, now: r.rolled_back(now, "somebody rolled it back"),
+            lambda r, now: r.rolled_back(now),
             note,
             restores=True,
         )
@@ -280,16 +286,18 @@ def _going_on(moved: Rotation, before: Rotation, now: datetime, key_ends_at: dat
     return replace(moved.advanced(now, key_ends_at), revision=moved.revision)
 
 
-def _end_of(found: Together, now: datetime) -> str | None:
+def _end_of(found: Together, now: datetime) -> Reason[Outcome] | None:
     """Why the key has come to its end; None where it has not."""
     if found.key.is_expired(now):
-        return "the key has expired"
+        return Reason(Outcome.KEY_EXPIRED, "the key has expired")
     if not is_in_service(found.key, now):
-        return f"the key is {found.key.state.value}"
-    return "the key's owner was revoked" if found.is_owner_revoked else None
+        is_exposed = found.key.state is KeyState.COMPROMISED
+        code = Outcome.COMPROMISED if is_exposed else Outcome.KEY_ENDED
+        return Reason(code, f"the key is {found.key.state.value}")
+    return Reason(Outcome.OWNER_REVOKED, "the key's owner was revoked") if found.is_owner_revoked else None
 
 
 def _require_service(found: Together, now: datetime) -> None:
     ended = _end_of(found, now)
     if ended is not None:
-        raise IllegalTransitionError(f"{ended}: nothing more happens to its rotation")
+        raise IllegalTransitionError(f"{ended.text}: nothing more happens to its rotation")

@@ -17,6 +17,7 @@ from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import policy_from, policy_put
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import UNSAID, RotationPolicy
+from keyturn.domain.rotation.reasons import POLICY_PAUSED_BY_SOMEBODY, PolicyPauseCode, Reason
 from keyturn.errors import ConflictError, InvalidInputError, shown
 from keyturn.issuing.conditions import always
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
@@ -149,7 +150,12 @@ class Policies:
 
         self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
 
-    def pause(self, policy_id: str, by: Principal, why: str) -> KeptPolicy:
+    def pause(
+        self,
+        policy_id: str,
+        by: Principal,
+        why: Reason[PolicyPauseCode] = POLICY_PAUSED_BY_SOMEBODY,
+    ) -> KeptPolicy:
         """Let no rotation begin by a policy until it is resumed; one that is paused stays as it is."""
 
         def attempt() -> KeptPolicy:
@@ -242,7 +248,7 @@ class Policies:
         if changes:
             details["changed"] = {name: _shown(getattr(kept.policy, name)) for name in sorted(changes)}
         if kept.paused is not None:
-            details["why"] = kept.paused
+            details |= {"code": kept.paused.name, "why": kept.paused.text}
         event = Event(
             type=kind,
             time=now,

@@ -20,6 +20,7 @@ from keyturn.domain.principal import SYSTEM_ACTOR, Principal
 from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import RotationPolicy
+from keyturn.domain.rotation.reasons import Outcome
 from keyturn.domain.rotation.rotation import Cause
 from keyturn.domain.rotation.schedule import counted_from, latest_counted_from, next_due
 from keyturn.errors import (
@@ -169,6 +170,7 @@ class Scheduler:
                 tenant=key.tenant,
                 key_id=key.key_id,
                 policy_id=policy.policy_id,
+                code=Outcome.NOT_BEGUN.value,
                 why=str(error),
             )
         return RotationEvent.of(EventType.ROTATION_STARTED, started.rotation, self._clock.now())

@@ -16,6 +16,7 @@ from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import Act, KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import rotation_put
+from keyturn.domain.rotation.reasons import Outcome, Reason
 from keyturn.domain.rotation.rotation import Cause, Rotation, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.domain.secret import Secret
@@ -181,7 +182,8 @@ class Starter:
         """After a compromise, also the end of a rotation that was under way, and of its other version."""
         if rotation.cause is not Cause.COMPROMISED or found.rotation is None:
             return changes
-        failed = found.rotation.failed(now, "the key was compromised")
+        why = Reason(Outcome.SUPERSEDED, "the key was compromised: another rotation took over")
+        failed = found.rotation.failed(now, why)
         number = found.rotation.old if found.key.version == found.rotation.new else found.rotation.new
         other = self._keys.version(found.key, number)
         ended = replace(other.after(Act.COMPROMISE, now), custody=None, material=None)

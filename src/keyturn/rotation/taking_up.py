@@ -12,6 +12,7 @@ from keyturn.domain.key import Key
 from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import WHOLE, RotationStrategy
+from keyturn.domain.rotation.reasons import PolicyPauseCode, Reason
 from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
 from keyturn.ports.ledger import Ledger, RotationFilter
 from keyturn.records.records import Records
@@ -27,9 +28,9 @@ class Gate:
         why: why it is closed; None while it is open.
     """
 
-    why: str | None
+    why: Reason[PolicyPauseCode] | None
 
-    def refusal(self, key: Key) -> str | None:
+    def refusal(self, key: Key) -> Reason[PolicyPauseCode] | None:
         """Why this key's rotation must not begin yet; None where it may."""
         return None if not key.type.is_token else self.why
 
@@ -63,7 +64,8 @@ class TakingUp:
         late = self._not_taken_up(judged)
         if not judged or late * WHOLE <= policy.pause_above * len(judged):
             return _OPEN
-        return Gate(f"{late} of {len(judged)} new versions are not taken up after {policy.dwell} seconds")
+        text = f"{late} of {len(judged)} new versions are not taken up after {policy.dwell} seconds"
+        return Gate(Reason(PolicyPauseCode.NOT_TAKEN_UP, text))
 
     def _not_taken_up(self, rotations: Sequence[Rotation]) -> int:
         """Of how many rotations the new secret was not fetched, or only the old one is used."""

@@ -16,7 +16,7 @@ from keyturn.server.access import MayReadRotation, MayRotate, TheGenerator, TheN
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.models import Body, Closed, InstantInQuery, Note, example
 from keyturn.server.openapi import CONFLICT, REPLAYABLE
-from keyturn.server.rotation_policies import Seconds
+from keyturn.server.rotation_policies import ReasonBody, Seconds
 from keyturn.server.schemas import (
     EXAMPLE_KEY_ID,
     EXAMPLE_TIME,
@@ -101,9 +101,9 @@ class RotationBody(Body):
     started_at: Time
     next_at: Annotated[Time | None, Field(description="When it goes on.")]
     old_ends_at: Annotated[Time | None, Field(description="When a token's old version ends.")]
-    paused: Annotated[str | None, Field(description="Why it stands still.")]
+    paused: Annotated[ReasonBody | None, Field(description="Why it stands still.")]
     finished_at: Time | None
-    outcome: Annotated[str | None, Field(description="Why it was rolled back or failed.")]
+    outcome: Annotated[ReasonBody | None, Field(description="How it ended, and why.")]
 
 
 class RotatedBody(RotationBody):

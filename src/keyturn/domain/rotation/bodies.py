@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from enum import Enum
+from typing import Any, Final, TypeVar
 
 from keyturn.domain.body_parts import BODY_VERSION, Body, Members, guarded, micros_of, without_absent
 from keyturn.domain.change import Put
@@ -18,6 +19,7 @@ from keyturn.domain.rotation.policy import (
     RotationPolicy,
     RotationStrategy,
 )
+from keyturn.domain.rotation.reasons import Outcome, PauseCode, PolicyPauseCode, Reason, reason_of
 from keyturn.domain.rotation.rotation import Awaited, Cause, Paused, Plan, Rotation, Stage
 from keyturn.domain.rotation.zones import zone_of
 from keyturn.domain.scope import KeyScope
@@ -26,6 +28,7 @@ from keyturn.errors import ConfigurationError, InvalidInputError
 POLICY: Final = "policy"
 ROTATION: Final = "rotation"
 _MICROSECOND: Final = timedelta(microseconds=1)
+_C = TypeVar("_C", bound=Enum)
 
 
 def policy_put(kept: KeptPolicy) -> Put:
@@ -41,7 +44,7 @@ def policy_put(kept: KeptPolicy) -> Put:
         "created_at": to_micros(kept.created_at),
         "updated_at": to_micros(kept.updated_at),
         "deleted": kept.is_deleted,
-        "paused": kept.paused,
+        "paused": None if kept.paused is None else _reason_body(kept.paused),
         "frequency": policy.frequency.value,
         "cron": policy.cron,
         "time_zone": policy.time_zone,
@@ -91,7 +94,7 @@ def rotation_put(rotation: Rotation) -> Put:
         "ceiling": micros_of(rotation.ceiling),
         "paused": None if rotation.paused is None else _paused_body(rotation.paused),
         "finished_at": micros_of(rotation.finished_at),
-        "outcome": rotation.outcome,
+        "outcome": None if rotation.outcome is None else _reason_body(rotation.outcome),
     }
     return Put(
         id=rotation.row_id,
@@ -142,11 +145,15 @@ def _paused_body(paused: Paused) -> Body:
     return without_absent(
         {
             "at": to_micros(paused.at),
-            "why": paused.why,
+            **_reason_body(paused.why),
             "next_in": _span(paused.next_in),
             "ends_in": _span(paused.ends_in),
         }
     )
+
+
+def _reason_body(reason: Reason[Any]) -> Body:
+    return {"code": reason.name, "text": reason.text}
 
 
 def _span(span: timedelta | None) -> int | None:
@@ -157,7 +164,7 @@ def _span(span: timedelta | None) -> int | None:
 def policy_from(body: Mapping[str, object]) -> KeptPolicy:
     """The policy that a body says; IntegrityError for anything that this program did not write."""
     m = Members(body, POLICY)
-    keys = m.optional("keys", dict)
+    keys, paused = m.optional("keys", dict), m.optional("paused", dict)
     policy = RotationPolicy(
         policy_id=m.take("policy_id", str),
         frequency=RotationFrequency(m.take("frequency", str)),
@@ -186,7 +193,7 @@ def policy_from(body: Mapping[str, object]) -> KeptPolicy:
         created_at=m.time("created_at"),
         updated_at=m.time("updated_at"),
         is_deleted=m.take("deleted", bool),
-        paused=m.optional("paused", str),
+        paused=None if paused is None else _reason_from(Members(paused), PolicyPauseCode),
     )
     m.finish()
     return kept
@@ -233,7 +240,7 @@ def _blackout_of(member: Mapping[str, object]) -> BlackoutWindow:
 def rotation_from(body: Mapping[str, object]) -> Rotation:
     """The rotation that a body says; IntegrityError as for a policy."""
     m = Members(body, ROTATION)
-    paused = m.optional("paused", dict)
+    paused, outcome = m.optional("paused", dict), m.optional("outcome", dict)
     rotation = Rotation(
         rotation_id=m.take("id", str),
         tenant=m.take("tenant", str),
@@ -256,7 +263,7 @@ def rotation_from(body: Mapping[str, object]) -> Rotation:
         ceiling=m.optional_time("ceiling"),
         paused=None if paused is None else _paused_of(paused),
         finished_at=m.optional_time("finished_at"),
-        outcome=m.optional("outcome", str),
+        outcome=None if outcome is None else _reason_from(Members(outcome), Outcome),
     )
     m.finish()
     return rotation
@@ -279,14 +286,19 @@ def _plan_of(member: Mapping[str, object]) -> Plan:
 
 def _paused_of(member: Mapping[str, object]) -> Paused:
     m = Members(member)
-    paused = Paused(
+    return Paused(
         at=m.time("at"),
-        why=m.take("why", str),
         next_in=_optional_span(m, "next_in"),
         ends_in=_optional_span(m, "ends_in"),
+        why=_reason_from(m, PauseCode),
     )
+
+
+def _reason_from(m: Members, kind: type[_C]) -> Reason[_C]:
+    """The reason that is what is left of these members."""
+    reason = reason_of(kind, m.take("code", str), m.take("text", str))
     m.finish()
-    return paused
+    return reason
 
 
 def _optional_span(members: Members, name: str) -> timedelta | None:

@@ -29,6 +29,7 @@ from typing import Final
 
 from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.policy import WHOLE, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.reasons import Outcome, PauseCode, Reason
 from keyturn.errors import IllegalTransitionError
 
 
@@ -109,6 +110,15 @@ _NEXT: Final[Mapping[RotationStrategy, Mapping[Stage, Stage]]] = MappingProxyTyp
     }
 )
 
+_IN_TIME: Final = Reason(Outcome.COMPLETED, "all its stages are over")
+_AHEAD_OF_TIME: Final = Reason(Outcome.COMPLETED, "somebody completed it")
+_FOUND_WANTING: Final[Mapping[PauseCode | str, Outcome]] = MappingProxyType(
+    {
+        PauseCode.NOT_VERIFYING: Outcome.NOT_VERIFYING,
+        PauseCode.CHECK_REFUSED: Outcome.CHECK_REFUSED,
+    }
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -141,7 +151,7 @@ class Paused:
     """A rotation that stands still: since when, why, and what was left of its times."""
 
     at: datetime
-    why: str
+    why: Reason[PauseCode]
     next_in: timedelta | None
     ends_in: timedelta | None
 
@@ -158,7 +168,7 @@ class Rotation:
         next_at: when somebody has to look at it again; None while it is paused, or has ended.
         ends_at: when the old version of a token stops verifying; None outside of an overlap.
         ceiling: the latest that `ends_at` may be, whatever happens.
-        outcome: why it was rolled back or failed; a word or a sentence of the program, no personal data.
+        outcome: how it ended; None while it runs.
     """
 
     rotation_id: str
@@ -182,7 +192,7 @@ class Rotation:
     ceiling: datetime | None = None
     paused: Paused | None = None
     finished_at: datetime | None = None
-    outcome: str | None = None
+    outcome: Reason[Outcome] | None = None
 
     @property
     def row_id(self) -> str:
@@ -253,7 +263,7 @@ class Rotation:
                 window = now + timedelta(seconds=self.plan.rollback_window)
                 return self._at(Stage.WINDOW, now, next_at=window)
             case _:
-                return self._ended(Stage.COMPLETED, now)
+                return self._ended(Stage.COMPLETED, now, _IN_TIME)
 
     def _shifting(self, now: datetime, share: int, key_ends_at: datetime | None) -> Rotation:
         if share == WHOLE:  # the old version has nothing left to sign
@@ -280,7 +290,7 @@ class Rotation:
                 f"the new version cannot take over yet; awaited: {names}",
                 fix="Let that happen first, or roll the rotation back.",
             )
-        return self._ended(Stage.COMPLETED, now)
+        return self._ended(Stage.COMPLETED, now, _AHEAD_OF_TIME)
 
     def met(self, condition: Awaited, now: datetime) -> Rotation:
         """With one thing less to wait for; once nothing is left its time counts again, at the earliest from now."""
@@ -293,7 +303,7 @@ class Rotation:
         next_at = self.next_at if left or self.paused is not None else lead_ends
         return self._changed(awaited=left, next_at=next_at, paused=paused)
 
-    def paused_at(self, now: datetime, why: str) -> Rotation:
+    def paused_at(self, now: datetime, why: Reason[PauseCode]) -> Rotation:
         """Standing still until it is resumed. The old version goes on meanwhile, up to its ceiling."""
         self.require(Move.PAUSE)
         if self.paused is not None:
@@ -320,13 +330,19 @@ class Rotation:
             next_at = min(next_at, ends_at)
         return self._changed(paused=None, next_at=next_at, ends_at=ends_at)
 
-    def rolled_back(self, now: datetime, why: str) -> Rotation:
+    def rolled_back(self, now: datetime) -> Rotation:
         """Ended with the old version in service; IllegalTransitionError once that has come to its end."""
         self.require(Move.ROLL_BACK)
         self._require_old(now)
-        return self._ended(Stage.ROLLED_BACK, now, why)
+        return self._ended(Stage.ROLLED_BACK, now, self._cause_of_roll_back())
 
-    def failed(self, now: datetime, why: str) -> Rotation:
+    def _cause_of_roll_back(self) -> Reason[Outcome]:
+        """What the new version was found wanting in, where the rotation stands still for that."""
+        if self.paused is not None and self.paused.why.code in _FOUND_WANTING:
+            return Reason(_FOUND_WANTING[self.paused.why.code], self.paused.why.text)
+        return Reason(Outcome.ROLLED_BACK, "somebody rolled it back")
+
+    def failed(self, now: datetime, why: Reason[Outcome]) -> Rotation:
         """Ended because the key has: it is refused as a whole, or another rotation took over."""
         self.require(Move.FAIL)
         return self._ended(Stage.FAILED, now, why)
@@ -368,7 +384,7 @@ class Rotation:
             share=share,
         )
 
-    def _ended(self, stage: Stage, now: datetime, why: str | None = None) -> Rotation:
+    def _ended(self, stage: Stage, now: datetime, why: Reason[Outcome]) -> Rotation:
         return replace(self._at(stage, now), finished_at=now, outcome=why, paused=None, awaited=frozenset())
 
     def _changed(self, **members: object) -> Rotation:

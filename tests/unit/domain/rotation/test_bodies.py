@@ -21,6 +21,7 @@ from keyturn.domain.rotation.policy import (
     RotationPolicy,
     RotationStrategy,
 )
+from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, Outcome, PolicyPauseCode, Reason
 from keyturn.domain.rotation.rotation import Awaited, Cause, Paused, Plan, Rotation, Stage
 from keyturn.domain.rotation.schedule import cohort
 from keyturn.domain.scope import KeyScope
@@ -109,7 +110,9 @@ SAMPLES: Final[dict[str, KeptPolicy | Rotation]] = {
         ),
         created_at=NOON,
         updated_at=after(5),
-        paused="12 of 40 new versions are not taken up after 86400 seconds",
+        paused=Reason(
+            PolicyPauseCode.NOT_TAKEN_UP, "12 of 40 new versions are not taken up after 86400 seconds"
+        ),
     ),
     "a policy that was deleted": replace(
         MONTHLY,
@@ -131,7 +134,7 @@ SAMPLES: Final[dict[str, KeptPolicy | Rotation]] = {
         revision=3,
         next_at=None,
         ends_at=after(5, days=90),
-        paused=Paused(at=after(10), why="somebody paused it", next_in=LEFT, ends_in=LEFT),
+        paused=Paused(at=after(10), why=PAUSED_BY_SOMEBODY, next_in=LEFT, ends_in=LEFT),
     ),
     "a rotation that moves a signing key's signatures": Rotation(
         rotation_id=WAITING.rotation_id,
@@ -165,7 +168,7 @@ SAMPLES: Final[dict[str, KeptPolicy | Rotation]] = {
         awaited=frozenset(),
         next_at=None,
         finished_at=after(7),
-        outcome="somebody rolled it back",
+        outcome=Reason(Outcome.ROLLED_BACK, "somebody rolled it back"),
     ),
 }  # fmt: skip
 READ: Final[dict[str, Callable[[Mapping[str, object]], KeptPolicy | Rotation]]] = {
