@@ -10,7 +10,6 @@ import pytest
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.reasons import PolicyPauseCode
 from keyturn.domain.rotation.rotation import Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
@@ -457,32 +456,6 @@ def test_many_keys_are_rotated_and_an_interrupted_run_goes_on_where_it_was(ours:
         assert started is not None
         assert (ours.ask(key).code, ours.ask(token_of(started)).code) == ("revoked", "valid")
     assert ours.ask(keys[5]).valid
-
-
-def test_a_policy_stops_by_itself_where_new_tokens_are_not_taken_up(ours: Process) -> None:
-    rotator = rotator_of(ours)
-    rotator.create_rotation_policy(
-        RotationPolicy(policy_id="p", frequency=RotationFrequency.MONTHLY, strategy=GRADUAL, dwell=HOUR)
-    )
-    keys = [ours.issue(owner=f"owner {number}", rotation_policy_id="p") for number in range(40)]
-    ours.clock.pass_time(31 * DAY)
-    first = rotator.check_rotation_schedules()
-    assert 0 < len(first) < len(keys), "the first cohorts"
-    ours.clock.pass_time(HOUR)
-    assert [event.type for event in rotator.check_rotation_schedules()] == []
-    (kept,) = rotator.list_rotation_policies().items
-    assert kept.paused is not None
-    assert kept.paused.code is PolicyPauseCode.NOT_TAKEN_UP
-    assert all(ours.ask(key).valid for key in keys)
-    for event in first:
-        assert event.rotation_id is not None
-        picked = rotator.pick_up_secret(event.rotation_id)
-        assert ours.ask(picked.secret.reveal()).valid
-    ours.node.recorder.flush()
-    rotator.resume_rotation_policy("p")
-    ours.clock.pass_time(3 * HOUR)
-    more = rotator.check_rotation_schedules()
-    assert len({event.key_id for event in (*first, *more) if event.type == "rotation_started"}) == len(keys)
 
 
 def test_statistics_tell_who_lags_behind(ours: Process) -> None:

@@ -9,10 +9,11 @@ from keyturn.domain.change import EventType
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.reasons import PauseCode, Reason
 from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
-from keyturn.errors import ConflictError, IllegalTransitionError
+from keyturn.errors import ConflictError, IllegalTransitionError, IntegrityError
 from keyturn.ports.clock import Clock
 from keyturn.rotation.events import RotationEvent
 from keyturn.rotation.history import History
+from keyturn.rotation.intact import Intact
 from keyturn.rotation.moving import Mover
 
 Check = Callable[[Rotation], bool]
@@ -24,8 +25,9 @@ _PAGE: Final = 200
 class Checks:
     """Asks about rotations of the caller's tenant that await nothing but an approval."""
 
-    def __init__(self, *, history: History, mover: Mover, clock: Clock) -> None:
+    def __init__(self, *, history: History, intact: Intact, mover: Mover, clock: Clock) -> None:
         self._history = history
+        self._intact = intact
         self._mover = mover
         self._clock = clock
 
@@ -57,4 +59,7 @@ class Checks:
                 )
         except (ConflictError, IllegalTransitionError):
             return None  # somebody else was first
+        except IntegrityError as error:
+            self._intact.leave_out("rotation", rotation.rotation_id, error)
+            return None
         return RotationEvent.of(kind, moved, self._clock.now())

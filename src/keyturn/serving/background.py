@@ -18,6 +18,8 @@ POLLS_A_BOUND: Final = (
 _RECORDER_SECONDS: Final = 0.25
 _HOUSEKEEPING_SECONDS: Final = 60
 _ROTATION_SECONDS: Final = 30
+# After a downtime all is due at once: so much is done, and then the store is left to others until the next turn.
+_ROTATIONS_A_RUN: Final = 1_000
 _NOTICE_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 1.0
 _JOIN_SECONDS: Final = 5.0
@@ -100,7 +102,7 @@ class Background:
         """Do what rotation has due; whatever is not done when this ends stays due, for whoever comes next."""
         while not self._stopping.wait(_ROTATION_SECONDS / 2 + secrets.randbelow(_ROTATION_SECONDS)):
             try:
-                for event in self._node.rotation.scheduler.work():
+                for event in self._node.rotation.scheduler.work(_ROTATIONS_A_RUN):
                     _log.info("%s: key %s, stage %s", event.type, event.key_id, event.stage)
                     if self._stopping.is_set():
                         return
