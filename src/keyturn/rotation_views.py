@@ -79,6 +79,8 @@ def statistics_view(statistics: RotationStatistics) -> View:
         "since": rfc3339(statistics.since),
         "until": rfc3339(statistics.until),
         "by_stage": dict(statistics.by_stage),
+        "by_outcome": dict(statistics.by_outcome),
+        "by_pause": dict(statistics.by_pause),
         "success_rate": statistics.success_rate,
         "failure_rate": statistics.failure_rate,
         "keys": statistics.keys,

@@ -107,7 +107,8 @@ class PickUps:
         if pick_up.used_at is None and now < pick_up.expires_at:
             by = Principal(actor=pick_up.actor, tenant=pick_up.tenant)
             try:
-                return self._mover.pick_up(pick_up.rotation_id, by, beside=(pick_up_put(pick_up.used(now)),))
+                used = pick_up_put(pick_up.used(now))
+                return self._mover.pick_up(pick_up.rotation_id, by, beside=lambda _: (used,))
             except (ConflictError, IllegalTransitionError):
                 pick_up = self._get(pick_up.row_id)
                 if pick_up.used_at is None:

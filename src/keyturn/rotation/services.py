@@ -67,7 +67,7 @@ def rotation_over(
         ),
     )
     history = History(ledger=ledger, records=records)
-    requests = Requests(keys=keys, policies=policies, starter=starter, clock=clock)
+    requests = Requests(keys=keys, starter=starter, clock=clock)
     return RotationServices(
         policies=policies,
         requests=requests,

@@ -25,7 +25,7 @@ from keyturn.issuing.keys import Keys, Together
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
-from keyturn.rotation.commits import Step
+from keyturn.rotation.commits import Step, described, event_of
 from keyturn.rotation.material import Fresh, fresh_for, version_of
 from keyturn.rotation.terms import Terms
 
@@ -176,13 +176,13 @@ class Starter:
             secret=None if is_kept or public is not None else fresh.material.secret,
             public_key=None if public is None else public_pem(public),
         )
-        changes = self._with_exposed(step.changes(by.actor, now), found, rotation, now)
+        changes = self._with_exposed(step.changes(by.actor, now), found, rotation, by, now)
         changes = replace(changes, requires=(*changes.requires, *requires))
         self._records.commit(changes.with_rows(beside(started)))
         return started
 
     def _with_exposed(
-        self, changes: ChangeSet, found: Together, rotation: Rotation, now: datetime
+        self, changes: ChangeSet, found: Together, rotation: Rotation, by: Principal, now: datetime
     ) -> ChangeSet:
         """After a compromise, also the end of a rotation that was under way, and of its other version."""
         if rotation.cause is not Cause.COMPROMISED or found.rotation is None:
@@ -193,9 +193,13 @@ class Starter:
         other = self._keys.version(found.key, number)
         ended = replace(other.after(Act.COMPROMISE, now), custody=None, material=None)
         is_known = found.key.type.is_token and not found.key.recoverable
-        return changes.with_rows(
-            (rotation_put(failed), version_put(ended if is_known else other.after(Act.COMPROMISE, now)))
+        puts = rotation_put(failed), version_put(ended if is_known else other.after(Act.COMPROMISE, now))
+        details = {**described(failed), "superseded_by": rotation.rotation_id}
+        rows = tuple(put.id for put in puts)
+        event = event_of(
+            EventType.ROTATION_FAILED, failed, rows=rows, actor=by.actor, now=now, details=details
         )
+        return replace(changes, puts=(*changes.puts, *puts), events=(event, *changes.events))
 
 
 def _require_rotatable(found: Together, terms: Terms, now: datetime) -> None:

@@ -28,7 +28,6 @@ MAX_STRAGGLERS: Final = 1_000
 MAX_SCANNED: Final = 20_000  # rotations, and as many keys: some seconds
 _PAGE: Final = 500
 _T = TypeVar("_T")
-_ENDS: Final = (Stage.COMPLETED, Stage.ROLLED_BACK, Stage.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +54,12 @@ class RotationStatistics:
     Attributes:
         since, until: rotations that began in this time are counted.
         by_stage: how many stand where.
-        success_rate: of those that ended, how many were completed, from 0 to 1; None where none ended.
-        mean_age: mean seconds since keys in service got their present version; None without keys.
+        by_outcome: of those that ended, how many did so in which way, by the codes of `Outcome`.
+        by_pause: of those that stand still now, how many do so why, by the codes of `PauseCode`.
+        success_rate, failure_rate: completed and rolled back, of those that were either, from 0 to 1; None where there
+            are none. One whose key ended, or that another one took over from, says nothing of either.
+        mean_age: mean seconds since the versions of keys in service began to serve, or were made for those that came
+            back; whatever schedules count from. None without keys.
         past_max_age: how many keys are older than a policy that is for them allows.
         stragglers: at most 1,000.
         is_partial: whether only the newest 20,000 rotations or keys were counted, for there are more.
@@ -65,6 +68,8 @@ class RotationStatistics:
     since: datetime
     until: datetime
     by_stage: Mapping[str, int]
+    by_outcome: Mapping[str, int]
+    by_pause: Mapping[str, int]
     success_rate: float | None
     failure_rate: float | None
     keys: int
@@ -107,21 +112,30 @@ class Statistics:
             check_instant("since", since)
         since = until - DEFAULT_SINCE if since is None else since
         by_stage: Counter[str] = Counter()
+        by_outcome: Counter[str] = Counter()
+        by_pause: Counter[str] = Counter()
         overlapping: list[Rotation] = []
         newest = _Bounded(self._history.newest_first(by.tenant))
         for rotation in takewhile(lambda each: each.started_at >= since, newest):
             by_stage[rotation.stage.value] += 1
+            if rotation.outcome is not None:
+                by_outcome[rotation.outcome.name] += 1
+            if rotation.paused is not None:
+                by_pause[rotation.paused.why.name] += 1
             if rotation.stage in (Stage.OVERLAP, Stage.SHIFTING) and len(overlapping) < MAX_STRAGGLERS:
                 overlapping.append(rotation)
-        ended = sum(by_stage[stage.value] for stage in _ENDS)
+        succeeded, failed = by_stage[Stage.COMPLETED.value], by_stage[Stage.ROLLED_BACK.value]
+        judged = succeeded + failed
         in_service = _Bounded(self._keys_in_service(by.tenant))
         keys, mean_age, past = self._ages(by, in_service, until)
         return RotationStatistics(
             since=since,
             until=until,
-            by_stage=dict(by_stage),
-            success_rate=by_stage[Stage.COMPLETED.value] / ended if ended else None,
-            failure_rate=by_stage[Stage.FAILED.value] / ended if ended else None,
+            by_stage={stage: count for stage, count in by_stage.items() if count},
+            by_outcome=dict(by_outcome),
+            by_pause=dict(by_pause),
+            success_rate=succeeded / judged if judged else None,
+            failure_rate=failed / judged if judged else None,
             keys=keys,
             mean_age=mean_age,
             past_max_age=past,

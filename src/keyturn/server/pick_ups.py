@@ -16,7 +16,7 @@ from keyturn.server.exchange import authorization_of, client_of
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.models import Body, Closed, example
 from keyturn.server.openapi import CONFLICT, REPLAYABLE
-from keyturn.server.rotations import EXAMPLE_ROTATION_ID, RotationId
+from keyturn.server.rotation_bodies import EXAMPLE_ROTATION_ID, RotationId
 from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TIME, EXAMPLE_TOKEN, Time, shown
 from keyturn.views import View
 

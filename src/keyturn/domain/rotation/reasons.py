@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+from keyturn.domain.body_parts import Body, Members
 
 
 class Outcome(Enum):
@@ -60,8 +62,15 @@ class Reason(Generic[_C]):
         return self.code if isinstance(self.code, str) else str(self.code.value)
 
 
-def reason_of(kind: type[_C], code: str, text: str) -> Reason[_C]:
-    """The reason that a row says."""
+def reason_body(reason: Reason[Any]) -> Body:
+    """The members that a row has of a reason."""
+    return {"code": reason.name, "text": reason.text}
+
+
+def reason_from(members: Members, kind: type[_C]) -> Reason[_C]:
+    """The reason that is all that is left of these members."""
+    code, text = members.take("code", str), members.take("text", str)
+    members.finish()
     known: _C | None = next((each for each in kind if each.value == code), None)
     return Reason(code if known is None else known, text)
 

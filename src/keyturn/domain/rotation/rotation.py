@@ -14,7 +14,8 @@
 | overlap  | new    | new                     | both                          | active up to its end |
 | window   | new    | new                     | both; of a token only the new | active; of a token suspended |
 
-A stage ends when its time has come and nothing is awaited any more. What a step does to the versions and to the key
+A stage ends when its time has come and nothing is awaited any more. There is a way back up to `ends_at`, and none from
+then on, whether or not anybody has completed the rotation by then. What a step does to the versions and to the key
 says `keyturn.domain.rotation.steps`.
 """
 
@@ -23,92 +24,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import Enum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, assert_never
 
 from keyturn.domain.key import KeyType
-from keyturn.domain.rotation.policy import WHOLE, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.plan import Paused, Plan
+from keyturn.domain.rotation.policy import WHOLE, RotationStrategy
 from keyturn.domain.rotation.reasons import Outcome, PauseCode, Reason
+from keyturn.domain.rotation.stages import NEXT, REMINDER, TRANSITIONS, Awaited, Cause, Move, Stage
 from keyturn.errors import IllegalTransitionError
 
-
-class Stage(Enum):
-    """Where a rotation stands; the last three are its ends."""
-
-    STAGED = "staged"
-    SHIFTING = "shifting"
-    OVERLAP = "overlap"
-    WINDOW = "window"
-    COMPLETED = "completed"
-    ROLLED_BACK = "rolled_back"
-    FAILED = "failed"
-
-    @property
-    def is_end(self) -> bool:
-        """Whether nothing happens after it."""
-        return self in (Stage.COMPLETED, Stage.ROLLED_BACK, Stage.FAILED)
-
-
-class Move(Enum):
-    """What changes a rotation."""
-
-    ADVANCE = "advance"
-    PAUSE = "pause"
-    RESUME = "resume"
-    ROLL_BACK = "roll_back"
-    COMPLETE = "complete"
-    FAIL = "fail"
-
-
-class Awaited(Enum):
-    """What has to happen before a staged version takes over.
-
-    PICK_UP: somebody fetches the new secret. PROOF: somebody shows that they have it. CHECK: somebody approves.
-    """
-
-    PICK_UP = "pick_up"
-    PROOF = "proof"
-    CHECK = "check"
-
-
-class Cause(Enum):
-    """Why there is a rotation."""
-
-    REQUESTED = "requested"
-    SCHEDULED = "scheduled"
-    COMPROMISED = "compromised"
-
-
-REMINDER: Final = timedelta(days=1)
-"""After so long a rotation that waits for people is brought to mind again, and again."""
-
-_GOING_ON: Final = frozenset(Move)
-TRANSITIONS: Final[Mapping[Stage, frozenset[Move]]] = MappingProxyType(
-    {
-        Stage.STAGED: _GOING_ON,
-        Stage.SHIFTING: _GOING_ON,
-        Stage.OVERLAP: _GOING_ON,
-        Stage.WINDOW: _GOING_ON,
-        Stage.COMPLETED: frozenset(),
-        Stage.ROLLED_BACK: frozenset(),
-        Stage.FAILED: frozenset(),
-    }
-)
-"""Which moves a stage allows at all."""
-
-_NEXT: Final[Mapping[RotationStrategy, Mapping[Stage, Stage]]] = MappingProxyType(
-    {
-        RotationStrategy.IMMEDIATE: {Stage.STAGED: Stage.COMPLETED},
-        RotationStrategy.OVERLAPPING: {Stage.STAGED: Stage.OVERLAP, Stage.OVERLAP: Stage.COMPLETED},
-        RotationStrategy.GRADUAL: {
-            Stage.STAGED: Stage.SHIFTING,
-            Stage.SHIFTING: Stage.OVERLAP,
-            Stage.OVERLAP: Stage.COMPLETED,
-        },
-        RotationStrategy.BLUE_GREEN: {Stage.STAGED: Stage.WINDOW, Stage.WINDOW: Stage.COMPLETED},
-    }
-)
+__all__ = ["REMINDER", "TRANSITIONS", "Awaited", "Cause", "Move", "Paused", "Plan", "Rotation", "Stage"]
 
 _IN_TIME: Final = Reason(Outcome.COMPLETED, "all its stages are over")
 _AHEAD_OF_TIME: Final = Reason(Outcome.COMPLETED, "somebody completed it")
@@ -121,42 +47,6 @@ _FOUND_WANTING: Final[Mapping[PauseCode | str, Outcome]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a rotation takes from its policy when it begins, and keeps: durations in seconds, shares in percent."""
-
-    lead: int = 0
-    overlap: int = 0
-    max_overlap: int = 0
-    shares: tuple[int, ...] = ()
-    dwell: int = 0
-    rollback_window: int = 0
-    retire_unused_after: int | None = None
-
-    @classmethod
-    def of(cls, policy: RotationPolicy) -> Plan:
-        """The plan that a policy has for each of its keys."""
-        return cls(
-            lead=policy.lead,
-            overlap=policy.overlap,
-            max_overlap=policy.max_overlap,
-            shares=policy.shares,
-            dwell=policy.dwell,
-            rollback_window=policy.rollback_window,
-            retire_unused_after=policy.retire_unused_after,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paused:
-    """A rotation that stands still: since when, why, and what was left of its times."""
-
-    at: datetime
-    why: Reason[PauseCode]
-    next_in: timedelta | None
-    ends_in: timedelta | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
     """One rotation of one key.
 
@@ -166,8 +56,8 @@ class Rotation:
         share: percent of the signatures that the new version makes, while shifting.
         awaited: what has yet to happen before the new version takes over.
         next_at: when somebody has to look at it again; None while it is paused, or has ended.
-        ends_at: when the old version of a token stops verifying; None outside of an overlap.
-        ceiling: the latest that `ends_at` may be, whatever happens.
+        ends_at: in an overlap or a window, when the old version comes to its end, and with it the way back; else None.
+        ceiling: the latest that `ends_at` may be, whatever happens; a pause does not lengthen a window.
         outcome: how it ended; None while it runs.
     """
 
@@ -211,8 +101,12 @@ class Rotation:
 
     @property
     def signing(self) -> tuple[tuple[int, int], ...]:
-        """Which versions sign, and how many percent of the signatures each makes."""
-        if self.stage is Stage.SHIFTING and self.share is not None:
+        """Which versions sign, and how many percent of the signatures each makes.
+
+        A new version whose signatures were found not to verify makes none while the rotation stands still for that.
+        """
+        is_wanting = self.paused is not None and self.paused.why.code is PauseCode.NOT_VERIFYING
+        if self.stage is Stage.SHIFTING and self.share is not None and not is_wanting:
             return ((self.new, self.share), (self.old, WHOLE - self.share))
         return ((self.serving, WHOLE),)
 
@@ -231,7 +125,7 @@ class Rotation:
     @property
     def next_stage(self) -> Stage:
         """The stage after this one."""
-        following = _NEXT[self.strategy][self.stage]
+        following = NEXT[self.strategy][self.stage]
         if following is Stage.SHIFTING and self.key_type.is_token:
             return Stage.OVERLAP  # tokens move in cohorts of owners, each key as a whole
         return following
@@ -261,9 +155,14 @@ class Rotation:
                 return self._overlapping(now, key_ends_at)
             case Stage.WINDOW:
                 window = now + timedelta(seconds=self.plan.rollback_window)
-                return self._at(Stage.WINDOW, now, next_at=window)
-            case _:
+                ends_at = _clamped(window, key_ends_at)
+                return self._at(Stage.WINDOW, now, next_at=ends_at, ends_at=ends_at, ceiling=ends_at)
+            case Stage.COMPLETED:
                 return self._ended(Stage.COMPLETED, now, _IN_TIME)
+            case Stage.STAGED | Stage.ROLLED_BACK | Stage.FAILED:
+                raise AssertionError("no stage leads there")
+            case never:
+                assert_never(never)
 
     def _shifting(self, now: datetime, share: int, key_ends_at: datetime | None) -> Rotation:
         if share == WHOLE:  # the old version has nothing left to sign
@@ -362,7 +261,8 @@ class Rotation:
     def _require_old(self, now: datetime) -> None:
         if self.has_lost_old(now):
             raise IllegalTransitionError(
-                "the overlap is over: the old version has come to its end", fix="Complete the rotation."
+                f"the {self.stage.value} is over: the old version has come to its end",
+                fix="Complete the rotation.",
             )
 
     def _at(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Final, assert_never
 
 from keyturn.domain.key import Key, Version
 from keyturn.domain.lifecycle import Act, KeyState
@@ -154,8 +154,10 @@ def _old_as_of(rotation: Rotation, old: Version, now: datetime) -> Version:
             return _in_state(old, KeyState.SUSPENDED, None, now)
         case Stage.OVERLAP if rotation.key_type.is_token:
             return _in_state(old, KeyState.ACTIVE, rotation.ends_at, now)
-        case _:
+        case Stage.STAGED | Stage.SHIFTING | Stage.OVERLAP | Stage.WINDOW | Stage.ROLLED_BACK | Stage.FAILED:
             return _in_state(old, KeyState.ACTIVE, None, now)
+        case never:
+            assert_never(never)
 
 
 def _new_as_of(rotation: Rotation, key: Key, new: Version, now: datetime) -> Version:
@@ -164,8 +166,10 @@ def _new_as_of(rotation: Rotation, key: Key, new: Version, now: datetime) -> Ver
             changed = _in_state(new, KeyState.PRE_ACTIVE, None, now)
         case Stage.ROLLED_BACK:
             changed = _in_state(new, KeyState.DEACTIVATED, None, now)
-        case _:
+        case Stage.SHIFTING | Stage.OVERLAP | Stage.WINDOW | Stage.COMPLETED | Stage.FAILED:
             changed = _in_state(new, KeyState.ACTIVE, None, now)
+        case never:
+            assert_never(never)
     return changed if Awaited.PICK_UP in rotation.awaited else _without_parcel(key, changed)
 
 
