@@ -192,11 +192,7 @@ class Beginning:
         """Those of the keys that are due in the present stage; that there are others in a later one is noted."""
         found = []
         for key in self._intact.read(rows, key_from):
-            try:
-                due = _due(each.kept.policy, key, now)
-            except (ArithmeticError, ValueError) as error:  # a time that no calendar has
-                self._intact.leave_out("key", key.key_id, error)
-                continue
+            due = _due(each.kept.policy, key, now)
             if due is not None and due.stage == each.stage:
                 found.append(due)
             elif due is not None:
@@ -262,7 +258,7 @@ class Beginning:
 
 
 def _due(policy: RotationPolicy, key: Key, now: datetime) -> _Due | None:
-    """The key if it is due; ArithmeticError or ValueError where that cannot be reckoned."""
+    """The key if it is due."""
     is_in_service = key.state is KeyState.ACTIVE and not key.is_expired(now)
     if key.rotation is not None or not is_in_service or not is_selected(policy, key):
         return None
