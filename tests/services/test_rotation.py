@@ -19,6 +19,7 @@ from keyturn.errors import (
     IllegalTransitionError,
     InvalidInputError,
     NotFoundError,
+    StorageError,
 )
 from keyturn.key_generator import SecureKeyGenerator
 from keyturn.key_rotator import (
@@ -440,22 +441,39 @@ def test_a_key_with_more_versions_than_an_entry_can_name_is_destroyed_whole(
     assert all((each.state, each.material) == (KeyState.DESTROYED, None) for each in versions)
 
 
-def test_many_keys_are_rotated_and_an_interrupted_run_goes_on_where_it_was(ours: Process) -> None:
-    keys = [ours.issue(owner="acme") for _ in range(5)] + [ours.issue(owner="bolt")]
-    ours.clock.pass_time(1)
-    began, rotator = ours.clock.now(), rotator_of(ours)
-    run = rotator.rotate_keys(owner="acme", since=began, compromised=True)
-    first = [next(run), next(run)]
-    run.close()  # type: ignore[attr-defined]
-    rest = list(rotator.rotate_keys(owner="acme", since=began, compromised=True))
-    done = {each.key_id: each.started for each in (*first, *rest)}
-    assert sorted(done) == sorted(key.key_id for key in keys[:5])
-    assert len(rest) == 3
-    for key in keys[:5]:
-        started = done[key.key_id]
-        assert started is not None
-        assert (ours.ask(key).code, ours.ask(token_of(started)).code) == ("revoked", "valid")
-    assert ours.ask(keys[5]).valid
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_version_that_serves_is_destroyed_with_its_key_however_old_it_is(
+    ours: Process, monkeypatch: pytest.MonkeyPatch, is_running: bool
+) -> None:
+    """After many roll-backs: should the destruction fail on the way, the key is as it was."""
+    monkeypatch.setattr("keyturn.issuing.lifecycle._VERSIONS_AT_ONCE", 3)
+    key, rotator = ours.issue(), rotator_of(ours)
+    for _ in range(6):
+        rotator.rollback_rotation(rotator.rotate_key(key.key_id).rotation.rotation_id)
+    new = rotator.rotate_key(key.key_id, overlap=HOUR) if is_running else None
+    ours.ledger.after("commit", lambda: ours.ledger.fail(StorageError("away"), "commit"))
+    with pytest.raises(StorageError):
+        ours.node.lifecycle.destroy(key.key_id, BY)
+    ours.ledger.work_again()
+    assert ours.ask(key).valid
+    assert new is None or ours.ask(token_of(new)).valid
+    ours.node.lifecycle.destroy(key.key_id, BY)
+    versions = [each.version for each in ours.node.versions.list(key.key_id, BY).items]
+    assert [version.state for version in versions] == [KeyState.DESTROYED] * (8 if is_running else 7)
+
+
+def test_a_version_that_comes_to_serve_while_its_key_is_destroyed_is_destroyed_too(
+    ours: Process, theirs: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keyturn.issuing.lifecycle._VERSIONS_AT_ONCE", 3)
+    key, rotator = ours.issue(), rotator_of(ours)
+    for _ in range(6):
+        rotator.rollback_rotation(rotator.rotate_key(key.key_id).rotation.rotation_id)
+    theirs.catch_up()
+    ours.ledger.before("commit", lambda: rotator_of(theirs).rotate_key(key.key_id, strategy=IMMEDIATE))
+    ours.node.lifecycle.destroy(key.key_id, BY)
+    versions = [each.version for each in ours.node.versions.list(key.key_id, BY).items]
+    assert [version.state for version in versions] == [KeyState.DESTROYED] * 8
 
 
 def test_statistics_tell_who_lags_behind(ours: Process) -> None:
@@ -485,6 +503,20 @@ def test_statistics_tell_who_lags_behind(ours: Process) -> None:
     (straggler,) = found.stragglers
     assert (straggler.rotation_id, straggler.last_ip) == (behind.rotation.rotation_id, "203.0.113.9")
     assert found.mean_age == HOUR
+
+
+def test_statistics_end_at_a_bound_and_say_so(ours: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    rotator = rotator_of(ours)
+    keys = [ours.issue() for _ in range(5)]
+    for key in keys[:3]:
+        rotator.rotate_key(key.key_id)
+    for bound, is_partial, counted in ((5, False, (5, 3)), (4, True, (4, 3)), (2, True, (2, 2))):
+        monkeypatch.setattr("keyturn.rotation.statistics.MAX_SCANNED", bound)
+        found = rotator.get_rotation_statistics()
+        assert (found.is_partial, (found.keys, sum(found.by_stage.values()))) == (is_partial, counted)
+    ours.clock.pass_time(60 * DAY)
+    monkeypatch.setattr("keyturn.rotation.statistics.MAX_SCANNED", 5)
+    assert not rotator.get_rotation_statistics().is_partial
 
 
 def test_nobody_gets_the_secret_of_a_key_that_holds_more_than_they_do(ours: Process) -> None:

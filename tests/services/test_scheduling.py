@@ -213,6 +213,7 @@ def test_what_cannot_begin_is_in_the_log_once_for_each_time_it_was_due(
         for _ in range(3):
             assert list(process.node.rotation.scheduler.work()) == []
             process.clock.pass_time(HOUR)
+    assert theirs.ledger.calls["commit"] == 0, "nor is it tried to be said"
     (event,) = events(ours, after=before)
     policy = ours.node.rotation.policies.get("p", BY)
     assert (event.type, event.actor, event.subjects) == (
