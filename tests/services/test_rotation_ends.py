@@ -259,11 +259,13 @@ def test_after_a_roll_back_the_old_version_is_as_old_as_it_is_and_the_next_rotat
     ours.clock.pass_time(10 * DAY + 1)
     (event,) = rotator.check_rotation_schedules()
     assert event.rotation_id is not None
+    ours.clock.pass_time(9 * DAY)
     rotator.pick_up_secret(event.rotation_id)
+    ours.clock.pass_time(DAY)
     rotator.rollback_rotation(event.rotation_id)
     assert rotator.check_rotation_schedules() == [], "it would rotate again at once"
     found = rotator.get_rotation_statistics()
-    assert (found.mean_age, found.past_max_age) == (10 * DAY + 1, 1)
+    assert (found.mean_age, found.past_max_age) == (20 * DAY + 1, 1)
     ours.clock.pass_time(10 * DAY)
     assert [each.key_id for each in rotator.check_rotation_schedules()] == [key.key_id]
 

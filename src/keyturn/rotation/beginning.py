@@ -179,7 +179,7 @@ class Beginning:
         rows: list[Row] = []
         while not each.is_over and not rows:
             listing = _listings(kept.policy)[each.listing]
-            rows = self._ledger.list_due_keys(kept.tenant, to_micros(bound), each.after, 100_000, **listing)
+            rows = self._ledger.list_due_keys(kept.tenant, to_micros(bound), each.after, size, **listing)
             if not rows:
                 each.go_on(None)
         if not each.is_over:

@@ -14,7 +14,7 @@ from keyturn.domain.key import KeyType, Version
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.preview import foreseen
-from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, Outcome, Reason
+from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, Outcome, PauseCode, Reason
 from keyturn.domain.rotation.rotation import TRANSITIONS, Awaited, Cause, Plan, Rotation, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.errors import IllegalTransitionError
@@ -102,6 +102,42 @@ def test_an_overlap_ends_with_the_key_at_the_latest() -> None:
     )  # fmt: skip
     assert (rotation.ends_at, rotation.ceiling) == (expires_at, expires_at)
     assert rotation.paused_at(NOON, PAUSED_BY_SOMEBODY).ends_at == expires_at
+
+
+def test_a_window_ends_when_it_was_to_end_or_with_the_key() -> None:
+    ready = begun(RotationStrategy.BLUE_GREEN)
+    window = ready.advanced(NOON, None)
+    ends_at = NOON + HOUR
+    assert (window.stage, window.next_at, window.ends_at, window.ceiling) == (
+        Stage.WINDOW, ends_at, ends_at, ends_at,
+    )  # fmt: skip
+    assert window.rolled_back(ends_at - HOUR / 60).stage is Stage.ROLLED_BACK
+    held = window.paused_at(NOON + HOUR / 2, PAUSED_BY_SOMEBODY)
+    for late in (window, held, held.resumed(ends_at), held.resumed(ends_at + HOUR)):
+        with pytest.raises(IllegalTransitionError, match="the window is over"):
+            late.rolled_back(ends_at)
+    assert held.resumed(ends_at + HOUR).is_due(ends_at + HOUR)
+    assert ready.advanced(NOON, NOON + HOUR / 2).ends_at == NOON + HOUR / 2
+
+
+def test_a_roll_back_says_what_the_new_version_was_found_wanting_in() -> None:
+    rotation = begun(RotationStrategy.GRADUAL, KeyType.HMAC)
+    wanting = Reason(PauseCode.NOT_VERIFYING, "it does not verify")
+    ended = rotation.paused_at(NOON, wanting).rolled_back(NOON)
+    assert ended.outcome == Reason(Outcome.NOT_VERIFYING, "it does not verify")
+    newer: Reason[PauseCode] = Reason("a newer code", "text")
+    for other in (PAUSED_BY_SOMEBODY, newer):
+        by_somebody = rotation.paused_at(NOON, other).rolled_back(NOON).outcome
+        assert by_somebody is not None
+        assert by_somebody.code is Outcome.ROLLED_BACK
+
+
+def test_a_version_that_signs_wrongly_signs_nothing_while_the_rotation_stands_still_for_that() -> None:
+    rotation = begun(RotationStrategy.GRADUAL, KeyType.HMAC)
+    assert rotation.signing == ((2, 10), (1, 90))
+    wanting = rotation.paused_at(NOON, Reason(PauseCode.NOT_VERIFYING, "it does not verify"))
+    assert wanting.signing == ((1, 100),)
+    assert rotation.paused_at(NOON, PAUSED_BY_SOMEBODY).signing == ((2, 10), (1, 90))
 
 
 def test_a_pause_keeps_what_was_left_and_never_passes_the_ceiling() -> None:
