@@ -98,11 +98,15 @@ def test_an_interrupted_run_goes_on_where_it_was(ours: Process, monkeypatch: pyt
     assert all(ours.ask(key).code == "revoked" for key in keys.values())
 
 
-def test_a_key_that_cannot_be_rotated_is_named_and_the_others_are(ours: Process, place: Store) -> None:
+@pytest.mark.parametrize("altered", ["", ".1"])
+def test_a_key_that_cannot_be_rotated_is_named_and_the_others_are(
+    ours: Process, place: Store, altered: str
+) -> None:
+    """Be it the key's row or its version's that does not hold."""
     keys: list[GeneratedKey] = [ours.issue(owner="acme") for _ in range(3)]
     ours.clock.pass_time(1)
     with sqlite3.connect(place.url.removeprefix("sqlite:///")) as direct:
-        direct.execute("UPDATE rows SET seal = zeroblob(37) WHERE id = ?", (f"{keys[1].key_id}.1",))
+        direct.execute("UPDATE rows SET seal = zeroblob(37) WHERE id = ?", (keys[1].key_id + altered,))
     direct.close()
     done = after_a_leak(ours, since=ours.clock.now() + timedelta(seconds=1))
     assert {each.key_id for each in done if each.started} == {keys[0].key_id, keys[2].key_id}

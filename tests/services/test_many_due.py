@@ -17,7 +17,9 @@ from tests.services.test_scheduling import due_keys
 FEW: Final = 200
 MANY: Final = 1_000
 PAGE: Final = 25
-_PER_KEY: Final = 800  # bytes that stay for each: the floor's marks, and the log's chain as far back as is remembered
+_PER_KEY: Final = (
+    800  # bytes that stay for each: the floor's marks, and the log's chain as far back as is remembered
+)
 
 
 def worked_off(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:

@@ -129,6 +129,19 @@ def test_a_policy_whose_time_zone_is_unknown_here_stops_no_other(
     ours.node.rotation.statistics.of(BY)
 
 
+def test_a_rotation_that_was_altered_keeps_no_other_from_its_check(ours: Process, place: Store) -> None:
+    rotator = rotator_of(ours, check=lambda _: True)
+    rotations = [
+        rotator.rotate_key(
+            signing_key(ours).key_id, strategy=RotationStrategy.BLUE_GREEN, requires_check=True
+        ).rotation
+        for _ in range(3)
+    ]
+    break_seal(place, rotations[1].rotation_id)
+    done = rotator.check_rotation_schedules()
+    assert {event.rotation_id for event in done} == {rotations[0].rotation_id, rotations[2].rotation_id}
+
+
 def test_a_store_that_does_not_answer_ends_the_run(ours: Process) -> None:
     due_keys(ours, 2)
     ours.clock.pass_time(DAY)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from keyturn.crypto.generation import RsaKeys
 from keyturn.crypto.key_pairs import make_rsa_key
+from keyturn.domain.bodies import key_from
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
@@ -21,9 +22,11 @@ from keyturn.errors import (
     IntegrityError,
     PoolEmptyError,
 )
-from keyturn.issuing.reading import KeyFilter, Reader
+from keyturn.issuing.reading import KeyFilter, row_filter
 from keyturn.ports.clock import Clock
+from keyturn.ports.ledger import Ledger
 from keyturn.rotation.history import History
+from keyturn.rotation.intact import Intact
 from keyturn.rotation.requesting import Requests
 from keyturn.rotation.starting import Started
 
@@ -42,8 +45,11 @@ class BulkOutcome:
 class Bulk:
     """Works through the keys of a filter, a page at a time."""
 
-    def __init__(self, *, reader: Reader, requests: Requests, history: History, clock: Clock) -> None:
-        self._reader = reader
+    def __init__(
+        self, *, ledger: Ledger, intact: Intact, requests: Requests, history: History, clock: Clock
+    ) -> None:
+        self._ledger = ledger
+        self._intact = intact
         self._history = history
         self._requests = requests
         self._clock = clock
@@ -60,18 +66,24 @@ class Bulk:
         said: Mapping[str, Any] | None = None,
         rsa_keys: RsaKeys = make_rsa_key,
     ) -> Iterator[BulkOutcome]:
-        """Rotate each key in service that meets the filter, and give each as soon as it is done.
+        """Rotate each key in service that meets the filter, and give each as soon as it is done, or why it cannot be.
 
         Keys whose rotation has begun at or after `since` are left alone: whoever was interrupted gives the time at
         which they began, and goes on where they were. With `is_compromised` suspended keys are rotated too, and stay
         suspended; and of the rotations since then only those after a compromise count, for no other has ended the old
         version.
         """
-        cursor = None
-        while True:
-            page = self._reader.list(by, matching, limit=_PAGE, cursor=cursor)
-            for key in page.items:
-                if not self._is_left_alone(key, by, since, is_compromised):
+        narrow = row_filter(by.tenant, None, matching)
+        while rows := self._ledger.list_keys(narrow, _PAGE):
+            narrow = replace(narrow, before=rows[-1].created)
+            keys = {key.key_id: key for key in self._intact.read(rows, key_from)}
+            for row in rows:
+                key = keys.get(row.id)
+                if key is None:
+                    yield BulkOutcome(key_id=row.id, started=None, problem="the key's row does not hold")
+                elif self._is_meant(key, by, matching) and not self._is_left_alone(
+                    key, by, since, is_compromised
+                ):
                     yield self._rotated(
                         key,
                         by,
@@ -81,9 +93,10 @@ class Bulk:
                         said=said,
                         rsa_keys=rsa_keys,
                     )
-            if page.next_cursor is None:
-                return
-            cursor = page.next_cursor
+
+    def _is_meant(self, key: Key, by: Principal, matching: KeyFilter) -> bool:
+        """Whether it is one of these: index columns found its row, and its sealed body has the last word."""
+        return key.tenant == by.tenant and matching.may_admit(key)
 
     def _is_left_alone(self, key: Key, by: Principal, since: datetime, is_compromised: bool) -> bool:
         states = (KeyState.ACTIVE, KeyState.SUSPENDED) if is_compromised else (KeyState.ACTIVE,)

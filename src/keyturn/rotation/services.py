@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keyturn.issuing.keys import Keys
-from keyturn.issuing.reading import Reader
 from keyturn.issuing.updating import Updater
 from keyturn.measures import Tally
 from keyturn.ports.clock import Clock
@@ -47,7 +46,7 @@ class RotationServices:
 
 
 def rotation_over(
-    *, ledger: Ledger, records: Records, keys: Keys, reader: Reader, updater: Updater, clock: Clock
+    *, ledger: Ledger, records: Records, keys: Keys, updater: Updater, clock: Clock
 ) -> RotationServices:
     """The services over one ledger."""
     policies = Policies(ledger=ledger, records=records, keys=keys, updater=updater, clock=clock)
@@ -71,12 +70,12 @@ def rotation_over(
     return RotationServices(
         policies=policies,
         requests=requests,
-        bulk=Bulk(reader=reader, requests=requests, history=history, clock=clock),
+        bulk=Bulk(ledger=ledger, intact=intact, requests=requests, history=history, clock=clock),
         mover=mover,
         pick_ups=PickUps(records=records, keys=keys, mover=mover, clock=clock),
         scheduler=scheduler,
         history=history,
-        checks=Checks(history=history, intact=intact, mover=mover, clock=clock),
+        checks=Checks(ledger=ledger, intact=intact, mover=mover, clock=clock),
         statistics=Statistics(ledger=ledger, intact=intact, history=history, clock=clock),
         left_out=intact.left_out,
     )
