@@ -173,9 +173,7 @@ def _node_over(
         recorder=Recorder(records=records, uses=uses, clock=clock),
         keyring_changes=KeyringChanges(ledger=ledger, records=records, wrapper=wrapper, clock=clock),
         resealer=Resealer(ledger=ledger, records=records, clock=clock),
-        rotation=rotation_over(
-            ledger=ledger, records=records, keys=keys, reader=reader, updater=updater, clock=clock
-        ),
+        rotation=rotation_over(ledger=ledger, records=records, keys=keys, updater=updater, clock=clock),
         notices=notices_over(ledger=ledger, records=records, keys=keys, trail=trail, clock=clock),
         clock=clock,
     )

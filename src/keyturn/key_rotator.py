@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from keyturn.domain.key import Key as KeyMetadata
@@ -131,12 +130,12 @@ class KeyRotator:
     def check_rotation_schedules(self, *, limit: int | None = None) -> list[RotationEvent]:
         """Do what is due in every tenant, at most `limit` things, and say what was done.
 
-        Steps of rotations that are under way come first, then rotations that are due. A token's new secret waits,
-        sealed, to be fetched with `pick_up_secret`, and its old version goes on until then. Call it from time to time,
-        such as every minute; a server does so by itself.
+        Steps of rotations that are under way and rotations that are due take turns. A token's new secret waits,
+        sealed, to be fetched with `pick_up_secret`, and its old version goes on until then. What could not begin is
+        told once, and does not count. Call it from time to time, such as every minute; a server does so by itself.
         """
         services, by = self._store.rotation()
-        done = list(islice(services.scheduler.work(), limit))
+        done = list(services.scheduler.work(limit))
         if self._check is not None:
             done += services.checks.ask(self._check, by)
         return done

@@ -86,6 +86,7 @@ def statistics_view(statistics: RotationStatistics) -> View:
         "keys": statistics.keys,
         "mean_age": statistics.mean_age,
         "past_max_age": statistics.past_max_age,
+        "is_partial": statistics.is_partial,
         "stragglers": [
             {
                 "rotation_id": each.rotation_id,

@@ -79,6 +79,14 @@ class Mover:
         moved = rotation.advanced(now, scene.found.key.expires_at)
         return self._made(_type_of(rotation, moved), scene, moved, by=by, now=now)
 
+    def end_with_key(self, rotation_id: str, by: Principal) -> tuple[EventType, Rotation] | None:
+        """End a rotation, be it paused, whose key has ended; what happened, or None where the key goes on."""
+        scene, now = self._scene(self.get(rotation_id, by), by), self._clock.now()
+        ended = end_of(scene.found, now)
+        if ended is None:
+            return None
+        return self._made(EventType.ROTATION_FAILED, scene, scene.rotation.failed(now, ended), by=by, now=now)
+
     def pause(
         self,
         rotation_id: str,

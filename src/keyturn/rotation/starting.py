@@ -10,7 +10,7 @@ from keyturn.crypto.generation import RsaKeys
 from keyturn.crypto.key_pairs import make_rsa_key, public_pem
 from keyturn.crypto.randomness import random_base62
 from keyturn.domain.bodies import version_put
-from keyturn.domain.change import ChangeSet, EventType, Put
+from keyturn.domain.change import ChangeSet, EventType, Put, Require
 from keyturn.domain.ids import ID_CHARACTERS, MAX_VERSION, ROTATION, build
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import Act, KeyState
@@ -69,6 +69,7 @@ class Starter:
         keeps_secret: bool = False,
         due_from: datetime | None = None,
         only_at: int | None = None,
+        requires: tuple[Require, ...] = (),
         beside: Beside = lambda _: (),
         rsa_keys: RsaKeys = make_rsa_key,
     ) -> Started:
@@ -82,6 +83,7 @@ class Starter:
                 serves so long; otherwise it is in the answer and nowhere else.
             due_from: what a schedule counts from afterwards; now, when absent.
             only_at: the key's revision for which this was decided; ConflictError for another.
+            requires: other rows that it was decided from, as they were; ConflictError where one has moved.
             beside: rows for the same commit.
             rsa_keys: where RSA keys come from.
 
@@ -107,6 +109,7 @@ class Starter:
                 now=now,
                 is_kept=keeps_secret and found.key.type.is_token,
                 due_from=due_from or now,
+                requires=requires,
                 beside=beside,
             )
 
@@ -133,6 +136,7 @@ class Starter:
         now: datetime,
         is_kept: bool,
         due_from: datetime,
+        requires: tuple[Require, ...],
         beside: Beside,
     ) -> Started:
         key = found.key
@@ -173,6 +177,7 @@ class Starter:
             public_key=None if public is None else public_pem(public),
         )
         changes = self._with_exposed(step.changes(by.actor, now), found, rotation, by, now)
+        changes = replace(changes, requires=(*changes.requires, *requires))
         self._records.commit(changes.with_rows(beside(started)))
         return started
 
@@ -199,7 +204,9 @@ class Starter:
 
 def _require_rotatable(found: Together, terms: Terms, now: datetime) -> None:
     key = found.key
-    if key.is_expired(now) or key.state is not KeyState.ACTIVE or found.is_owner_revoked:
+    # A suspended key may be resumed, and then its old secret must not be what comes back.
+    states = (KeyState.ACTIVE, KeyState.SUSPENDED) if terms.cause is Cause.COMPROMISED else (KeyState.ACTIVE,)
+    if key.is_expired(now) or key.state not in states or found.is_owner_revoked:
         state = "expired" if key.is_expired(now) else key.state.value
         raise IllegalTransitionError(
             f"a key that is {state}, or whose owner was revoked, is not rotated",

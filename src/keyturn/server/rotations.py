@@ -47,7 +47,7 @@ class StatisticsBody(Body):
     model_config = example(
         since=EXAMPLE_TIME, until=EXAMPLE_TIME, by_stage={"completed": 12}, by_outcome={"completed": 12}, by_pause={},
         success_rate=1.0, failure_rate=0.0,
-        keys=40, mean_age=864_000.5, past_max_age=0, stragglers=[],
+        keys=40, mean_age=864_000.5, past_max_age=0, is_partial=False, stragglers=[],
     )  # fmt: skip
 
     since: Time
@@ -64,6 +64,9 @@ class StatisticsBody(Body):
     keys: Annotated[int, Field(description="Keys in service.")]
     mean_age: Annotated[float | None, Field(description="Mean seconds since keys got their version.")]
     past_max_age: Annotated[int, Field(description="Keys that are older than a policy allows.")]
+    is_partial: Annotated[
+        bool, Field(description="Whether only the newest 20,000 rotations or keys were counted.")
+    ]
     stragglers: Annotated[
         list[dict[str, Any]], Field(description="Rotations whose old version is still in use, 1,000 at most.")
     ]
