@@ -8,9 +8,10 @@ import sys
 import psycopg
 import pytest
 
+from keyturn.adapters.ledger import postgres
 from keyturn.adapters.ledger.postgres import initialise, open_ledger
-from keyturn.adapters.ledger.postgres.schema import schema_files
 from keyturn.errors import ConfigurationError, InvalidInputError, SchemaError, StorageError
+from keyturn.ports.schema import schema_files
 from tests.contract.ledger_samples import change_of, plain_row
 from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, OWNER_ROLE, PostgresDatabase, PostgresServer
@@ -33,7 +34,7 @@ def test_several_processes_may_initialise_at_once(postgres_database: PostgresDat
         versions = connection.execute(
             "SELECT version FROM keyturn.schema_versions ORDER BY version"
         ).fetchall()
-    assert [version for (version,) in versions] == [number for number, _ in schema_files()]
+    assert [version for (version,) in versions] == [number for number, _ in schema_files(postgres.__name__)]
     ledger = open_ledger(postgres_database.app_url)
     assert ledger.log_id in names
     ledger.close()
