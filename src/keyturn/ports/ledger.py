@@ -171,7 +171,6 @@ class RotationFilter:
     before: Position | None = None
     key_id: str | None = None
     policy_id: str | None = None
-    strategy: str | None = None
     stage: str | None = None
 
 

@@ -214,8 +214,8 @@ class MemoryLedger:
     def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
         def matches(row: Row) -> bool:
             body = json.loads(row.body)
-            found = (body["key"], body.get("policy_id"), body["strategy"], body["stage"])
-            asked = (matching.key_id, matching.policy_id, matching.strategy, matching.stage)
+            found = (body["key"], body.get("policy_id"), body["stage"])
+            asked = (matching.key_id, matching.policy_id, matching.stage)
             is_asked = all(wanted in (None, value) for wanted, value in zip(asked, found, strict=True))
             is_before = matching.before is None or row.created < matching.before
             return is_asked and is_before and row.tenant == matching.tenant

@@ -172,11 +172,11 @@ class PostgresLedger:
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows newest first."""
-        return self._rows(statements.LIST_POLICIES, {"tenant": tenant, "before": before, "limit": limit})
+        return self._rows(*statements.list_of_kind("policy", tenant, before, limit))
 
     def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Endpoint rows newest first."""
-        return self._rows(statements.LIST_ENDPOINTS, {"tenant": tenant, "before": before, "limit": limit})
+        return self._rows(*statements.list_of_kind("endpoint", tenant, before, limit))
 
     def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
         """The states of deliveries to these endpoints, in order."""

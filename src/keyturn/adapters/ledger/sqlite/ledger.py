@@ -15,6 +15,7 @@ from keyturn.adapters.ledger.sqlite.listing import (
     ROW_COLUMNS,
     due_keys_statement,
     keys_statement,
+    of_kind_statement,
     rotations_statement,
 )
 from keyturn.adapters.ledger.sqlite.location import Settings, parse_url
@@ -65,14 +66,6 @@ _OWNED: Final = (
 _EXPIRED: Final = (
     f"SELECT {ROW_COLUMNS} FROM rows WHERE id IN (SELECT id FROM rows INDEXED BY rows_expiring WHERE kind = 'key'"
     " AND state = 'active' AND expires_at IS NOT NULL AND expires_at <= ? AND id > ? ORDER BY id LIMIT ?) ORDER BY id"
-)
-_POLICIES: Final = (
-    f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_policies WHERE kind = 'policy' AND (?1 IS NULL OR tenant = ?1)"
-    " AND (?2 IS NULL OR created < ?2) ORDER BY created DESC, id DESC LIMIT ?3"
-)
-_ENDPOINTS: Final = (
-    f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_endpoints WHERE kind = 'endpoint' AND (?1 IS NULL OR tenant = ?1)"
-    " AND (?2 IS NULL OR created < ?2) ORDER BY created DESC, id DESC LIMIT ?3"
 )
 _STATES: Final = (
     "SELECT endpoint_id, turn, body FROM deliveries WHERE endpoint_id IN (SELECT value FROM json_each(?))"
@@ -223,11 +216,11 @@ class SqliteLedger:
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows newest first."""
-        return self._rows(_POLICIES, (tenant, before, limit))
+        return self._rows(*of_kind_statement("policy", tenant, before, limit))
 
     def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Endpoint rows newest first."""
-        return self._rows(_ENDPOINTS, (tenant, before, limit))
+        return self._rows(*of_kind_statement("endpoint", tenant, before, limit))
 
     def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
         """The states of deliveries to these endpoints, in order."""
