@@ -24,7 +24,7 @@ from keyturn.adapters.ledger.sqlite.reading import Readers
 from keyturn.adapters.ledger.sqlite.schema import checked_log_id
 from keyturn.adapters.ledger.sqlite.writing import Writer
 from keyturn.errors import ConflictError
-from keyturn.ports.bounds import MAX_IDS, MAX_RESEALS, MAX_USES, check_count
+from keyturn.ports.bounds import MAX_IDS, MAX_RESEALS, MAX_STATE_BYTES, MAX_USES, check_count, check_limit
 from keyturn.ports.forking import survive_forks
 from keyturn.ports.ledger import (
     MAX_COUNT,
@@ -199,27 +199,33 @@ class SqliteLedger:
         type: str | None = None,
     ) -> list[Row]:
         """Active key rows that count from that time or an earlier one."""
+        check_limit(limit)
         asked = {"tenant": tenant, "before": before, "time": after[0], "id": after[1], "limit": limit}
         return self._rows(due_keys_statement(policy_id), {**asked, "policy_id": policy_id, "type": type})
 
     def list_due_rotations(self, before: int, after: tuple[int, str], limit: int) -> list[Row]:
         """Rotation rows whose next step is due."""
+        check_limit(limit)
         return self._rows(DUE_ROTATIONS, (before, *after, limit))
 
     def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
         """Rotation rows newest first."""
+        check_limit(limit)
         return self._rows(*rotations_statement(matching, limit))
 
     def list_published(self, after: tuple[str, str], limit: int) -> list[Row]:
         """Key rows that have `published_for`."""
+        check_limit(limit)
         return self._rows(PUBLISHED, (*after, limit))
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows newest first."""
+        check_limit(limit)
         return self._rows(*of_kind_statement("policy", tenant, before, limit))
 
     def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Endpoint rows newest first."""
+        check_limit(limit)
         return self._rows(*of_kind_statement("endpoint", tenant, before, limit))
 
     def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
@@ -231,6 +237,7 @@ class SqliteLedger:
 
     def keep_state(self, state: KeptState) -> None:
         """Keep `state` in place of the one before it."""
+        check_count(len(state.body), MAX_STATE_BYTES, "bytes")
         statement = _FIRST_STATE if state.turn == 1 else _NEXT_STATE
         with self._writer.transaction() as connection:
             if not connection.execute(statement, (state.endpoint_id, state.turn, state.body)).rowcount:
