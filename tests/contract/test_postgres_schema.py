@@ -59,6 +59,24 @@ def test_initialising_fails_whole(postgres_url: str) -> None:
         assert connection.execute("SELECT to_regnamespace('keyturn')").fetchone() == (None,)
 
 
+WATCH = """
+    CREATE TABLE seen (statement_timeout text, lock_timeout text);
+    CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+        INSERT INTO public.seen VALUES (current_setting('statement_timeout'), current_setting('lock_timeout'));
+    END $$;
+    CREATE EVENT TRIGGER watch ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION note();
+"""
+
+
+def test_indexes_of_a_large_store_have_the_time_that_they_take(postgres_database: PostgresDatabase) -> None:
+    """As the server has it while each is built: an hour, less a little; and less than a minute for a lock."""
+    with psycopg.connect(postgres_database.superuser_url, autocommit=True) as superuser:
+        superuser.execute(WATCH.encode())
+        initialise(postgres_database.owner_url, log_id=LOG_ID)
+        seen = superuser.execute("SELECT DISTINCT statement_timeout, lock_timeout FROM seen").fetchall()
+    assert seen == [("54min", "48s")]
+
+
 def test_a_store_without_the_schema_is_refused(postgres_url: str) -> None:
     with pytest.raises(SchemaError, match="keyturn init"):
         open_ledger(postgres_url)

@@ -15,7 +15,8 @@ from keyturn.ports.schema import refuse_newer, refuse_older, schema_files
 
 __all__ = ["checked_log_id", "initialise"]
 
-_SECONDS: Final = 60.0  # for all of `initialise`, waiting for another one included
+_SECONDS: Final = 60.0  # for each wait in `initialise`, such as for another one
+_BUILDING: Final = 3_600.0  # seconds for what it applies: an index of a million keys takes some half a minute
 _LOCK: Final = 30229394827342446  # that of keyturn.commit: the schema never changes under a commit
 
 _WRITABLE: Final = (
@@ -28,6 +29,7 @@ def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
     """Bring the schema up to date, name the log unless it has a name, and grant a role what the program needs.
 
     Run as the role that owns the schema, or shall own it. All or nothing; safe to run again, and by several at once.
+    On a large store it takes minutes, in which nothing is written and everything is read.
 
     Args:
         url: the database, as the schema's owner.
@@ -48,6 +50,7 @@ def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
             with connection.transaction():
                 connection.execute("SET LOCAL standard_conforming_strings = on")
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+                _allow_time(connection)
                 _apply_missing(connection)
                 _name_log(connection, log_id)
                 if grant_to is not None:
@@ -86,6 +89,13 @@ def _require_utf8(connection: psycopg.Connection[Any]) -> None:
             f"the database's encoding is {encoding}, not UTF8",
             fix="Create it with: CREATE DATABASE keyturn ENCODING 'UTF8' TEMPLATE template0;",
         )
+
+
+def _allow_time(connection: DeadlineConnection) -> None:
+    """As much as a large store takes; locks are waited for no longer than before."""
+    connection.deadline = monotonic() + _BUILDING
+    milliseconds = f"{_BUILDING * 900:.0f}"
+    connection.execute("SELECT set_config('statement_timeout', %s, true)", (milliseconds,))
 
 
 def _apply_missing(connection: DeadlineConnection) -> None:
