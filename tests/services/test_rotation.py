@@ -383,6 +383,18 @@ def test_a_secret_that_waits_is_gone_with_a_rollback_and_with_the_key(ours: Proc
             rotator.pick_up_secret(rotated.rotation.rotation_id)
 
 
+def test_a_staged_secret_that_waits_is_picked_up_once_and_then_proved(ours: Process) -> None:
+    key, rotator = ours.issue(), rotator_of(ours)
+    rotated = rotator.rotate_key(key.key_id, strategy=RotationStrategy.BLUE_GREEN, keep_secret=True)
+    picked = rotator.pick_up_secret(rotated.rotation.rotation_id)
+    assert all(each.version.material is None for each in ours.node.versions.list(key.key_id, BY).items)
+    with pytest.raises(IllegalTransitionError):
+        rotator.pick_up_secret(rotated.rotation.rotation_id)
+    assert ours.ask(key).valid
+    rotator.prove_rotation(rotated.rotation.rotation_id, picked.secret)
+    assert ours.ask(picked.secret.reveal()).valid
+
+
 def test_an_old_token_that_nobody_uses_any_more_ends_early(ours: Process) -> None:
     key, rotator = ours.issue(), rotator_of(ours)
     rotated = rotator.rotate_key(key.key_id, overlap=5 * DAY, retire_unused_after=HOUR)

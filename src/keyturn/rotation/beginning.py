@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypedDict
 
 from keyturn.domain.bodies import key_from
 from keyturn.domain.change import EventType, Require
+from keyturn.domain.ids import POLICY
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, KeyType
 from keyturn.domain.lifecycle import KeyState
@@ -119,6 +120,7 @@ class Beginning:
         self._starter = starter
         self._clock = clock
         self._taking_up = TakingUp(ledger=ledger, intact=intact)
+        self._records = records
         self._refusals = Refusals(records=records, clock=clock)
         self._last: Position | None = None
 
@@ -137,14 +139,19 @@ class Beginning:
 
     def _rounds(self) -> Iterator[_Round]:
         """One for each policy of every tenant, beginning after the one of which it was last the turn."""
-        last = self._last
-        yield from self._listed(last, 0)
+        last, seen = self._last, set[str]()
+        yield from self._listed(last, 0, seen)
         if last is not None:
-            yield from self._listed(None, last)
+            yield from self._listed(None, last, seen)
+        # What lists them is an index, and that is not sealed.
+        for opened in self._records.open_left_out(f"{POLICY}_", seen):
+            for kept in self._intact.read([opened.row], policy_from):
+                yield _Round(kept, opened.row.created)
 
-    def _listed(self, before: Position | None, until: Position) -> Iterator[_Round]:
+    def _listed(self, before: Position | None, until: Position, seen: set[str]) -> Iterator[_Round]:
         while rows := self._ledger.list_policies(None, before, _POLICIES):
             before = rows[-1].created
+            seen.update(row.id for row in rows)
             created = {row.id: row.created for row in rows if row.created >= until}
             for kept in self._intact.read([row for row in rows if row.id in created], policy_from):
                 yield _Round(kept, created[kept.row_id])

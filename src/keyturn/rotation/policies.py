@@ -191,13 +191,6 @@ class Policies:
         items = tuple(kept for kept in self._opened(rows) if kept.tenant == by.tenant)
         return PolicyPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
 
-    def of_all_tenants(self) -> Iterator[KeptPolicy]:
-        """Every policy that there is, of every tenant, a page at a time."""
-        before = None
-        while rows := self._ledger.list_policies(None, before, _PAGE):
-            before = rows[-1].created
-            yield from self._opened(rows)
-
     def _opened(self, rows: Sequence[Row]) -> Iterator[KeptPolicy]:
         for opened in self._records.open_all(rows):
             kept = policy_from(opened.body)
