@@ -412,3 +412,10 @@ def test_a_snapshot_by_an_older_program_hides_no_policy_and_locks_none_out(world
     world.attacker.delete_entries(*range(1, whole.position))
     with pytest.raises(IntegrityError):
         world.open()
+
+
+def test_whoever_schedules_misses_a_policy_that_was_taken_away(world: World) -> None:
+    world.attacker.delete_rows(world.past.ids["policy kept"])
+    node = world.open()
+    list(node.rotation.scheduler.work())
+    assert reported(world, node) == {"policy kept"}
