@@ -9,6 +9,8 @@ from typing import Final
 
 from keyturn.adapters.kms.local import LocalKeyWrapper
 from keyturn.adapters.ledger.watching import LedgerCalls, watched
+from keyturn.announcing.announcer import Announcer
+from keyturn.announcing.backlog import Backlog
 from keyturn.audit.trail import Trail
 from keyturn.audit.usage import Usage
 from keyturn.config import Environment, Settings
@@ -87,6 +89,8 @@ class Node:
     resealer: Resealer
     rotation: RotationServices
     notices: NoticeServices
+    announcer: Announcer
+    backlog: Backlog
     clock: Clock
 
     def close(self) -> None:
@@ -150,9 +154,9 @@ def _node_over(
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
     updater = Updater(records=records, keys=keys, clock=clock)
-    reader = Reader(ledger=ledger, records=records, keys=keys, clock=clock)
     cache = Cache(cache_capacity)
     trail = Trail(ledger=ledger, keyring=keyring, log=log)
+    rotation = rotation_over(ledger=ledger, records=records, keys=keys, updater=updater, clock=clock)
     node = Node(
         ledger=ledger,
         ledger_calls=calls,
@@ -160,7 +164,7 @@ def _node_over(
         issuer=Issuer(records=records, keys=keys, clock=clock),
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
         updater=updater,
-        reader=reader,
+        reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
         versions=Versions(ledger=ledger, records=records, keys=keys),
         answers=Answers(ledger=ledger, records=records, clock=clock),
         trail=trail,
@@ -173,8 +177,17 @@ def _node_over(
         recorder=Recorder(records=records, uses=uses, clock=clock),
         keyring_changes=KeyringChanges(ledger=ledger, records=records, wrapper=wrapper, clock=clock),
         resealer=Resealer(ledger=ledger, records=records, clock=clock),
-        rotation=rotation_over(ledger=ledger, records=records, keys=keys, updater=updater, clock=clock),
-        notices=notices_over(ledger=ledger, records=records, keys=keys, trail=trail, clock=clock),
+        rotation=rotation,
+        notices=notices_over(
+            ledger=ledger,
+            records=records,
+            keys=keys,
+            trail=trail,
+            secrets=rotation.secrets,
+            clock=clock,
+        ),
+        announcer=Announcer(ledger=ledger, records=records, clock=clock),
+        backlog=Backlog(ledger=ledger, records=records, clock=clock),
         clock=clock,
     )
     node.verifier.imports.ask()  # here, where a look at the store holds up nobody

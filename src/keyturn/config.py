@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from keyturn.adapters.ledger.sqlite.location import parse_url
 from keyturn.domain.fields import check_networks
+from keyturn.domain.notices.announcements import DAY, DEFAULT_TERMS, MAX_LEADS, MAX_SECONDS, Terms
 from keyturn.domain.plain import require_plain
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConfigurationError, InvalidInputError, shown
@@ -27,10 +28,11 @@ KNOWN_SETTINGS: Final = frozenset(
     for name in (
         *("STORE", "KMS", "LIMITER", "HOST", "PORT", "DATA_DIR", "ENV", "MAX_STALENESS"),
         *("TLS_CERT", "TLS_KEY", "ALLOW_PLAIN_HTTP", "TRUSTED_PROXIES"),
-        *("NOTICES_ALLOW", "SMTP", "SMTP_FROM", "SMTP_PASSWORD"),
+        *("NOTICES_ALLOW", "NOTICES_EXPIRING", "NOTICES_UNUSED", "SMTP", "SMTP_FROM", "SMTP_PASSWORD"),
     )
 )
 _KEK: Final = "KEY_STORE_ENCRYPTION_KEY"
+_DAYS_FIX: Final = "Use days: KEYTURN_NOTICES_EXPIRING=30,7,1 and KEYTURN_NOTICES_UNUSED=90; 0 for none."
 _SMTP_PASSWORD: Final = "KEYTURN_SMTP_PASSWORD"
 _CHECKED: Final = KNOWN_SETTINGS | {_KEK, "HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"}
 
@@ -64,6 +66,7 @@ class Settings:
     allow_plain_http: bool = False
     trusted_proxies: tuple[str, ...] = ()
     notices_allow: tuple[str, ...] = ()
+    announced: Terms = DEFAULT_TERMS
     smtp: str | None = None
     smtp_from: str | None = None
     smtp_password: Secret | None = None
@@ -130,6 +133,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         allow_plain_http=_switch("KEYTURN_ALLOW_PLAIN_HTTP", environ),
         trusted_proxies=_proxies(environ.get("KEYTURN_TRUSTED_PROXIES") or ""),
         notices_allow=_networks("KEYTURN_NOTICES_ALLOW", environ.get("KEYTURN_NOTICES_ALLOW") or ""),
+        announced=_announced(environ),
         smtp=environ.get("KEYTURN_SMTP") or None,
         smtp_from=environ.get("KEYTURN_SMTP_FROM") or None,
         smtp_password=Secret(environ[_SMTP_PASSWORD]) if environ.get(_SMTP_PASSWORD) else None,
@@ -216,6 +220,31 @@ def _networks(name: str, text: str) -> tuple[str, ...]:
             f"{name}: {error}",
             fix="Use addresses and networks with commas between: 10.0.0.5, 192.168.0.0/24, 2001:db8::/64.",
         ) from None
+
+
+def _announced(environ: Mapping[str, str]) -> Terms:
+    expiring = _days("KEYTURN_NOTICES_EXPIRING", environ)
+    unused = _days("KEYTURN_NOTICES_UNUSED", environ)
+    if unused is not None and len(unused) > 1:
+        raise ConfigurationError("KEYTURN_NOTICES_UNUSED is more than one number", fix=_DAYS_FIX)
+    return Terms(
+        expiring=DEFAULT_TERMS.expiring if expiring is None else expiring,
+        unused=DEFAULT_TERMS.unused if unused is None else next(iter(unused), None),
+    )
+
+
+def _days(name: str, environ: Mapping[str, str]) -> tuple[int, ...] | None:
+    """Numbers of days, in seconds; none of them for 0, None where it is not set."""
+    text = environ.get(name)
+    if not text:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    numbers = [int(part) if re.fullmatch("[0-9]{1,4}", part) else -1 for part in parts]
+    if numbers == [0]:
+        return ()
+    if len(numbers) > MAX_LEADS or not all(1 <= number <= MAX_SECONDS // DAY for number in numbers):
+        raise ConfigurationError(f"{name} is {shown(text)}", fix=_DAYS_FIX)
+    return tuple(number * DAY for number in numbers)
 
 
 def _proxies(text: str) -> tuple[str, ...]:

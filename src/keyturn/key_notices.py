@@ -15,13 +15,17 @@ from keyturn.adapters.notifier.addresses import AddressGuard
 from keyturn.adapters.notifier.calling import CallingNotifier, Receive
 from keyturn.adapters.notifier.smtp import MailNotifier, MailServer
 from keyturn.adapters.notifier.webhook import WebhookNotifier
+from keyturn.domain.notices.announcements import Terms
 from keyturn.domain.notices.deliveries import Deliveries
 from keyturn.domain.notices.endpoint import Endpoint, Signing
+from keyturn.domain.notices.receiver import Receiver
 from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.key_store import SecureKeyStore
 from keyturn.notices.delivering import Delivery
 from keyturn.notices.endpoints import DEFAULT_OVERLAP, EndpointPage, Revealed
-from keyturn.ports.notifier import Notifier
+from keyturn.ports.notifier import Notifier, Outcome
+
+__all__ = ["KeyNotices", "MailServer", "Outcome", "Receiver", "Revealed", "Signing", "Terms"]
 
 
 class KeyNotices:
@@ -58,16 +62,21 @@ class KeyNotices:
         events: Collection[str] = (),
         every_event: bool = False,
         signing: Signing | None = None,
+        receiver: Receiver | None = None,
     ) -> Revealed:
         """Tell a URL of what happens from now on; `.secret` is its signing secret, which is shown this once.
 
-        InvalidInputError for a URL or an event that is none, or where neither events nor `every_event` are given.
+        With a `receiver` the new secrets of rotations go there as well, encrypted to its public key.
+
+        InvalidInputError for a URL, an event or a key that is none, or without both events and `every_event`.
         """
         services, by = self._store.notices()
-        return services.endpoints.create(url, by, events=events, every_event=every_event, signing=signing)
+        return services.endpoints.create(
+            url, by, events=events, every_event=every_event, signing=signing, receiver=receiver
+        )
 
     def update_endpoint(self, endpoint_id: str, **changes: Any) -> Endpoint:
-        """The endpoint with another `url`, `events`, `every_event` or `is_paused`."""
+        """The endpoint with another `url`, `events`, `every_event`, `is_paused` or `receiver`."""
         services, by = self._store.notices()
         return services.endpoints.update(endpoint_id, by, changes)
 
@@ -95,6 +104,14 @@ class KeyNotices:
         """Have these positions of the log delivered again; all that were given up where none are named."""
         services, by = self._store.notices()
         return services.redelivery.redeliver(endpoint_id, by, positions)
+
+    def test_endpoint(self, endpoint_id: str) -> Outcome:
+        """Send a notice of the type ``endpoint_tested`` now, once, and say what became of it.
+
+        ConfigurationError where this process has no way to deliver there.
+        """
+        services, by = self._store.notices()
+        return services.trials.tell(endpoint_id, by, self._notifiers)
 
     def deliver(self) -> list[Delivery]:
         """Attempt what is due, and give each attempt. Any number of processes may do so."""

@@ -12,12 +12,14 @@ hand_over(rotated.secret.reveal())                          # the one time that 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from keyturn.domain.key import Key as KeyMetadata
 from keyturn.domain.key import KeyType
+from keyturn.domain.notices.announcements import DEFAULT_TERMS, Terms
 from keyturn.domain.rotation.blackout import BlackoutWindow
 from keyturn.domain.rotation.policy import (
     KeySelection,
@@ -27,7 +29,7 @@ from keyturn.domain.rotation.policy import (
 )
 from keyturn.domain.rotation.rotation import Rotation, Stage
 from keyturn.domain.secret import Secret
-from keyturn.errors import InvalidInputError
+from keyturn.errors import InvalidInputError, KeyturnError
 from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.issuing.reading import KeyFilter
 from keyturn.key_generator import SecureKeyGenerator
@@ -60,6 +62,8 @@ __all__ = [
     "RotationStrategy",
 ]
 
+_log = logging.getLogger("keyturn.rotation")
+
 
 class KeyRotator:
     """Rotates the keys of a store, by policies and on request.
@@ -71,14 +75,21 @@ class KeyRotator:
         store: the store whose keys are rotated, in its tenant.
         check: asked by `check_rotation_schedules` for each rotation that awaits an approval. True lets the new version
             take over; False, or an exception, pauses the rotation.
+        announced: how long before their expiry, and after how long without a use, keys are announced.
     """
 
     def __init__(
-        self, generator: SecureKeyGenerator, store: SecureKeyStore, *, check: Check | None = None
+        self,
+        generator: SecureKeyGenerator,
+        store: SecureKeyStore,
+        *,
+        check: Check | None = None,
+        announced: Terms = DEFAULT_TERMS,
     ) -> None:
         self._generator = generator
         self._store = store
         self._check = check
+        self._announced = announced
 
     def create_rotation_policy(
         self, policy: RotationPolicy, *, may_select_none: bool = False
@@ -133,12 +144,22 @@ class KeyRotator:
         Steps of rotations that are under way and rotations that are due take turns. A token's new secret waits,
         sealed, to be fetched with `pick_up_secret`, and its old version goes on until then. What could not begin is
         told once, and does not count. Call it from time to time, such as every minute; a server does so by itself.
+        Once an hour it also writes into the log what is announced: rotations to come, keys that expire soon or that
+        nobody uses, and old versions that are still in use.
         """
         services, by = self._store.rotation()
         done = list(services.scheduler.work(limit))
         if self._check is not None:
             done += services.checks.ask(self._check, by)
+        self._announce()
         return done
+
+    def _announce(self) -> None:
+        try:
+            for _ in self._store.announcer().sweep(self._announced):
+                pass
+        except KeyturnError as error:  # what was done by then is to be told all the same
+            _log.warning("what is due could not all be announced yet: %s", error)
 
     def preview_rotation(
         self, key_id: str, *, strategy: RotationStrategy | None = None, **said: Any

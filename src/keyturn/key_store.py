@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, cast
 
+from keyturn.announcing.announcer import Announcer
 from keyturn.audit.trail import KeyUsageEvent
 from keyturn.audit.usage import UsageStatistics
 from keyturn.bootstrap import Node
@@ -217,6 +218,10 @@ class SecureKeyStore:
     def notices(self) -> tuple[NoticeServices, Principal]:
         """What a `keyturn.key_notices.KeyNotices` works with, and on whose behalf."""
         return self._node.notices, self._principal
+
+    def announcer(self) -> Announcer:
+        """What a `keyturn.key_rotator.KeyRotator` announces with, for every tenant."""
+        return self._node.announcer
 
     def retrieve_key(self, key_id: str) -> RetrievedKey:
         """A key's metadata, and its secret where it may come back; handing that out is an entry in the log.

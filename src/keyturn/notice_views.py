@@ -6,6 +6,7 @@ from keyturn.crypto.webhooks import public_key_text
 from keyturn.domain.instants import from_micros, rfc3339
 from keyturn.domain.notices.deliveries import Deliveries
 from keyturn.domain.notices.endpoint import Endpoint
+from keyturn.domain.notices.receiver import Receiver
 from keyturn.notices.endpoints import Revealed
 from keyturn.views import View
 
@@ -20,10 +21,22 @@ def endpoint_view(endpoint: Endpoint) -> View:
         "every_event": endpoint.every_event,
         "signing": None if endpoint.signing is None else endpoint.signing.value,
         "public_key": None if endpoint.public_key is None else public_key_text(endpoint.public_key),
+        "receiver": receiver_view(endpoint.receiver),
         "former_secret_until": None if former_until is None else rfc3339(former_until),
         "paused": endpoint.is_paused,
         "created_at": rfc3339(endpoint.created_at),
         "updated_at": rfc3339(endpoint.updated_at),
+    }
+
+
+def receiver_view(receiver: Receiver | None) -> View | None:
+    """Who new secrets are encrypted to."""
+    if receiver is None:
+        return None
+    return {
+        "public_key": dict(receiver.jwk),
+        "owners": list(receiver.owners),
+        "every_owner": receiver.every_owner,
     }
 
 

@@ -40,6 +40,7 @@ COMMANDS = {
     "suspend": ["KEY_ID", "--note", "--tenant", "--json"],
     "resume": ["KEY_ID", "--note", "--tenant", "--json"],
     "destroy": ["KEY_ID", "--note", "--yes", "--tenant", "--json"],
+    "endpoint": [],
 }  # fmt: skip
 OPTION = re.compile(r"│ [* ]{0,5}(--[a-z-]+|[A-Z_]+) ")
 

@@ -46,7 +46,6 @@ _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("invalid_request", "expires_in|length|limit|lifetime|overlap|published_for", "should be a valid integer"),
     # Grammars of their own, of which a document's pattern says the outline.
     ("invalid_request", "allowed_ips|ip|permissions|profile|metadata|data|signature", ""),
-    ("invalid_request", "url|events|every_event|tenant", ""),
     ("invalid_request", "claims", "seconds since 1970|deep|bytes"),
     ("invalid_request", "", "floats have no place|an integer lies outside|nest at most"),
     ("invalid_request", "owner", "no part that is '.' or '..'"),
@@ -56,6 +55,10 @@ _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("invalid_request", "", "there is nothing to change|a selection has a condition"),
     ("invalid_request", "key", "not the rotation's new token"),
     ("invalid_request", "published_for", "no public half"),
+    # Where notices go and which public keys there are has grammars of its own; some events and all exclude each other.
+    ("invalid_request", "url|receiver", ""),
+    ("invalid_request", "events", "told of some events, or of all"),
+    ("invalid_request", "signing", "webhooks are signed, and nothing else is"),
 )  # fmt: skip
 
 

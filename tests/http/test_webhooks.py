@@ -76,6 +76,51 @@ def test_an_endpoint_is_changed_and_deleted(served: Served) -> None:
     served.call("GET", path).problem(404, "not_found")
 
 
+JWK = {"kty": "OKP", "crv": "X25519", "x": "3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08"}
+TO_ACME = {
+    "url": "https://hooks.example.org/keyturn",
+    "events": ["rotation_started"],
+    "receiver": {"public_key": JWK, "owners": ["acme"]},
+}
+
+
+def test_an_endpoint_has_a_receiver_for_new_secrets_and_loses_it_by_null(served: Served) -> None:
+    made = served.call("POST", "/v1/webhooks", TO_ACME).ok(201)
+    told = {"public_key": {**JWK, "alg": "ECDH-ES+A256KW"}, "owners": ["acme"], "every_owner": False}
+    assert made["receiver"] == told
+    path = f"/v1/webhooks/{made['endpoint_id']}"
+    assert served.call("PATCH", path, {"paused": True}).ok()["receiver"] == told
+    all_of_them = {"public_key": JWK, "every_owner": True}
+    assert served.call("PATCH", path, {"receiver": all_of_them}).ok()["receiver"]["every_owner"] is True
+    assert served.call("PATCH", path, {"receiver": None}).ok()["receiver"] is None
+
+
+@pytest.mark.parametrize(
+    ("receiver", "field"),
+    [
+        ({"public_key": {**JWK, "d": "AAAA"}, "owners": ["acme"]}, "receiver.public_key"),
+        ({"public_key": {"kty": "oct", "k": "AAAA"}, "owners": ["acme"]}, "receiver.public_key"),
+        ({"public_key": {**JWK, "x": "A" * 43}, "owners": ["acme"]}, "receiver.public_key"),
+        ({"public_key": JWK}, "receiver.owners"),
+        ({"public_key": JWK, "owners": ["acme"], "every_owner": True}, "receiver.owners"),
+        ({"public_key": JWK, "owners": ["acme"], "more": 1}, "receiver.more"),
+    ],
+)
+def test_a_receiver_that_cannot_be_meant_is_refused(
+    served: Served, receiver: dict[str, object], field: str
+) -> None:
+    body = {**TO_ACME, "receiver": receiver}
+    served.call("POST", "/v1/webhooks", body).problem(422, "invalid_request", field=field)
+
+
+def test_a_key_that_cannot_issue_every_key_names_no_receiver(served: Served) -> None:
+    weak = served.provision("webhooks.*", "rotation.*")
+    served.call("POST", "/v1/webhooks", TO_ACME, key=weak).problem(403, "forbidden")
+    without = {name: value for name, value in TO_ACME.items() if name != "receiver"}
+    path = f"/v1/webhooks/{served.call('POST', '/v1/webhooks', without, key=weak).ok(201)['endpoint_id']}"
+    served.call("PATCH", path, {"receiver": TO_ACME["receiver"]}, key=weak).problem(403, "forbidden")
+
+
 def test_a_server_delivers_to_what_is_allowed(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'keys.db'}"
     with receiving() as receiver, RunningServer(url, KEYTURN_NOTICES_ALLOW="127.0.0.0/8") as server:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keyturn.config import settings_from
+from keyturn.domain.notices.announcements import DAY, Terms
 from keyturn.errors import ConfigurationError
 from keyturn.serving.notifying import notifiers_from
 
@@ -37,8 +38,27 @@ def test_mail_is_sent_where_there_is_a_mail_server() -> None:
             "without TLS",
         ),
         ({"KEYTURN_NOTICES_ALLOW": "10.0.0.1/8"}, "KEYTURN_NOTICES_ALLOW"),
+        ({"KEYTURN_NOTICES_EXPIRING": "30d"}, "KEYTURN_NOTICES_EXPIRING"),
+        ({"KEYTURN_NOTICES_EXPIRING": "7,0"}, "KEYTURN_NOTICES_EXPIRING"),
+        ({"KEYTURN_NOTICES_UNUSED": "9999"}, "KEYTURN_NOTICES_UNUSED"),
+        ({"KEYTURN_NOTICES_UNUSED": "90,30"}, "KEYTURN_NOTICES_UNUSED"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(environ: dict[str, str], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         schemes(**environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "terms"),
+    [
+        ({}, Terms(expiring=(30 * DAY, 7 * DAY, DAY), unused=90 * DAY)),
+        (
+            {"KEYTURN_NOTICES_EXPIRING": "14, 2", "KEYTURN_NOTICES_UNUSED": "365"},
+            Terms(expiring=(14 * DAY, 2 * DAY), unused=365 * DAY),
+        ),
+        ({"KEYTURN_NOTICES_EXPIRING": "0", "KEYTURN_NOTICES_UNUSED": "0"}, Terms(expiring=(), unused=None)),
+    ],
+)
+def test_days_say_what_is_announced(environ: dict[str, str], terms: Terms) -> None:
+    assert settings_from(environ).announced == terms

@@ -13,6 +13,7 @@ from keyturn.crypto.webhooks import signatures
 from keyturn.domain import canonical
 from keyturn.domain.notices.deliveries import Deliveries
 from keyturn.domain.notices.endpoint import Signing, endpoint_from, endpoint_put
+from keyturn.domain.notices.sweep import sweep_from, sweep_put
 from keyturn.domain.secret import Secret
 from keyturn.errors import IntegrityError
 from keyturn.notices.states import _mac
@@ -31,6 +32,19 @@ def test_a_body_that_this_program_does_not_write_is_refused(vector: dict[str, st
     body: Any = canonical.decode(vector["body"])
     with pytest.raises(IntegrityError):
         endpoint_from(body, None)
+
+
+@pytest.mark.parametrize("vector", VECTORS["sweeps"], ids=lambda each: each["name"])
+def test_a_sweep_is_read_and_written_as_it_is(vector: dict[str, str]) -> None:
+    body: Any = canonical.decode(vector["body"])
+    assert canonical.encode(sweep_put(sweep_from(body)).body) == vector["body"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["refused_sweeps"], ids=lambda each: each["name"])
+def test_a_sweep_that_this_program_does_not_write_is_refused(vector: dict[str, str]) -> None:
+    body: Any = canonical.decode(vector["body"])
+    with pytest.raises(IntegrityError):
+        sweep_from(body)
 
 
 def test_the_signature_is_the_standards() -> None:

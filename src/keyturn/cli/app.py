@@ -12,6 +12,7 @@ import keyturn
 from keyturn.cli import (
     acting,
     doctoring,
+    endpoints,
     importing,
     issuing,
     output,
@@ -29,6 +30,7 @@ _SET_UP: Final = "Set up and run"
 _KEYS: Final = "Keys"
 _SIGNATURES: Final = "Signatures"
 _ROTATION: Final = "Rotation"
+_NOTICES: Final = "Notices"
 _ENDING: Final = "Ending keys"
 
 app: Final = typer.Typer(
@@ -106,3 +108,4 @@ for _panel, _commands in _PANELS.items():
         app.command(_name, rich_help_panel=_panel, context_settings=extra)(_command)
 app.add_typer(policies.policy_app, name="policy", rich_help_panel=_ROTATION)
 app.add_typer(rotating.rotation_app, name="rotation", rich_help_panel=_ROTATION)
+app.add_typer(endpoints.endpoint_app, name="endpoint", rich_help_panel=_NOTICES)

@@ -189,7 +189,7 @@ def preview(
 
 @rotation_app.command("check")
 def check(*, tenant: options.Tenant = DEFAULT_TENANT, as_json: options.AsJson = False) -> None:
-    """Do what is due in every tenant, as a server does by itself."""
+    """Do what is due in every tenant, notices of what is to come included, as a server does by itself."""
     with opened(tenant) as work:
         count = 0
         for event in work.node.rotation.scheduler.work():
@@ -198,8 +198,9 @@ def check(*, tenant: options.Tenant = DEFAULT_TENANT, as_json: options.AsJson = 
             output.write(
                 json.dumps(view) + "\n" if as_json else f"{event.type}  {event.key_id}  {event.why}\n"
             )
+        announced = sum(work.node.announcer.sweep(work.settings.announced))
         if not as_json:
-            output.note(f"{count} things were done.")
+            output.note(f"{count} things were done, {announced} announced.")
 
 
 @rotation_app.command("stats")

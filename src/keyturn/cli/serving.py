@@ -93,7 +93,14 @@ def serve(
         if first is None:
             _greet(settings, None)
         _name_addresses(settings, listener)
-        server.serve(node, listener, identity, trusted_proxies=settings.trusted_proxies, notifiers=notifiers)
+        server.serve(
+            node,
+            listener,
+            identity,
+            trusted_proxies=settings.trusted_proxies,
+            notifiers=notifiers,
+            announced=settings.announced,
+        )
 
 
 def _prepared(settings: Settings, wrapper: KeyWrapper) -> GeneratedKey | None:

@@ -21,6 +21,8 @@ from keyturn.domain.notices.endpoint import Endpoint
 from keyturn.errors import ConflictError, IntegrityError, KeyturnError, StorageError
 from keyturn.notices.endpoints import Endpoints
 from keyturn.notices.messages import message_of
+from keyturn.notices.parcels import Parcels
+from keyturn.notices.progress import Progress
 from keyturn.notices.states import States, Turn
 from keyturn.ports.clock import Clock
 from keyturn.ports.notifier import SECONDS, Notifier, Outcome
@@ -50,7 +52,11 @@ class Delivery:
 
 
 class Deliverer:
-    """Works off what is due in every tenant, by the notifiers that this process has for each scheme."""
+    """Works off what is due in every tenant, by the notifiers that this process has for each scheme.
+
+    Attributes:
+        progress: what was attempted, and how far behind the slowest endpoint is.
+    """
 
     def __init__(
         self,
@@ -58,6 +64,7 @@ class Deliverer:
         endpoints: Endpoints,
         states: States,
         trail: Trail,
+        parcels: Parcels,
         log: LogReader,
         log_id: str,
         clock: Clock,
@@ -65,9 +72,11 @@ class Deliverer:
         self._endpoints = endpoints
         self._states = states
         self._trail = trail
+        self._parcels = parcels
         self._log = log
         self._log_id = log_id
         self._clock = clock
+        self.progress = Progress(lambda position: trail.at(position).time)
         self._passed: dict[str, tuple[int, int]] = {}
 
     def work(self, notifiers: Mapping[str, Notifier]) -> Iterator[Delivery]:
@@ -76,6 +85,8 @@ class Deliverer:
         StorageError where the store does not answer. What goes wrong with one endpoint is no other's concern.
         """
         self._log.catch_up()
+        head = self._log.position
+        self.progress.begin()
         pages: dict[int, Page] = {}  # most endpoints are at the same place in the log
         for endpoint in self._endpoints.of_all_tenants():
             notifier = notifiers.get(endpoint.destination.scheme)
@@ -89,19 +100,23 @@ class Deliverer:
                 raise
             except KeyturnError as error:
                 _log.warning("the endpoint %s cannot be told: %s", endpoint.endpoint_id, error)
+        self.progress.end(head)
 
     def _serve(self, endpoint: Endpoint, notifier: Notifier, pages: dict[int, Page]) -> Iterator[Delivery]:
         turn, now = self._states.read(endpoint), self._micros()
         if turn.state.held_until > now:
+            self.progress.saw(turn.state)
             return
         state = self._read_on(endpoint, turn, pages)
         moved = state.read_to - turn.state.read_to
         if state.due(now) is None and len(state.pending) == len(turn.state.pending) and moved < _UNWRITTEN:
+            self.progress.saw(state)
             return  # a cursor that moves past nothing of interest need not be written each time
         until = now + HELD * SECOND
         turn = self._states.keep(endpoint, turn, replace(state, held_until=until))
         made, state = self._deliver(endpoint, notifier, turn.state, until)
         self._states.keep(endpoint, turn, replace(state, held_until=0))
+        self.progress.saw(state)
         yield from made
 
     def _read_on(self, endpoint: Endpoint, turn: Turn, pages: dict[int, Page]) -> Deliveries:
@@ -144,7 +159,8 @@ class Deliverer:
                 state = state.passed_over(pending)  # its filter was changed meanwhile
                 continue
             outcome = self._attempted(endpoint, notifier, event)
-            state = self._after(state, pending, outcome)
+            before, state = state, self._after(state, pending, outcome)
+            self.progress.attempted(outcome, before, state)
             made.append(
                 Delivery(
                     endpoint_id=endpoint.endpoint_id,
@@ -157,9 +173,32 @@ class Deliverer:
         return made, state
 
     def _attempted(self, endpoint: Endpoint, notifier: Notifier, event: KeyUsageEvent) -> Outcome:
+        try:
+            sealed = self._parcels.sealed(endpoint, event)
+        except KeyturnError as error:
+            _log.warning("the new secret of entry %s could not be sealed: %s", event.position, error)
+            return Outcome(False, "the new secret could not be sealed")
+        outcome = self._told(endpoint, notifier, event, sealed)
+        if sealed is not None and outcome.delivered:
+            return self._handed_over(event, outcome)
+        return outcome
+
+    def _handed_over(self, event: KeyUsageEvent, outcome: Outcome) -> Outcome:
+        try:
+            self._parcels.arrived(event)
+        except KeyturnError as error:
+            _log.warning(
+                "the arrival of entry %s's secret could not be written down: %s", event.position, error
+            )
+            return Outcome(False, "the receiver has the new secret, but that could not be written down")
+        return outcome
+
+    def _told(
+        self, endpoint: Endpoint, notifier: Notifier, event: KeyUsageEvent, sealed_secret: str | None
+    ) -> Outcome:
         now = self._clock.now()
         secrets = self._endpoints.secrets(endpoint, now)
-        message = message_of(event, endpoint, secrets, self._log_id, now)
+        message = message_of(event, endpoint, secrets, self._log_id, now, sealed_secret=sealed_secret)
         try:
             return notifier.deliver(message)
         except Exception as error:  # noqa: BLE001 - a callable of somebody else may raise anything

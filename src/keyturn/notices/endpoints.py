@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from keyturn.crypto import webhooks
+from keyturn.crypto.jwe import require_usable
 from keyturn.crypto.randomness import random_base62
 from keyturn.crypto.sealing import endpoint_place, open_material, seal_material
 from keyturn.domain import ids
@@ -20,7 +21,9 @@ from keyturn.domain.notices.endpoint import (
     endpoint_from,
     endpoint_put,
 )
+from keyturn.domain.notices.receiver import Receiver
 from keyturn.domain.principal import Principal
+from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError, NotFoundError, shown
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
@@ -30,7 +33,7 @@ from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Row
 from keyturn.records.records import Records
 
-CHANGEABLE: Final = ("url", "events", "every_event", "is_paused")
+CHANGEABLE: Final = ("url", "events", "every_event", "is_paused", "receiver")
 DEFAULT_OVERLAP: Final = 86_400  # seconds for which the secret before signs as well
 MAX_OVERLAP: Final = 30 * 86_400
 _PAGE: Final = 200
@@ -72,13 +75,18 @@ class Endpoints:
         events: Collection[str] = (),
         every_event: bool = False,
         signing: Signing | None = None,
+        receiver: Receiver | None = None,
         beside: Beside = lambda _: (),
     ) -> Revealed:
         """Tell a URL of what happens from now on; webhooks are signed by HMAC unless `signing` says otherwise.
 
         The secret is in the answer, and nowhere later; an Ed25519 key stays here, and its public half is the
-        endpoint's. InvalidInputError for a URL or an event that is none.
+        endpoint's. With a `receiver` new secrets go there too, encrypted.
+
+        InvalidInputError for a URL, an event or a key that is none; ForbiddenError for a receiver that is named by who
+        could not issue every key.
         """
+        _require_may_name(receiver, by)
         is_webhook = Destination.of(url).is_webhook
         signing = Signing.HMAC if is_webhook and signing is None else signing
         now, endpoint_id = self._clock.now(), ids.build(ids.ENDPOINT, random_base62(ids.ID_CHARACTERS))
@@ -93,6 +101,7 @@ class Endpoints:
             signing=signing,
             generation=int(is_webhook),
             public_key=_public_half(signing, secret),
+            receiver=receiver,
             since=self._records.log.position,
             created_at=now,
             updated_at=now,
@@ -111,10 +120,11 @@ class Endpoints:
         return endpoint
 
     def update(self, endpoint_id: str, by: Principal, changes: Mapping[str, Any]) -> Endpoint:
-        """The endpoint with another `url`, `events`, `every_event` or `is_paused`.
+        """The endpoint with another `url`, `events`, `every_event`, `is_paused` or `receiver`.
 
         What is pending goes to where the endpoint is by then, if it wants it by then. InvalidInputError for another
-        kind of URL: an endpoint of its own is for that.
+        kind of URL: an endpoint of its own is for that. ForbiddenError as for `create`, also for another URL of an
+        endpoint that new secrets go to: whoever answers there is taken to have them.
         """
         unknown = sorted(set(changes) - set(CHANGEABLE))
         if unknown or not changes:
@@ -126,6 +136,8 @@ class Endpoints:
 
         def attempt() -> Endpoint:
             before, now = self.get(endpoint_id, by), self._clock.now()
+            if {"url", "receiver"} & changes.keys():
+                _require_may_name(changes.get("receiver") or before.receiver, by)
             members = {**changes, **_filter_of(before, changes)}
             endpoint = before.changed(now, **members)
             self._commit(EventType.ENDPOINT_UPDATED, endpoint, by, now, details={"changed": sorted(changes)})
@@ -242,6 +254,16 @@ class Endpoints:
         )
         changes = ChangeSet(puts=(endpoint_put(endpoint),), events=(event,))
         self._records.commit(changes.with_rows(beside))
+
+
+def _require_may_name(receiver: Receiver | None, by: Principal) -> None:
+    """Who lets new secrets go somewhere could have any of them: that takes what issuing every key takes."""
+    if receiver is None:
+        return
+    if not isinstance(receiver, Receiver):
+        raise InvalidInputError("a receiver is a Receiver", field="receiver")
+    by.require_grantable(("*",), KeyScope.FULL)
+    require_usable(receiver.jwk)
 
 
 def _public_half(signing: Signing | None, secret: Secret | None) -> bytes | None:

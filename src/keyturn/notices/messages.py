@@ -15,10 +15,39 @@ from keyturn.ports.notifier import Message
 
 
 def message_of(
-    event: KeyUsageEvent, endpoint: Endpoint, secrets: Sequence[Secret], log_id: str, now: datetime
+    event: KeyUsageEvent,
+    endpoint: Endpoint,
+    secrets: Sequence[Secret],
+    log_id: str,
+    now: datetime,
+    *,
+    sealed_secret: str | None = None,
 ) -> Message:
-    """What an endpoint is told of an entry."""
-    message_id, body = f"msg_{log_id}_{event.position}", _body(event)
+    """What an endpoint is told of an entry, with a new secret that is encrypted to its receiver."""
+    return signed_message(
+        endpoint,
+        secrets,
+        f"msg_{log_id}_{event.position}",
+        event.type,
+        subjects=event.subjects,
+        at=event.time,
+        body=_body(event, sealed_secret),
+        now=now,
+    )
+
+
+def signed_message(
+    endpoint: Endpoint,
+    secrets: Sequence[Secret],
+    message_id: str,
+    kind: str,
+    *,
+    subjects: tuple[str, ...],
+    at: datetime,
+    body: bytes,
+    now: datetime,
+) -> Message:
+    """A body as it goes to an endpoint, signed where the endpoint has it signed."""
     fields = {}
     if endpoint.signing is not None:
         timestamp = int(now.timestamp())
@@ -28,22 +57,18 @@ def message_of(
             "webhook-signature": signatures(endpoint.signing, secrets, message_id, timestamp, body),
         }
     return Message(
-        to=endpoint.destination,
-        id=message_id,
-        type=event.type,
-        at=event.time,
-        subjects=event.subjects,
-        body=body,
-        fields=fields,
+        to=endpoint.destination, id=message_id, type=kind, at=at, subjects=subjects, body=body, fields=fields
     )
 
 
-def _body(event: KeyUsageEvent) -> bytes:
-    data = {
+def _body(event: KeyUsageEvent, sealed_secret: str | None) -> bytes:
+    data: dict[str, object] = {
         "position": event.position,
         "tenant": event.tenant,
         "actor": event.actor,
         "subjects": list(event.subjects),
         "details": dict(event.details),
     }
+    if sealed_secret is not None:
+        data["sealed_secret"] = sealed_secret
     return canonical.encode({"type": event.type, "timestamp": rfc3339(event.time), "data": data}).encode()

@@ -8,10 +8,13 @@ from keyturn.audit.trail import Trail
 from keyturn.issuing.keys import Keys
 from keyturn.notices.delivering import Deliverer
 from keyturn.notices.endpoints import Endpoints
+from keyturn.notices.parcels import Parcels
 from keyturn.notices.redelivering import Redelivery
 from keyturn.notices.states import States
+from keyturn.notices.trying import Trials
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
+from keyturn.ports.waiting_secrets import WaitingSecrets
 from keyturn.records.records import Records
 
 
@@ -22,10 +25,17 @@ class NoticeServices:
     endpoints: Endpoints
     deliverer: Deliverer
     redelivery: Redelivery
+    trials: Trials
 
 
 def notices_over(
-    *, ledger: Ledger, records: Records, keys: Keys, trail: Trail, clock: Clock
+    *,
+    ledger: Ledger,
+    records: Records,
+    keys: Keys,
+    trail: Trail,
+    secrets: WaitingSecrets,
+    clock: Clock,
 ) -> NoticeServices:
     """The services over one ledger."""
     endpoints = Endpoints(ledger=ledger, records=records, keys=keys, clock=clock)
@@ -36,9 +46,11 @@ def notices_over(
             endpoints=endpoints,
             states=states,
             trail=trail,
+            parcels=Parcels(secrets=secrets, records=records, clock=clock),
             log=records.log,
             log_id=ledger.log_id,
             clock=clock,
         ),
         redelivery=Redelivery(endpoints=endpoints, states=states, clock=clock),
+        trials=Trials(endpoints=endpoints, clock=clock),
     )

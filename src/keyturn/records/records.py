@@ -23,6 +23,7 @@ from keyturn.errors import (
     StorageBusyError,
     StorageError,
 )
+from keyturn.measures import Tally
 from keyturn.ports.ledger import Commit, CredentialRows, Ledger, Position, Row
 from keyturn.records.log_reader import LogReader
 from keyturn.records.rows import OpenedRow, open_row, seal_changes
@@ -34,13 +35,18 @@ _log = logging.getLogger("keyturn.log")
 
 
 class Records:
-    """Reads and writes rows for the services of one process."""
+    """Reads and writes rows for the services of one process.
+
+    Attributes:
+        written: entries that this process has committed, by type.
+    """
 
     def __init__(self, *, ledger: Ledger, keyring: Keyring, log: LogReader) -> None:
         self._ledger = ledger
         self.keyring = keyring
         self.log = log
         self.incidents = log.incidents
+        self.written = Tally()
 
     def commit(self, changes: ChangeSet) -> Position:
         """Make `changes` durable and take them in here, so that they hold in this process when this returns.
@@ -56,6 +62,8 @@ class Records:
             if put.revision == 1 and not self.log.floor.admits_absence(put.id):
                 raise ConflictError(f"the log knows the row {put.id} already")
         position, sealed = self._commit_sealed(changes)
+        for event in changes.events:
+            self.written.add(event.type.value)
         try:
             self.log.catch_up()
             is_there = self.log.holds([entry.entry for entry in sealed.entries], position)

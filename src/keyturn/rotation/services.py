@@ -23,6 +23,7 @@ from keyturn.rotation.requesting import Requests
 from keyturn.rotation.scheduler import Scheduler
 from keyturn.rotation.starting import Starter
 from keyturn.rotation.statistics import Statistics
+from keyturn.rotation.waiting import RotationSecrets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +44,7 @@ class RotationServices:
     checks: Checks
     statistics: Statistics
     left_out: Tally
+    secrets: RotationSecrets
 
 
 def rotation_over(
@@ -78,4 +80,5 @@ def rotation_over(
         checks=Checks(ledger=ledger, intact=intact, mover=mover, clock=clock),
         statistics=Statistics(ledger=ledger, intact=intact, history=history, clock=clock),
         left_out=intact.left_out,
+        secrets=RotationSecrets(records=records, keys=keys, mover=mover, clock=clock),
     )

@@ -18,6 +18,7 @@ from keyturn.server.logs import lines_dropped
 from keyturn.server.measured import Measured
 from keyturn.server.process import process_families
 from keyturn.server.rsa_pool import RsaPool
+from keyturn.server.telling import notice_families, rotation_families
 from keyturn.serving.deciding import MAX_LOADS
 
 _LOADED: Final[Mapping[Labels, float]] = {("found",): 0, ("absent",): 0, ("failed",): 0}
@@ -44,6 +45,8 @@ class Collector:
         yield from self._log(head)
         yield from self._ledger()
         yield from self._uses()
+        yield from rotation_families(self._node)
+        yield from notice_families(self._node)
         yield gauged(
             "keyturn_rsa_pool_keys",
             "RSA keys that are ready, by their bits; without one, whoever wants such a key is told to come again.",

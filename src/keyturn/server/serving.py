@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from keyturn.bootstrap import Node
+from keyturn.domain.notices.announcements import DEFAULT_TERMS, Terms
 from keyturn.errors import ConfigurationError
 from keyturn.key_generator import SecureKeyGenerator
 from keyturn.ports.notifier import Notifier
@@ -42,10 +43,12 @@ def application(
     node: Node,
     trusted_proxies: Sequence[str] = (),
     notifiers: Mapping[str, Notifier] | None = None,
+    announced: Terms = DEFAULT_TERMS,
 ) -> Dispatcher:
     """The ASGI application over a node. Its lifespan starts and stops the background work; the node stays open."""
     decider = Decider(verifier=node.verifier, log=node.records.log)
-    background, measured, pool = Background(node, notifiers), Measured(), RsaPool()
+    background = Background(node, notifiers, announced=announced)
+    measured, pool = Measured(), RsaPool()
     generator = SecureKeyGenerator(clock=node.clock, rsa_keys=pool.take)
     collector = Collector(node=node, decider=decider, measured=measured, pool=pool)
     key_sets = KeySets(node.published, max_staleness=node.verifier.max_staleness)
@@ -106,10 +109,11 @@ def serve(
     *,
     trusted_proxies: Sequence[str] = (),
     notifiers: Mapping[str, Notifier] | None = None,
+    announced: Terms = DEFAULT_TERMS,
 ) -> None:
     """Answer on a listening socket until SIGINT or SIGTERM; over TLS, where there is an identity to show."""
     host, port = listener.getsockname()[:2]
-    dispatcher = application(node, trusted_proxies, notifiers)
+    dispatcher = application(node, trusted_proxies, notifiers, announced)
     room = room_for_connections(MAX_CONNECTIONS)
     config = uvicorn_config(dispatcher, host=host, port=port, most_connections=room)
     server = uvicorn.Server(config)

@@ -12,18 +12,22 @@ from keyturn.domain.ids import ENDPOINT, ID_CHARACTERS
 from keyturn.domain.notices.deliveries import MAX_PENDING
 from keyturn.domain.notices.destination import MAX_URL_CHARACTERS
 from keyturn.domain.notices.endpoint import Signing
+from keyturn.domain.notices.receiver import MAX_OWNERS, Receiver
 from keyturn.notice_views import deliveries_view, endpoint_view, revealed_view
 from keyturn.notices.endpoints import DEFAULT_OVERLAP, MAX_OVERLAP
 from keyturn.server.access import MayReadWebhooks, MayUpdateWebhooks, TheNode
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.models import Body, Closed, example
 from keyturn.server.openapi import CONFLICT, REPLAYABLE
-from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TIME, Cursor, Limit, Time, shown
+from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TIME, Cursor, Limit, OwnerId, Time, shown
 from keyturn.views import View
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 EXAMPLE_ENDPOINT_ID: Final = "whe_6mqCIZlBsiYCHbDx0P49Yf"
+EXAMPLE_JWK: Final = {  # RFC 8037, appendix A.6
+    "kty": "OKP", "crv": "X25519", "x": "3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08",
+}  # fmt: skip
 EndpointId = Annotated[
     str,
     Path(
@@ -45,7 +49,33 @@ Events = Annotated[
     list[Annotated[EventType, Field(strict=False)]],
     shown("Types of entries that it is told of.", uniqueItems=True, example=["rotation_started"]),
 ]
+Owners = Annotated[
+    list[OwnerId], shown("Whose keys' new secrets.", maxItems=MAX_OWNERS, uniqueItems=True, example=["acme"])
+]
 EveryEvent = Annotated[bool, Field(description="Whether it is told of all; then without `events`.")]
+
+
+class ReceiverBody(Closed):
+    """Who gets the new secrets of rotations, encrypted to their public key, with `rotation_started`."""
+
+    model_config = example(public_key=EXAMPLE_JWK, owners=["acme"])
+
+    public_key: Annotated[
+        dict[str, Any],
+        Field(
+            description="A JWK: EC with P-256 or OKP with X25519 (`alg` ECDH-ES+A256KW, where absent, or ECDH-ES), or"
+            " RSA (RSA-OAEP-256). A private key is refused.",
+            examples=[EXAMPLE_JWK],
+        ),
+    ]
+    owners: Annotated[Owners, Field(default_factory=list)]
+    every_owner: Annotated[
+        bool, Field(description="Whether those of every key, of any owner or none; then without `owners`.")
+    ] = False
+
+    def receiver(self) -> Receiver:
+        """What was sent, as an endpoint has it."""
+        return Receiver.of(self.public_key, owners=self.owners, every_owner=self.every_owner)
 
 
 class NewEndpoint(Closed):
@@ -59,6 +89,7 @@ class NewEndpoint(Closed):
     signing: Annotated[
         Signing | None, Field(strict=False, description="How webhooks are signed: hmac where absent.")
     ] = None
+    receiver: ReceiverBody | None = None
 
 
 class EndpointChanges(Closed):
@@ -72,11 +103,14 @@ class EndpointChanges(Closed):
     paused: Annotated[
         bool | None, Field(description="While it is, nothing is sent, and nothing is lost.")
     ] = None
+    receiver: Annotated[ReceiverBody | None, Field(description="null: no secret goes there any more.")] = None
 
     def said(self) -> dict[str, Any]:
         """What was sent, as an endpoint has it."""
         values = {name: getattr(self, name) for name in self.model_fields_set}
-        values = {name: value for name, value in values.items() if value is not None}
+        values = {name: value for name, value in values.items() if value is not None or name == "receiver"}
+        if self.receiver is not None:
+            values["receiver"] = self.receiver.receiver()
         if "events" in values:
             values["events"] = [each.value for each in values["events"]]
         if "paused" in values:
@@ -116,8 +150,8 @@ class RedeliveryTerms(Closed):
 
 _ENDPOINT: Final[dict[str, Any]] = {
     "endpoint_id": EXAMPLE_ENDPOINT_ID, "url": "https://hooks.example.org/keyturn", "events": ["rotation_started"],
-    "every_event": False, "signing": "hmac", "public_key": None, "former_secret_until": None, "paused": False,
-    "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME,
+    "every_event": False, "signing": "hmac", "public_key": None, "receiver": None, "former_secret_until": None,
+    "paused": False, "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME,
 }  # fmt: skip
 
 
@@ -132,6 +166,7 @@ class EndpointBody(Body):
     every_event: bool
     signing: Signing | None
     public_key: Annotated[str | None, Field(description="Of Ed25519: `whpk_` and base64.")]
+    receiver: Annotated[dict[str, Any] | None, Field(description="Who gets new secrets, as it was given.")]
     former_secret_until: Time | None
     paused: bool
     created_at: Time
@@ -214,6 +249,7 @@ def create_webhook(wanted: NewEndpoint, node: TheNode, by: MayUpdateWebhooks, on
             events=[each.value for each in wanted.events],
             every_event=wanted.every_event,
             signing=wanted.signing,
+            receiver=None if wanted.receiver is None else wanted.receiver.receiver(),
             beside=lambda made: keep(revealed_view(made), [made.endpoint.endpoint_id]),
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from keyturn.bootstrap import Node
+from keyturn.domain.notices.announcements import DEFAULT_TERMS, Terms
 from keyturn.errors import IntegrityError, KeyturnError
 from keyturn.ports.notifier import Notifier
 
@@ -21,6 +22,8 @@ _ROTATION_SECONDS: Final = 30
 # After a downtime all is due at once: so much is done, and then the store is left to others until the next turn.
 _ROTATIONS_A_RUN: Final = 1_000
 _NOTICE_SECONDS: Final = 1.0
+_ANNOUNCING_SECONDS: Final = 600  # whether an hour has passed since the last sweep stands in the store
+_PAGE_SECONDS: Final = 0.05  # between two pages, so that whoever asks meanwhile hardly waits
 _AGAIN_SECONDS: Final = 1.0
 _JOIN_SECONDS: Final = 5.0
 
@@ -30,12 +33,19 @@ _log = logging.getLogger("keyturn.background")
 class Background:
     """The threads of one process; `stop` ends them. Notices are delivered by `notifiers`, where there are any."""
 
-    def __init__(self, node: Node, notifiers: Mapping[str, Notifier] | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        notifiers: Mapping[str, Notifier] | None = None,
+        *,
+        announced: Terms = DEFAULT_TERMS,
+    ) -> None:
         self._node = node
+        self._announced = announced
         self._notifiers = notifiers or {}
         self._poll = node.verifier.max_staleness / POLLS_A_BOUND
         self._stopping = threading.Event()
-        duties = [self._follow_log, self._record, self._keep_house, self._rotate]
+        duties = [self._follow_log, self._record, self._keep_house, self._rotate, self._announce]
         duties += [self._notify] if self._notifiers else []
         self._threads = [self._thread(duty) for duty in duties]
 
@@ -105,8 +115,24 @@ class Background:
                     _log.info("%s: key %s, stage %s", event.type, event.key_id, event.stage)
                     if self._stopping.is_set():
                         return
+                self._node.backlog.look()
             except KeyturnError as error:
                 _log.warning("rotations that are due could not all be carried on: %s", error)
+
+    def _announce(self) -> None:
+        """Announce what is due; where this ends on the way, the next one goes on from there."""
+        # Soon after the start, or what only runs for a short time now and then would never come to it.
+        wait = _NOTICE_SECONDS
+        while not self._stopping.wait(wait):
+            wait = _ANNOUNCING_SECONDS / 2 + secrets.randbelow(_ANNOUNCING_SECONDS)
+            try:
+                for count in self._node.announcer.sweep(self._announced):
+                    if count:
+                        _log.info("%s things were announced", count)
+                    if self._stopping.wait(_PAGE_SECONDS):
+                        return
+            except KeyturnError as error:
+                _log.warning("what is due could not all be announced yet: %s", error)
 
     def _notify(self) -> None:
         """Deliver the notices that are due; whatever is not delivered when this ends is delivered by the next."""

@@ -13,6 +13,7 @@ from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import EventType, Put
 from keyturn.domain.instants import to_micros
 from keyturn.domain.notices.destination import Destination
+from keyturn.domain.notices.receiver import Receiver
 from keyturn.errors import InvalidInputError, shown
 
 ENDPOINT: Final = "endpoint"
@@ -37,6 +38,7 @@ class Endpoint:
         generation: number of the signing secret, from 1; 0 exactly without `signing`.
         former_until: until then the secret before signs as well.
         public_key: of Ed25519: 32 bytes.
+        receiver: who gets new secrets with what it is told, and the key that they are encrypted to; of webhooks only.
         since: the position in the log after which it is told.
         material: its secrets, sealed.
     """
@@ -51,6 +53,7 @@ class Endpoint:
     generation: int = 0
     former_until: datetime | None = None
     public_key: bytes | None = None
+    receiver: Receiver | None = None
     since: int
     is_paused: bool = False
     is_deleted: bool = False
@@ -69,6 +72,12 @@ class Endpoint:
             raise ValueError("no public key of Ed25519")
         if self.events != checked_events(self.events, every_event=self.every_event):
             raise ValueError("the events are not in order")
+        if self.receiver is not None and not self._takes_secrets:
+            raise InvalidInputError(
+                f"new secrets go with {EventType.ROTATION_STARTED.value}, to webhooks",
+                field="receiver",
+                fix="Let the endpoint be a webhook, and be told of that event.",
+            )
 
     @property
     def destination(self) -> Destination:
@@ -78,6 +87,10 @@ class Endpoint:
     def wants(self, tenant: str, kind: str) -> bool:
         """Whether it is told of an entry of this tenant and type."""
         return tenant == self.tenant and (self.every_event or kind in self.events)
+
+    @property
+    def _takes_secrets(self) -> bool:
+        return self.signing is not None and self.wants(self.tenant, EventType.ROTATION_STARTED.value)
 
     def changed(self, now: datetime, **members: object) -> Endpoint:
         """The next revision of it, with these members."""
@@ -115,6 +128,7 @@ def endpoint_put(endpoint: Endpoint) -> Put:
         "generation": endpoint.generation,
         "former_until": micros_of(endpoint.former_until),
         "public_key": None if endpoint.public_key is None else to_base64url(endpoint.public_key),
+        "receiver": _receiver_body(endpoint.receiver),
         "since": endpoint.since,
         "paused": endpoint.is_paused,
         "deleted": endpoint.is_deleted,
@@ -136,6 +150,7 @@ def endpoint_from(body: Mapping[str, object], material: bytes | None) -> Endpoin
     """The endpoint that a body says; IntegrityError for anything that this program did not write."""
     m = Members(body, ENDPOINT)
     signing, public_key = m.optional("signing", str), m.optional("public_key", str)
+    receiver = m.optional("receiver", dict)
     endpoint = Endpoint(
         endpoint_id=m.take("id", str),
         tenant=m.take("tenant", str),
@@ -147,6 +162,7 @@ def endpoint_from(body: Mapping[str, object], material: bytes | None) -> Endpoin
         generation=m.take("generation", int),
         former_until=m.optional_time("former_until"),
         public_key=None if public_key is None else from_base64url(public_key),
+        receiver=None if receiver is None else _receiver_from(receiver),
         since=m.take("since", int),
         is_paused=m.take("paused", bool),
         is_deleted=m.take("deleted", bool),
@@ -156,3 +172,22 @@ def endpoint_from(body: Mapping[str, object], material: bytes | None) -> Endpoin
     )
     m.finish()
     return endpoint
+
+
+def _receiver_body(receiver: Receiver | None) -> Body | None:
+    if receiver is None:
+        return None
+    return {
+        "jwk": dict(receiver.jwk),
+        "owners": list(receiver.owners),
+        "every_owner": receiver.every_owner,
+    }
+
+
+def _receiver_from(body: Mapping[str, object]) -> Receiver:
+    m = Members(body)
+    receiver = Receiver(
+        jwk=m.take("jwk", dict), owners=m.texts("owners"), every_owner=m.take("every_owner", bool)
+    )
+    m.finish()
+    return receiver
