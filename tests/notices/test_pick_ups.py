@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
 
 import pytest
 
+from keyturn import KeyRotator, KeyScope, KeyType, SecureKeyGenerator, SecureKeyStore
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
 from keyturn.errors import (
@@ -30,6 +33,13 @@ def waiting(process: Process, **spec: Any) -> str:
     """A rotation whose new secret waits."""
     key = process.issue(**spec)
     return process.node.rotation.requests.rotate(key.key_id, BY, keeps_secret=True).rotation.rotation_id
+
+
+def maker(process: Process, **spec: Any) -> Principal:
+    """Whoever holds a provisioning key that may rotate."""
+    wanted = {"permissions": ("rotation.rotate", "documents.*"), "owner": "ada", **spec}
+    key = process.issue(key_type=KeyType.PROVISIONING, key_scope=KeyScope.FULL, **wanted)
+    return Principal(actor=f"key:{key.key_id}", permissions=key.spec.permissions)
 
 
 def alarms(process: Process) -> list[dict[str, object]]:
@@ -66,6 +76,59 @@ def test_a_code_ends(process: Process, pick_ups: PickUps) -> None:
     with pytest.raises(NotFoundError):
         pick_ups.redeem(offered.code)
     assert alarms(process) == []
+
+
+def test_a_code_that_a_key_made_is_good_while_that_key_is(process: Process, pick_ups: PickUps) -> None:
+    offered = pick_ups.offer(waiting(process, permissions=("documents.read",)), maker(process))
+    assert process.ask(pick_ups.redeem(offered.code).secret.reveal())
+
+
+Ending = Callable[[SecureKeyStore, str], object]
+ENDINGS: Final[dict[str, Ending]] = {
+    "revoke": lambda store, key_id: store.revoke_key(key_id),
+    "compromise": lambda store, key_id: store.revoke_key(key_id, "keyCompromise"),
+    "suspend": lambda store, key_id: store.suspend_key(key_id),
+    "destroy": lambda store, key_id: store.destroy_key(key_id),
+    "revoke the owner": lambda store, _: store.revoke_owner("ada"),
+    "rotate as compromised": lambda store, key_id: KeyRotator(SecureKeyGenerator(), store).rotate_key(
+        key_id, compromised=True
+    ),
+    "no such permission": lambda store, key_id: store.update_key(key_id, permissions=["documents.*"]),
+    "less than the key": lambda store, key_id: store.update_key(key_id, permissions=["rotation.rotate"]),
+    "less scope": lambda store, key_id: store.update_key(key_id, scope=KeyScope.READ),
+    "not yet": lambda store, key_id: store.update_key(
+        key_id, not_before=store._node.clock.now() + timedelta(1)
+    ),
+}
+
+
+@on_both
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_code_ends_with_what_its_maker_may_do(
+    process: Process, theirs: Process, pick_ups: PickUps, ending: str
+) -> None:
+    rotation_id = waiting(process, key_scope=KeyScope.FULL, permissions=("documents.read",))
+    by = maker(process)
+    offered = pick_ups.offer(rotation_id, by)
+    ENDINGS[ending](theirs.store(), by.actor.removeprefix("key:"))
+    with pytest.raises(NotFoundError, match="no such code"):
+        pick_ups.redeem(offered.code)
+    assert process.node.rotation.mover.pick_up(rotation_id, BY).secret, "it still waits"
+
+
+def test_a_code_ends_with_its_makers_time(process: Process, pick_ups: PickUps) -> None:
+    offered = pick_ups.offer(waiting(process), maker(process, expires_in=60))
+    process.clock.pass_time(60)
+    with pytest.raises(NotFoundError, match="no such code"):
+        pick_ups.redeem(offered.code)
+
+
+def test_what_a_key_makes_after_its_rotation_is_good(process: Process, pick_ups: PickUps) -> None:
+    by = maker(process)
+    rotator = KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
+    rotator.rotate_key(by.actor.removeprefix("key:"), compromised=True)
+    process.clock.pass_time(1)
+    assert pick_ups.redeem(pick_ups.offer(waiting(process), by).code).secret
 
 
 @pytest.mark.parametrize("code", ["", "ktpick_", "ktpick_" + "0" * 43, "ktpick_" + "é" * 43, "x" * 100_000])

@@ -20,6 +20,7 @@ from keyturn.domain.rotation.rotation import Awaited
 from keyturn.domain.secret import Secret
 from keyturn.errors import (
     ConflictError,
+    ForbiddenError,
     IllegalTransitionError,
     InvalidInputError,
     NotFoundError,
@@ -28,6 +29,7 @@ from keyturn.errors import (
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
+from keyturn.rotation.makers import maker_of
 from keyturn.rotation.moving import Mover, PickedUp
 from keyturn.verifier.throttle import Throttle
 
@@ -98,17 +100,20 @@ class PickUps:
     def redeem(self, code: Secret | str, *, ip: str | None = None) -> PickedUp:
         """The secret for a code, this once; then the new version takes over, as after any pick-up.
 
-        NotFoundError for a code that there is not, or not any more. IllegalTransitionError for one that was used: the
-        first time, the log has an alarm (`pick_up_repeated`), for one of the two who had it should not have.
-        ThrottledError where codes from an address were none too often.
+        NotFoundError for a code that there is not, or not any more; a code ends with its maker's key too, and when that
+        no longer holds what the rotated key does. IllegalTransitionError for one that was used: the first time, the log
+        has an alarm (`pick_up_repeated`), for one of the two who had it should not have. ThrottledError where codes
+        from an address were none too often.
         """
         pick_up = self._found(code if isinstance(code, Secret) else Secret(code), ip)
         now = self._clock.now()
         if pick_up.used_at is None and now < pick_up.expires_at:
-            by = Principal(actor=pick_up.actor, tenant=pick_up.tenant)
+            used = pick_up_put(pick_up.used(now))
             try:
-                used = pick_up_put(pick_up.used(now))
+                by = maker_of(self._keys, pick_up, now)
                 return self._mover.pick_up(pick_up.rotation_id, by, beside=lambda _: (used,))
+            except ForbiddenError:
+                raise _no_code() from None  # whoever shows it learns nothing of who made it
             except (ConflictError, IllegalTransitionError):
                 pick_up = self._get(pick_up.row_id)
                 if pick_up.used_at is None:
