@@ -18,7 +18,7 @@ from keyturn.errors import (
     NotFoundError,
     ThrottledError,
 )
-from keyturn.rotation.pick_ups import Offered, PickUps
+from keyturn.rotation.pick_ups import PickUps
 from keyturn.verifier.throttle import FAILURE_BURST
 from tests.fakes import BY, Process
 from tests.services.samples import events, on_both
@@ -157,15 +157,63 @@ def test_a_code_is_made_only_where_a_secret_waits_and_by_who_may_have_it(
         pick_ups.offer(rotation_id, BY)
 
 
-def test_a_second_code_is_worth_nothing_once_the_secret_is_out_and_is_no_alarm(
-    process: Process, pick_ups: PickUps
+OTHERWISE: Final[dict[str, Callable[[PickUps, Process, str], object]]] = {
+    "for another code": lambda pick_ups, _, rotation_id: pick_ups.redeem(
+        pick_ups.offer(rotation_id, BY).code
+    ),
+    "by an operator": lambda _, process, rotation_id: process.node.rotation.mover.pick_up(rotation_id, BY),
+}
+
+
+@on_both
+@pytest.mark.parametrize("is_over", [False, True])
+@pytest.mark.parametrize("otherwise", OTHERWISE)
+def test_a_code_that_was_never_used_raises_one_alarm_when_its_secret_has_gone(
+    process: Process, theirs: Process, pick_ups: PickUps, otherwise: str, is_over: bool
 ) -> None:
     rotation_id = waiting(process)
-    codes: list[Offered] = [pick_ups.offer(rotation_id, BY) for _ in range(2)]
-    pick_ups.redeem(codes[0].code)
-    with pytest.raises(IllegalTransitionError):
-        pick_ups.redeem(codes[1].code)
+    code = pick_ups.offer(rotation_id, BY).code
+    OTHERWISE[otherwise](theirs.node.rotation.pick_ups, theirs, rotation_id)
+    if is_over:
+        theirs.node.rotation.mover.complete(rotation_id, BY)
     assert alarms(process) == []
+    for _ in range(2):
+        with pytest.raises(IllegalTransitionError, match="without this code") as refused:
+            pick_ups.redeem(code, ip="203.0.113.9")
+        assert "rotated as compromised" in refused.value.fix
+    assert alarms(process) == [{"ip": "203.0.113.9"}]
+
+
+def test_a_maker_who_is_gone_hides_no_alarm(process: Process, pick_ups: PickUps) -> None:
+    by, rotation_id = maker(process), waiting(process)
+    codes = [pick_ups.offer(rotation_id, by).code for _ in range(2)]
+    pick_ups.redeem(codes[0])
+    process.store().revoke_key(by.actor.removeprefix("key:"), "keyCompromise")
+    with pytest.raises(IllegalTransitionError, match="without this code"):
+        pick_ups.redeem(codes[1])
+    assert alarms(process) == [{}]
+
+
+def test_a_code_of_a_rotation_that_was_rolled_back_is_no_alarm(process: Process, pick_ups: PickUps) -> None:
+    rotation_id = waiting(process)
+    code = pick_ups.offer(rotation_id, BY).code
+    process.node.rotation.mover.roll_back(rotation_id, BY)
+    with pytest.raises(IllegalTransitionError, match="rolled back"):
+        pick_ups.redeem(code)
+    assert alarms(process) == []
+
+
+@on_both
+def test_the_log_says_who_made_the_code_that_a_secret_was_fetched_for_and_from_where(
+    process: Process, theirs: Process, pick_ups: PickUps
+) -> None:
+    by = maker(process)
+    pick_ups.redeem(pick_ups.offer(waiting(process), by).code, ip="203.0.113.9")
+    process.node.rotation.mover.pick_up(waiting(process), BY)
+    by_code, by_hand = (event for event in events(theirs) if event.type == "rotation_picked_up")
+    assert by_code.actor == by.actor
+    assert (by_code.details["by"], by_code.details["ip"]) == ("code", "203.0.113.9")
+    assert not {"by", "ip"} & by_hand.details.keys()
 
 
 def test_the_code_and_the_secret_are_nowhere_in_the_store(process: Process, pick_ups: PickUps) -> None:
