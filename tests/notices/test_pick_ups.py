@@ -19,7 +19,7 @@ from keyturn.errors import (
     ThrottledError,
 )
 from keyturn.rotation.pick_ups import PickUps
-from keyturn.verifier.throttle import FAILURE_BURST
+from keyturn.verifier.throttle import FAILURE_BURST, RESERVED_BURST, VAIN_BURST
 from tests.fakes import BY, Process
 from tests.services.samples import events, on_both
 
@@ -241,3 +241,25 @@ def test_who_guesses_codes_waits(process: Process, pick_ups: PickUps) -> None:
             pass  # out of the reserve that is for those who share an address
     assert refused >= 20
     assert pick_ups.redeem(offered.code, ip="203.0.113.10").secret
+
+
+def test_what_cannot_be_a_code_costs_nobody_else_their_look_ups(process: Process, pick_ups: PickUps) -> None:
+    for _ in range(VAIN_BURST + 100):
+        with pytest.raises(NotFoundError):
+            pick_ups.redeem("ktpick_x")
+    for number in range(2 * RESERVED_BURST):
+        with pytest.raises(NotFoundError):  # looked up, and not refused unseen
+            pick_ups.redeem("ktpick_" + "0" * 43, ip=f"203.0.113.{number}")
+
+
+def test_who_shows_what_cannot_be_a_code_waits_too(pick_ups: PickUps) -> None:
+    for _ in range(FAILURE_BURST):
+        with pytest.raises(NotFoundError):
+            pick_ups.redeem("ktpick_x", ip="203.0.113.9")
+    seen = set()
+    for _ in range(RESERVED_BURST + 1):
+        try:
+            pick_ups.redeem("ktpick_" + "0" * 43, ip="203.0.113.9")
+        except (NotFoundError, ThrottledError) as error:
+            seen.add(type(error))
+    assert ThrottledError in seen

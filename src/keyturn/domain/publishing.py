@@ -37,9 +37,9 @@ def check_published_for(seconds: int) -> int:
 def check_may_be_published(key_type: KeyType, algorithm: Algorithm | None, published_for: int | None) -> None:
     """InvalidInputError for a key of which there is nothing that everybody may see."""
     if published_for is not None and (key_type.is_token or algorithm is None or algorithm.is_symmetric):
-        what = key_type.value if algorithm is None else f"{key_type.value} key with {algorithm.value}"
+        signing = "" if algorithm is None else f" with {algorithm.value}"
         raise InvalidInputError(
-            f"a {what} has no public half to publish",
+            f"a key of type {key_type.value}{signing} has no public half to publish",
             field="published_for",
             fix="Leave it out, or use a key of type jwt, rsa or ecdsa that does not sign with a shared secret.",
         )

@@ -49,6 +49,10 @@ class Offered:
     expires_at: datetime
 
 
+Beside = Callable[[Offered], tuple[Put, ...]]
+"""Given the code that is about to be made, the rows that are to be stored in the same commit."""
+
+
 class PickUps:
     """Makes codes, and hands secrets out for them."""
 
@@ -59,13 +63,17 @@ class PickUps:
         self._clock = clock
         self._throttle = Throttle()
 
+    def start_afresh(self) -> None:
+        """Go on in a forked child."""
+        self._throttle.start_afresh()
+
     def offer(
         self,
         rotation_id: str,
         by: Principal,
         *,
         lifetime: int = DEFAULT_LIFETIME,
-        beside: Callable[[Offered], tuple[Put, ...]] = lambda _: (),
+        beside: Beside = lambda _: (),
     ) -> Offered:
         """A code for the secret of a rotation that awaits its pick-up, for `lifetime` seconds (60 to 7 days).
 
@@ -85,7 +93,7 @@ class PickUps:
         by.require_grantable(key.permissions, key.scope)
         code = Secret(_PREFIX + random_base62(_CHARACTERS))
         pick_up = PickUp(
-            row_id=self._row_id(code),
+            row_id=self._row_of(code.reveal()),
             tenant=by.tenant,
             rotation_id=rotation_id,
             key_id=rotation.key_id,
@@ -152,11 +160,14 @@ class PickUps:
                 raise
 
     def _found(self, code: Secret, ip: str | None) -> PickUp:
-        now = self._clock.steady()
+        now, row_id = self._clock.steady(), self._row_id(code)
+        if row_id is None:  # nothing is looked up, and that costs nobody else anything
+            self._throttle.failed(ip, now)
+            raise _no_code()
         if not self._throttle.admits(ip, now):
             raise ThrottledError("too many codes from this address were none")
         try:
-            return self._get(self._row_id(code))
+            return self._get(row_id)
         except NotFoundError:
             self._throttle.failed(ip, now)
             self._throttle.looked_up_in_vain(now)
@@ -168,15 +179,18 @@ class PickUps:
             raise _no_code()
         return pick_up_from(opened.body)
 
-    def _row_id(self, code: Secret) -> str:
-        """The row of a code; NotFoundError for what cannot be one."""
+    def _row_id(self, code: Secret) -> str | None:
+        """The row of a code; None for what cannot be one."""
         try:
             text = code.reveal()
         except UnicodeDecodeError:
-            raise _no_code() from None
+            return None
         if len(text) != len(_PREFIX) + _CHARACTERS or not text.startswith(_PREFIX):
-            raise _no_code()
-        return ids.build(ids.PICK_UP, self._records.keyring.pseudonym("pick-up", text))
+            return None
+        return self._row_of(text)
+
+    def _row_of(self, code: str) -> str:
+        return ids.build(ids.PICK_UP, self._records.keyring.pseudonym("pick-up", code))
 
     def _commit(
         self,
