@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Final
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from keyturn import KeyRotator, KeyScope, KeyType, RotationStrategy, SecureKeyGenerator
 from keyturn.adapters.ledger.sqlite.location import parse_url
@@ -19,6 +23,12 @@ from tests.fakes import BY, Process
 from tests.services.samples import on_both
 
 HOUR: Final = 3_600
+
+
+def in_base64(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
 PUBLIC: Final[list[dict[str, Any]]] = [
     {"key_type": KeyType.JWT},
     {"key_type": KeyType.JWT, "algorithm": "ES256"},
@@ -144,6 +154,50 @@ def test_a_token_of_a_published_key_ends_while_others_can_verify_it(ours: Proces
         with pytest.raises(InvalidInputError) as refused:
             store.sign_jwt(key.key_id, {"exp": unfit})
         assert refused.value.field == "claims.exp"
+
+
+HEADER: Final = json.dumps({"alg": "ES256", "kid": "key_x.1"})
+TOKENS: Final = {
+    "a header": in_base64(HEADER.encode()),
+    "one without an algorithm": in_base64(b"{}"),
+    "another first member": in_base64(b'{"typ":"JWT","alg":"ES256"}'),
+    "white space": in_base64(f" \n{{\t{HEADER[1:]}".encode()),
+    "padded": base64.urlsafe_b64encode(HEADER.encode() + b" "),
+    "with what is skipped": b"!" + b"\n".join(bytes([each]) for each in in_base64(HEADER.encode())),
+    "UTF-16": in_base64(HEADER.encode("utf-16")),
+    "UTF-16 without a mark": in_base64(HEADER.encode("utf-16-be")),
+    "UTF-8 with a mark": in_base64(b"\xef\xbb\xbf" + HEADER.encode()),
+}
+
+
+@pytest.mark.parametrize("head", TOKENS)
+def test_a_published_key_signs_no_token_as_if_it_were_data(ours: Process, head: str) -> None:
+    key = issue(ours, key_type=KeyType.ECDSA)
+    for payload in (in_base64(b'{"exp":9999999999}'), b"", b"a.b"):
+        with pytest.raises(InvalidInputError) as refused:
+            ours.store().sign(key.key_id, TOKENS[head] + b"." + payload)
+        assert refused.value.field == "data"
+        assert "type jwt" in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b".", b".e30", b"a.b", b"eyes. And ears.", bytes(range(256)), in_base64(HEADER.encode())]
+)
+def test_a_published_key_signs_what_is_no_token(ours: Process, data: bytes) -> None:
+    key, store = issue(ours, key_type=KeyType.ECDSA), ours.store()
+    assert store.verify_signature(key.key_id, data, store.sign(key.key_id, data).value)
+
+
+def test_what_is_refused_is_what_others_take_for_a_token(ours: Process) -> None:
+    key, store = issue(ours, key_type=KeyType.ECDSA, published_for=None), ours.store()
+    data = TOKENS["a header"] + b"." + in_base64(b'{"sub":"admin"}')
+    r, s = decode_dss_signature(store.sign(key.key_id, data).value)
+    token = data + b"." + in_base64(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+    store.update_key(key.key_id, published_for=60)
+    (jwk,) = store.jwks()["keys"]
+    assert jwt.decode(token, jwt.PyJWK(jwk).key, algorithms=["ES256"]) == {"sub": "admin"}
+    with pytest.raises(InvalidInputError, match="would be a token"):
+        store.sign(key.key_id, data)
 
 
 # -- through a rotation ---------------------------------------------------------------------------------------------

@@ -77,9 +77,13 @@ class Signer:
         """A signature over up to 512 KiB.
 
         ForbiddenError where the key's scope lacks write, IllegalTransitionError where the key is not in service.
+        InvalidInputError where a published key's signature would make a token of the data.
         """
         key, version = self._signing(key_id, by, "signs data")
-        value = self._signed(key, version, _checked_data(data))
+        checked = _checked_data(data)
+        if key.published_for is not None:
+            _require_no_token(checked)
+        value = self._signed(key, version, checked)
         return Signature(value, key.key_id, version.number, _algorithm(version))
 
     def sign_jwt(
@@ -281,6 +285,16 @@ def _require_within(published_for: int, now: int, exp: object, expires_in: objec
             f"the key is published for {published_for} seconds, and the token would outlast that",
             field="claims.exp" if exp is not None else "expires_in",
             fix="Let it end sooner, or give the key a longer published_for.",
+        )
+
+
+def _require_no_token(data: bytes) -> None:
+    """What everybody may verify with signs no token but by `sign_jwt`, which holds it to its time."""
+    if jwt.may_be_signed_for(data):
+        raise InvalidInputError(
+            "the key is published, and with its signature these data would be a token without bounds",
+            field="data",
+            fix="Let a key of type jwt sign tokens from their claims; for other uses, sign a hash of the data.",
         )
 
 
