@@ -1,7 +1,8 @@
 """What everybody may verify with: the JSON Web Key Set (RFC 7517) of each tenant, from memory.
 
     published.is_current or published.refresh()
-    found = published.of("default")            # the set as JSON, and how old what it says may be
+    found = published.of("default")            # the set as JSON
+    published.age                              # how old what it says may be, in seconds
 
 The view holds the published keys of all tenants, so that a name of no tenant costs nothing. It follows the log: rows
 are read when they have changed, once each, and not when somebody asks.
@@ -81,9 +82,8 @@ class PublishedKeys:
     def start_afresh(self) -> None:
         """Go on in a forked child."""
         self._refreshing = threading.Lock()  # held while the store is read
-        self._memory = (
-            threading.Lock()
-        )  # held for an instant, so that no set is made of what was just replaced
+        # Held for an instant, so that no set is made of what was just replaced.
+        self._memory = threading.Lock()
 
     def _note(self, changed: Sequence[str] | None) -> None:
         """Remember what is to be looked at; the log holds its `applying` meanwhile."""

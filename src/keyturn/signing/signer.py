@@ -166,25 +166,31 @@ class Signer:
         parsed = jwt.parse(token)
         if parsed is None:
             return SignatureCheck(SignatureCode.MALFORMED)
-        named, _, number = parsed.kid.partition(".")
-        if (
-            not is_id(KEY, named)
-            or not number.isascii()
-            or not number.isdecimal()
-            or key_id not in (None, named)
-        ):
+        named = self._named(parsed, by, key_id)
+        if named is None:
             return SignatureCheck(SignatureCode.NOT_FOUND)
-        try:
-            found = self._keys.together(by.tenant, named, (int(number[:10]),))
-        except NotFoundError:
-            return SignatureCheck(SignatureCode.NOT_FOUND)
-        key, version, owner = found.key, found.versions[int(number[:10])], found.owner
-        if key.type is not KeyType.JWT or version.row_id != parsed.kid:
-            return SignatureCheck(SignatureCode.NOT_FOUND)
+        key, version, owner = named
         _require_reading(key)
         code = self._judged(parsed, key, version, owner)
         code = expected.code(parsed) if code is SignatureCode.VALID else code
         return self._answer(code, key, version, parsed.claims if code is SignatureCode.VALID else None)
+
+    def _named(
+        self, parsed: jwt.ParsedJwt, by: Principal, key_id: str | None
+    ) -> tuple[Key, Version, Owner | None] | None:
+        """The key and the version that a token's `kid` names; None for one that is not, or not of the id given."""
+        named, _, digits = parsed.kid.partition(".")
+        is_number = digits.isascii() and digits.isdecimal()
+        if not is_id(KEY, named) or not is_number or key_id not in (None, named):
+            return None
+        number = int(digits[:10])
+        try:
+            found = self._keys.together(by.tenant, named, (number,))
+        except NotFoundError:
+            return None
+        version = found.versions[number]
+        is_named = found.key.type is KeyType.JWT and version.row_id == parsed.kid
+        return (found.key, version, found.owner) if is_named else None
 
     def _judged(
         self, parsed: jwt.ParsedJwt, key: Key, version: Version, owner: Owner | None
