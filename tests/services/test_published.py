@@ -15,7 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from keyturn import KeyRotator, KeyScope, KeyType, RotationStrategy, SecureKeyGenerator
 from keyturn.adapters.ledger.sqlite.location import parse_url
-from keyturn.domain.publishing import CACHE_SECONDS, LEAD_SECONDS, MAX_PUBLISHED_FOR, MAX_PUBLISHED_KEYS
+from keyturn.domain.publishing import (
+    CACHE_SECONDS,
+    LEAD_SECONDS,
+    MAX_PUBLISHED_FOR,
+    MAX_PUBLISHED_KEYS,
+    MAX_PUBLISHED_VERSIONS,
+    MAX_VERSIONS_LOOKED_AT,
+)
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ForbiddenError, IntegrityError, InvalidInputError, StorageError
 from tests.contract.ledger_stores import Store
@@ -123,17 +130,95 @@ def test_who_could_not_have_issued_the_key_does_not_publish_it(ours: Process) ->
         ours.node.updater.update(key.key_id, narrow, {"published_for": HOUR})
 
 
-def test_a_tenant_has_as_many_published_keys_as_a_set_can_show(ours: Process) -> None:
+def test_a_tenant_has_as_many_published_keys_as_its_set_may_show(ours: Process, theirs: Process) -> None:
     more = [issue(ours) for _ in range(MAX_PUBLISHED_KEYS)]
     assert len(shown(ours)) == MAX_PUBLISHED_KEYS
-    unpublished = issue(ours, published_for=None)
-    with pytest.raises(InvalidInputError, match="at most 100"):
-        issue(ours)
-    with pytest.raises(InvalidInputError, match="at most 100"):
-        ours.store().update_key(unpublished.key_id, published_for=HOUR)
+    unpublished, later = issue(ours, published_for=None), issue(ours, published_for=None)
+    refusals: list[Callable[[], object]] = [
+        lambda: issue(theirs),
+        lambda: theirs.store().update_key(unpublished.key_id, published_for=HOUR),
+    ]
+
+    def assert_full() -> None:
+        for refused in refusals:
+            with pytest.raises(InvalidInputError, match="at most 100") as error:
+                refused()
+            assert error.value.field == "published_for"
+
+    assert_full()
     ours.store().update_key(more[0].key_id, published_for=2 * HOUR)  # it is one already
-    ours.store().revoke_key(more[0].key_id)
+    ours.store().suspend_key(more[1].key_id)
+    ours.store().revoke_key(more[2].key_id)
+    assert_full()  # what an ended key signed counts for an hour yet, and a suspended one may come back
+    ours.store().revoke_key(more[3].key_id, "keyCompromise")
     issue(ours)
+    assert_full()
+    ours.store().destroy_key(more[2].key_id)
+    ours.store().update_key(later.key_id, published_for=HOUR)
+    assert_full()
+    ours.store().revoke_key(more[4].key_id)
+    ours.clock.pass_time(HOUR)
+    issue(ours)
+    assert_full()
+    assert len(shown(ours)) == MAX_PUBLISHED_KEYS - 1, "but the suspended one"
+
+
+def replaced(process: Process, key: GeneratedKey, times: int = 1) -> None:
+    """Other versions take over one after the other, without their lead."""
+    rotator = rotator_of(process)
+    for _ in range(times):
+        rotation = rotator.rotate_key(key.key_id, strategy=RotationStrategy.IMMEDIATE).rotation
+        rotator.complete_rotation(rotation.rotation_id)
+
+
+def test_no_version_that_signed_what_still_counts_makes_room_for_another(ours: Process) -> None:
+    key, rotator = issue(ours), rotator_of(ours)
+    replaced(ours, key, MAX_VERSIONS_LOOKED_AT - 1)
+    assert len(shown(ours)) == MAX_VERSIONS_LOOKED_AT
+    with pytest.raises(InvalidInputError, match="version 1 any more"):
+        rotator.rotate_key(key.key_id)
+    problem = rotator.preview_rotation(key.key_id).problem
+    assert problem is not None
+    assert "no room" in problem
+    assert f"{key.key_id}.1" in shown(ours)
+    rotator.rotate_key(key.key_id, compromised=True)  # which never waits
+    ours.clock.pass_time(HOUR)
+    replaced(ours, key)
+    assert len(shown(ours)) == 2
+
+
+def test_a_key_set_shows_a_bounded_number_of_versions(ours: Process, theirs: Process) -> None:
+    keys = [issue(ours) for _ in range(5)]
+    unpublished = issue(ours, published_for=None)
+    for key in keys:
+        replaced(ours, key, MAX_PUBLISHED_VERSIONS // 5 - 1)
+    assert len(shown(ours)) == MAX_PUBLISHED_VERSIONS
+    with pytest.raises(InvalidInputError, match="400 versions already"):
+        rotator_of(theirs).rotate_key(keys[0].key_id)
+    for refused in (
+        lambda: issue(theirs),
+        lambda: theirs.store().update_key(unpublished.key_id, published_for=HOUR),
+    ):
+        with pytest.raises(InvalidInputError, match="at most 400 versions"):
+            refused()
+    rotator_of(theirs).rotate_key(keys[0].key_id, compromised=True)
+    assert len(shown(ours)) == MAX_PUBLISHED_VERSIONS
+    theirs.store("other").store_key(theirs.make(key_type=KeyType.JWT, published_for=HOUR))
+    ours.clock.pass_time(HOUR)
+    issue(theirs)
+    assert len(shown(ours)) == 6
+
+
+def test_ended_keys_are_not_remembered(ours: Process) -> None:
+    for _ in range(5):
+        key = issue(ours)
+        ours.store().revoke_key(key.key_id)
+        shown(ours)
+        ours.clock.pass_time(HOUR)
+    assert len(shown(ours)) == 0
+    issue(ours)
+    shown(ours)
+    assert len(ours.node.published._shown) == 1
 
 
 # -- what a published key signs -------------------------------------------------------------------------------------

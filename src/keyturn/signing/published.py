@@ -21,7 +21,7 @@ from typing import Final
 
 from keyturn.crypto.jwk import Jwk, public_jwk
 from keyturn.domain.bytestext import to_base64url
-from keyturn.domain.publishing import ALWAYS, MAX_VERSIONS_SHOWN, shown_until
+from keyturn.domain.publishing import ALWAYS, MAX_VERSIONS_LOOKED_AT, shown_until
 from keyturn.errors import IntegrityError, NotFoundError
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
@@ -211,13 +211,24 @@ class PublishedKeys:
             for each in (before, found):
                 if each is not None:
                     self._sets.pop(each.tenant, None)
+                    self._forget_ended(each.tenant)
+
+    def _forget_ended(self, tenant: str) -> None:
+        """Let go of keys of which nothing is shown any more, so that there are never many more than a set may show."""
+        now = self._clock.now()
+        for key_id in list(self._key_ids.get(tenant, ())):
+            if all(until <= now for until, _ in self._shown[key_id].versions):
+                del self._shown[key_id]
+                self._key_ids[tenant].discard(key_id)
+        if not self._key_ids.get(tenant):
+            self._key_ids.pop(tenant, None)
 
     def _read(self, tenant: str, key_id: str) -> _Shown | None:
-        """The key's versions that are shown, the newest first; None where there are none, now and ever."""
+        """The key's versions that are shown, the newest first; None where there are none unless its row changes."""
         key = self._keys.get(tenant, key_id)
         if key.published_for is None:
             return None
-        oldest = max(1, key.newest_version - MAX_VERSIONS_SHOWN + 1)
+        oldest = max(1, key.newest_version - MAX_VERSIONS_LOOKED_AT + 1)
         together = self._keys.together(tenant, key_id, range(key.newest_version, oldest - 1, -1))
         key, versions = together.key, []
         for number, version in sorted(together.versions.items(), reverse=True):
@@ -227,7 +238,7 @@ class PublishedKeys:
             if version.algorithm is None or version.public_key is None:
                 raise IntegrityError(f"version {number} of a published key has no public key")
             versions.append((until, public_jwk(version.row_id, version.algorithm, version.public_key)))
-        return _Shown(tenant, key.owner_row, tuple(versions))
+        return _Shown(tenant, key.owner_row, tuple(versions)) if versions else None
 
 
 def _set_of(versions: Iterable[tuple[datetime, Jwk]], now: datetime) -> KeySet:
