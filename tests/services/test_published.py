@@ -407,7 +407,7 @@ def test_the_store_is_read_for_changes_and_not_for_whoever_asks(ours: Process, t
     shown(ours)
     before = ours.ledger.calls.copy()
     for tenant in ("default", *(f"tenant-{number}" for number in range(200))):
-        assert ours.node.published.is_current
+        assert ours.node.published.is_current(tenant)
         ours.node.published.of(tenant)
     assert ours.ledger.calls == before
     others = [theirs.issue() for _ in range(50)]
@@ -433,13 +433,13 @@ def test_while_the_store_does_not_answer_what_is_known_grows_old(ours: Process, 
     theirs.store().revoke_key(key.key_id, "keyCompromise")
     ours.ledger.fail(StorageError("gone"))
     ours.clock.pass_time(CACHE_SECONDS)
-    assert not published.is_current
+    assert not published.is_current("default")
     with pytest.raises(StorageError):
-        published.refresh()
-    assert published.age >= CACHE_SECONDS
+        published.refresh("default")
+    assert published.age("default") >= CACHE_SECONDS
     ours.ledger.work_again()
     assert shown(ours) == []
-    assert published.age < 1
+    assert published.age("default") < 1
 
 
 def test_a_change_is_not_lost_when_it_could_not_be_read(ours: Process) -> None:
@@ -449,8 +449,8 @@ def test_a_change_is_not_lost_when_it_could_not_be_read(ours: Process) -> None:
     ours.ledger.fail(StorageError("gone"), "read")
     for _ in range(2):
         with pytest.raises(StorageError):
-            ours.node.published.refresh()
-        assert not ours.node.published.is_current
+            ours.node.published.refresh("default")
+        assert not ours.node.published.is_current("default")
     ours.ledger.work_again()
     assert shown(ours) == []
 
