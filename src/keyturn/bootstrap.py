@@ -112,6 +112,7 @@ class Node:
         self.verifier.start_afresh()
         self.recorder.start_afresh()
         self.published.start_afresh()
+        self.rotation.pick_ups.start_afresh()
 
 
 def ledger_module(url: str) -> ModuleType:

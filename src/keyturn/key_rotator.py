@@ -243,14 +243,14 @@ class KeyRotator:
     def offer_pick_up(self, rotation_id: str, *, lifetime: int = DEFAULT_LIFETIME) -> Offered:
         """A code that is good for one `redeem_pick_up`, for `lifetime` seconds (60 to 604,800; an hour).
 
-        Hand it to the key's holder in place of the secret: who finds it used has learnt that somebody else was first,
-        and so has the log (`pick_up_repeated`).
+        Hand it to the key's holder in place of the secret: who finds the secret fetched has learnt that somebody else
+        was first, and so has the log (`pick_up_repeated`).
         """
         services, by = self._store.rotation()
         return services.pick_ups.offer(rotation_id, by, lifetime=lifetime)
 
     def redeem_pick_up(self, code: str | Secret, *, ip: str | None = None) -> PickedUp:
-        """The new secret for a code, this once; then the new version takes over. `ip` is for the log, of an alarm."""
+        """The new secret for a code, this once; then the new version takes over. `ip` is for the log."""
         services, _ = self._store.rotation()
         return services.pick_ups.redeem(code, ip=ip)
 

@@ -162,11 +162,16 @@ class Mover:
         return self._acted_on(rotation_id, by, EventType.ROTATION_PROVED, proved).rotation
 
     def pick_up(
-        self, rotation_id: str, by: Principal, *, beside: Callable[[PickedUp], tuple[Put, ...]] = lambda _: ()
+        self,
+        rotation_id: str,
+        by: Principal,
+        *,
+        details: dict[str, object] | None = None,
+        beside: Callable[[PickedUp], tuple[Put, ...]] = lambda _: (),
     ) -> PickedUp:
         """The new secret that waits, this once; from now on it is kept nowhere, and the rotation goes on.
 
-        The same commit puts the rows that `beside` gives.
+        The same commit puts the rows that `beside` gives, and the log has these `details` of it.
 
         IllegalTransitionError where none waits (any more); ForbiddenError for a key that holds more than the caller.
         """
@@ -186,6 +191,7 @@ class Mover:
             by,
             EventType.ROTATION_PICKED_UP,
             picked_up,
+            details,
             beside=lambda after: beside(handed_out(after)),
         )
         return handed_out(done)

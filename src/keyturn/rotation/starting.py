@@ -20,8 +20,9 @@ from keyturn.domain.rotation.reasons import Outcome, Reason
 from keyturn.domain.rotation.rotation import Cause, Rotation, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.domain.secret import Secret
-from keyturn.errors import ConflictError, IllegalTransitionError
+from keyturn.errors import ConflictError, IllegalTransitionError, InvalidInputError
 from keyturn.issuing.keys import Keys, Together
+from keyturn.issuing.publishing import PublishedRoom
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
@@ -89,6 +90,7 @@ class Starter:
 
         Raises:
             IllegalTransitionError: the key is not active, or is being rotated already.
+            InvalidInputError: the key is published, and its tenant's key set has no room for one more version.
         """
         made: list[Fresh] = []
 
@@ -98,7 +100,7 @@ class Starter:
             if only_at is not None and found.key.revision != only_at:
                 raise ConflictError("the key has changed since its rotation was decided on")
             now = self._clock.now()
-            _require_rotatable(found, terms, now)
+            self._require_rotatable(found, terms, now)
             if not made:  # once: an RSA key takes its time
                 made.append(fresh_for(found.key, rsa_keys))
             return self._begun(
@@ -121,10 +123,23 @@ class Starter:
     def problem_of(self, found: Together, terms: Terms, now: datetime) -> str | None:
         """Why the key cannot be rotated now; None where it can."""
         try:
-            _require_rotatable(found, terms, now)
-        except IllegalTransitionError as error:
+            self._require_rotatable(found, terms, now)
+        except (IllegalTransitionError, InvalidInputError) as error:
             return str(error)
         return None
+
+    def _require_rotatable(self, found: Together, terms: Terms, now: datetime) -> None:
+        _require_rotatable(found, terms, now)
+        # A version in wrong hands leaves the set as the new one comes, and that must never have to wait.
+        if found.key.published_for is None or terms.cause is Cause.COMPROMISED:
+            return
+        problem = PublishedRoom(self._records, now).problem_of_rotation(found.key)
+        if problem is not None:
+            raise InvalidInputError(
+                f"there is no room for another version of a published key: {problem}",
+                field="key_id",
+                fix="Wait until what old versions have signed is over, or rotate less often.",
+            )
 
     def _begun(
         self,
