@@ -11,7 +11,17 @@ import os
 import tempfile
 from pathlib import Path
 
-from keyturn import KeyScope, KeyType, SecureKeyGenerator, SecureKeyStore
+from keyturn import (
+    KeyRotator,
+    KeyScope,
+    KeyType,
+    RotatedKey,
+    RotationFrequency,
+    RotationPolicy,
+    RotationStrategy,
+    SecureKeyGenerator,
+    SecureKeyStore,
+)
 
 
 def the_life_of_a_token(generator: SecureKeyGenerator, store: SecureKeyStore) -> None:
@@ -77,6 +87,39 @@ def a_key_that_signs(generator: SecureKeyGenerator, store: SecureKeyStore) -> No
         )
 
 
+def a_rotation(generator: SecureKeyGenerator, store: SecureKeyStore) -> None:
+    """Replace a key's secret while its holder goes on, roll one rotation back, and let the next one come by itself."""
+    rotator = KeyRotator(generator, store)
+    rotator.create_rotation_policy(
+        RotationPolicy(
+            policy_id="monthly_rotation",
+            frequency=RotationFrequency.MONTHLY,
+            strategy=RotationStrategy.OVERLAPPING,
+            overlap=7 * 86_400,
+        )
+    )
+    api_key = generator.generate_api_key(rotation_policy_id="monthly_rotation")
+    store.store_key(api_key)
+    old = api_key.secret.reveal()
+
+    first = rotator.rotate_key(api_key.key_id)
+    print("rotated ", store.authenticate(old).valid, "and", store.authenticate(_token(first)).valid)
+    rotator.rollback_rotation(first.rotation.rotation_id, note="the holder could not take it up")
+    print("undone  ", store.authenticate(old).valid, "and", store.authenticate(_token(first)).valid)
+
+    second = rotator.rotate_key(api_key.key_id)
+    rotator.complete_rotation(second.rotation.rotation_id)
+    print("over    ", store.authenticate(old).valid, "and", store.authenticate(_token(second)).valid)
+    for rotation in rotator.get_rotation_history(key_id=api_key.key_id).items:
+        print(f"  {rotation.old} to {rotation.new}: {rotation.stage.value}")
+    print("due     ", len(rotator.check_rotation_schedules()), "now; call it from time to time")
+
+
+def _token(rotated: RotatedKey) -> str:
+    assert rotated.secret is not None
+    return rotated.secret.reveal()
+
+
 def main() -> None:
     """Run the examples."""
     key = os.urandom(32)  # the key-encryption key: keep yours somewhere safe, never beside the data
@@ -86,6 +129,7 @@ def main() -> None:
             generator = SecureKeyGenerator()
             the_life_of_a_token(generator, store)
             a_key_that_signs(generator, store)
+            a_rotation(generator, store)
 
 
 if __name__ == "__main__":

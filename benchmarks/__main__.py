@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import gateway, generation, http, in_process, middleware, scale, start_up
+from benchmarks import gateway, generation, http, in_process, middleware, rotation, scale, start_up
 from benchmarks.stores import Stores
 
 PARTS = {
@@ -19,6 +19,7 @@ PARTS = {
     "middleware": middleware.run,
     "start-up": start_up.run,
     "scale": scale.run,
+    "rotation": rotation.run,
 }
 
 

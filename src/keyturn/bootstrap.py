@@ -113,6 +113,7 @@ class Node:
         self.recorder.start_afresh()
         self.published.start_afresh()
         self.notices.deliverer.start_afresh()
+        self.rotation.pick_ups.start_afresh()
 
 
 def ledger_module(url: str) -> ModuleType:
@@ -155,12 +156,9 @@ def _node_over(
     records = Records(ledger=ledger, keyring=keyring, log=log)
     keys, uses = Keys(records), Uses(ledger)
     updater = Updater(records=records, keys=keys, clock=clock)
-    reader = Reader(ledger=ledger, records=records, keys=keys, clock=clock)
     cache = Cache(cache_capacity)
     trail = Trail(ledger=ledger, keyring=keyring, log=log)
-    rotation = rotation_over(
-        ledger=ledger, records=records, keys=keys, reader=reader, updater=updater, clock=clock
-    )
+    rotation = rotation_over(ledger=ledger, records=records, keys=keys, updater=updater, clock=clock)
     node = Node(
         ledger=ledger,
         ledger_calls=calls,
@@ -168,7 +166,7 @@ def _node_over(
         issuer=Issuer(records=records, keys=keys, clock=clock),
         lifecycle=Lifecycle(ledger=ledger, records=records, keys=keys, clock=clock),
         updater=updater,
-        reader=reader,
+        reader=Reader(ledger=ledger, records=records, keys=keys, clock=clock),
         versions=Versions(ledger=ledger, records=records, keys=keys),
         answers=Answers(ledger=ledger, records=records, clock=clock),
         trail=trail,

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from keyturn.domain.key import Key as KeyMetadata
@@ -127,7 +126,7 @@ class KeyRotator:
     def pause_rotation_policy(self, policy_id: str) -> None:
         """Let no rotation begin by a policy for now."""
         services, by = self._store.rotation()
-        services.policies.pause(policy_id, by, "somebody paused it")
+        services.policies.pause(policy_id, by)
 
     def resume_rotation_policy(self, policy_id: str) -> None:
         """Let rotations begin by a policy again, also by one that has stopped by itself."""
@@ -142,13 +141,14 @@ class KeyRotator:
     def check_rotation_schedules(self, *, limit: int | None = None) -> list[RotationEvent]:
         """Do what is due in every tenant, at most `limit` things, and say what was done.
 
-        Steps of rotations that are under way come first, then rotations that are due. A token's new secret waits,
-        sealed, to be fetched with `pick_up_secret`, and its old version goes on until then. Call it from time to time,
-        such as every minute; a server does so by itself. Once an hour it also writes into the log what is announced:
-        rotations to come, keys that expire soon or that nobody uses, and old versions that are still in use.
+        Steps of rotations that are under way and rotations that are due take turns. A token's new secret waits,
+        sealed, to be fetched with `pick_up_secret`, and its old version goes on until then. What could not begin is
+        told once, and does not count. Call it from time to time, such as every minute; a server does so by itself.
+        Once an hour it also writes into the log what is announced: rotations to come, keys that expire soon or that
+        nobody uses, and old versions that are still in use.
         """
         services, by = self._store.rotation()
-        done = list(islice(services.scheduler.work(), limit))
+        done = list(services.scheduler.work(limit))
         if self._check is not None:
             done += services.checks.ask(self._check, by)
         self._announce()
@@ -243,14 +243,14 @@ class KeyRotator:
     def offer_pick_up(self, rotation_id: str, *, lifetime: int = DEFAULT_LIFETIME) -> Offered:
         """A code that is good for one `redeem_pick_up`, for `lifetime` seconds (60 to 604,800; an hour).
 
-        Hand it to the key's holder in place of the secret: who finds it used has learnt that somebody else was first,
-        and so has the log (`pick_up_repeated`).
+        Hand it to the key's holder in place of the secret: who finds the secret fetched has learnt that somebody else
+        was first, and so has the log (`pick_up_repeated`).
         """
         services, by = self._store.rotation()
         return services.pick_ups.offer(rotation_id, by, lifetime=lifetime)
 
     def redeem_pick_up(self, code: str | Secret, *, ip: str | None = None) -> PickedUp:
-        """The new secret for a code, this once; then the new version takes over. `ip` is for the log, of an alarm."""
+        """The new secret for a code, this once; then the new version takes over. `ip` is for the log."""
         services, _ = self._store.rotation()
         return services.pick_ups.redeem(code, ip=ip)
 

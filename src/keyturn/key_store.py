@@ -325,9 +325,10 @@ class SecureKeyStore:
 
         Serve it where the server of Keyturn does not, with `Cache-Control: max-age=300` at most.
         """
-        if not self._node.published.is_current:
-            self._node.published.refresh()
-        found: dict[str, Any] = json.loads(self._node.published.of(self._principal.tenant).body)
+        published, tenant = self._node.published, self._principal.tenant
+        if not published.is_current(tenant):
+            published.refresh(tenant)
+        found: dict[str, Any] = json.loads(published.of(tenant).body)
         return found
 
     def revoke_key(

@@ -11,6 +11,7 @@ from keyturn.domain.instants import rfc3339
 from keyturn.domain.rotation.blackout import BlackoutWindow
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import KeySelection, RotationPolicy
+from keyturn.domain.rotation.reasons import Reason
 from keyturn.domain.rotation.rotation import Rotation
 from keyturn.rotation.events import RotationEvent
 from keyturn.rotation.requesting import Preview
@@ -22,7 +23,7 @@ def policy_view(kept: KeptPolicy) -> View:
     """A policy, with all that was filled in."""
     view = {each.name: shown(getattr(kept.policy, each.name)) for each in fields(RotationPolicy)}
     times = {"created_at": rfc3339(kept.created_at), "updated_at": rfc3339(kept.updated_at)}
-    return {**view, "paused": kept.paused, **times}
+    return {**view, "paused": shown(kept.paused), **times}
 
 
 def rotation_view(rotation: Rotation) -> View:
@@ -43,9 +44,9 @@ def rotation_view(rotation: Rotation) -> View:
         "started_at": rfc3339(rotation.started_at),
         "next_at": shown(rotation.next_at),
         "old_ends_at": shown(rotation.ends_at),
-        "paused": None if rotation.paused is None else rotation.paused.why,
+        "paused": None if rotation.paused is None else shown(rotation.paused.why),
         "finished_at": shown(rotation.finished_at),
-        "outcome": rotation.outcome,
+        "outcome": shown(rotation.outcome),
     }
 
 
@@ -78,11 +79,14 @@ def statistics_view(statistics: RotationStatistics) -> View:
         "since": rfc3339(statistics.since),
         "until": rfc3339(statistics.until),
         "by_stage": dict(statistics.by_stage),
+        "by_outcome": dict(statistics.by_outcome),
+        "by_pause": dict(statistics.by_pause),
         "success_rate": statistics.success_rate,
         "failure_rate": statistics.failure_rate,
         "keys": statistics.keys,
         "mean_age": statistics.mean_age,
         "past_max_age": statistics.past_max_age,
+        "is_partial": statistics.is_partial,
         "stragglers": [
             {
                 "rotation_id": each.rotation_id,
@@ -109,6 +113,8 @@ def shown(value: Any) -> Any:
             return rfc3339(value)
         case Enum():
             return value.value
+        case Reason():
+            return {"code": value.name, "text": value.text}
         case tuple():
             return [shown(item) for item in value]
         case KeySelection() | BlackoutWindow():

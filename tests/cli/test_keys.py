@@ -14,7 +14,8 @@ from tests.cli.program import TOKEN, Program
 
 KEY = {"key_id", "version", "tenant", "type", "scope", "length", "algorithm", "state", "state_changed_at", "reason",
        "name", "owner", "prefix", "permissions", "allowed_ips", "metadata", "tags", "recoverable", "created_at",
-       "updated_at", "not_before", "expires_at", "profile"}  # fmt: skip
+       "updated_at", "not_before", "expires_at", "profile", "rotation_policy_id", "rotation", "rotated_at",
+       "published_for"}  # fmt: skip
 VERIFICATION = {"valid", "code", "key_id", "version", "owner", "scope", "permissions", "metadata", "expires_at",
                 "rate_limits", "credits", "as_of"}  # fmt: skip
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keyturn.errors import ConflictError, KeyturnError
+from keyturn.errors import ConflictError
+from keyturn.ports.bounds import MAX_IDS, MAX_LISTED
 from keyturn.ports.ledger import KeptState, Ledger, NewRow
 from tests.contract.ledger_samples import SEAL, change_of, ids_of
 
@@ -45,5 +46,19 @@ def test_of_two_who_go_on_from_the_same_state_one_loses(ledger: Ledger) -> None:
 
 def test_a_state_is_bounded(ledger: Ledger) -> None:
     ledger.keep_state(KeptState("whe_a", 1, bytes(1 << 20)))
-    with pytest.raises((KeyturnError, ValueError)):
+    with pytest.raises(ValueError, match="at most 1048576 bytes"):
         ledger.keep_state(KeptState("whe_a", 2, bytes((1 << 20) + 1)))
+    assert ledger.read_states(["whe_a"]) == [KeptState("whe_a", 1, bytes(1 << 20))]
+
+
+def test_states_are_read_a_thousand_at_a_time(ledger: Ledger) -> None:
+    assert ledger.read_states(["whe_a"] * MAX_IDS) == [None] * MAX_IDS
+    with pytest.raises(ValueError, match="at most 1000"):
+        ledger.read_states(["whe_a"] * (MAX_IDS + 1))
+
+
+@pytest.mark.parametrize("limit", [-1, 0, MAX_LISTED + 1])
+def test_a_list_of_endpoints_is_bounded(ledger: Ledger, limit: int) -> None:
+    assert ledger.list_endpoints(None, None, MAX_LISTED) == []
+    with pytest.raises(ValueError, match="1 to 1001 rows"):
+        ledger.list_endpoints(None, None, limit)

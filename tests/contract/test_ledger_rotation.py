@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from keyturn.ports.bounds import MAX_LISTED
 from keyturn.ports.ledger import Ledger, NewRow, RotationFilter
 from tests.contract.ledger_samples import SEAL, change_of, ids_of, key_row
 
@@ -78,7 +80,10 @@ def rotations(ledger: Ledger) -> Ledger:
         ({"policy_id": "p"}, "20"),
         ({"policy_id": "p", "key_id": "key_a"}, "0"),
         ({"stage": "overlap"}, "32"),
-        ({"strategy": "immediate"}, "1"),
+        ({"stage": "completed"}, "1"),
+        ({"stage": "staged", "policy_id": "p"}, "0"),
+        ({"stage": "completed", "policy_id": "p"}, ""),
+        ({"stage": "overlap", "before": 4}, "2"),
         ({"before": 3}, "10"),
         ({"tenant": "other"}, "4"),
         ({"key_id": "key_z"}, ""),
@@ -122,3 +127,47 @@ def test_published_keys_of_every_tenant_come_by_tenant_and_id(ledger: Ledger) ->
     ledger.commit(change_of(key_row("key_b", 2)))
     ledger.commit(change_of(key_row("key_c", 2, published_for=60)))
     assert ids_of(ledger.list_published(("", ""), 10)) == ["key_a", "key_c", "key_0"]
+
+
+LISTS: dict[str, Callable[[Ledger, int], object]] = {
+    "due keys of a policy": lambda ledger, most: ledger.list_due_keys("t", 9, START, most, policy_id="p"),
+    "due keys of a type": lambda ledger, most: ledger.list_due_keys("t", 9, START, most, type="rsa"),
+    "due rotations": lambda ledger, most: ledger.list_due_rotations(9, START, most),
+    "rotations": lambda ledger, most: ledger.list_rotations(RotationFilter(tenant="t"), most),
+    "published keys": lambda ledger, most: ledger.list_published(("", ""), most),
+    "policies": lambda ledger, most: ledger.list_policies(None, None, most),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_is_bounded(ledger: Ledger, name: str) -> None:
+    """SQLite takes a negative limit for none at all: a mistake would read the whole table into memory."""
+    assert LISTS[name](ledger, MAX_LISTED) == []
+    for limit in (-1, 0, MAX_LISTED + 1):
+        with pytest.raises(ValueError, match="1 to 1001 rows"):
+            LISTS[name](ledger, limit)
+
+
+def test_keys_that_are_due_at_the_same_time_all_come_a_page_at_a_time(ledger: Ledger) -> None:
+    names = sorted(f"key_{letter}" for letter in "azAZ09_m")
+    ledger.commit(change_of(*(key_row(name, created_at=7, rotation_policy_id="p") for name in names)))
+    found: list[str] = []
+    after = START
+    while rows := ledger.list_due_keys("default", 7, after, 3, policy_id="p"):
+        found += ids_of(rows)
+        after = (7, rows[-1].id)
+    assert found == names, "bytewise, as every store compares ids"
+
+
+def test_a_key_is_listed_whatever_its_texts_hold(ledger: Ledger) -> None:
+    """JSON may hold a NUL, which PostgreSQL's text cannot, and what looks like one escaped."""
+    for number, name in enumerate(("a\0b", "\\u0000", '"}, "rotation_policy_id": "p"', "é\U0001f600")):
+        members: dict[str, Any] = {
+            "name": name, "created_at": number, "rotation_policy_id": "q", "published_for": 60,
+        }  # fmt: skip
+        ledger.commit(change_of(key_row(f"key_{number}", **members)))
+    assert ids_of(ledger.list_due_keys("default", 9, START, 9, policy_id="q")) == [
+        f"key_{n}" for n in range(4)
+    ]
+    assert ids_of(ledger.list_published(("", ""), 9)) == [f"key_{n}" for n in range(4)]
+    assert ledger.list_due_keys("default", 9, START, 9, policy_id="p") == []

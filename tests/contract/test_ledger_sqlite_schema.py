@@ -18,8 +18,10 @@ from keyturn.adapters.ledger.sqlite import initialise, open_ledger
 from keyturn.adapters.ledger.sqlite.ledger import _CREDENTIAL, _EXPIRED, _FORGET, _OWNED
 from keyturn.adapters.ledger.sqlite.listing import (
     DUE_ROTATIONS,
+    PUBLISHED,
     due_keys_statement,
     keys_statement,
+    of_kind_statement,
     rotations_statement,
 )
 from keyturn.adapters.ledger.sqlite.looking import refuse_foreign
@@ -33,6 +35,7 @@ from tests.contract.ledger_samples import (
     version_row,
 )
 from tests.contract.ledger_stores import LOG_ID, Store, sqlite_store
+from tests.contract.older_schemas import LANDED, apply_older
 
 SPAWN = multiprocessing.get_context("spawn")
 STARTERS = 8
@@ -93,30 +96,20 @@ def test_a_newer_schema_is_refused(store: Store, direct: Connection) -> None:
             act()
 
 
-def test_an_older_schema_is_brought_up_to_date_and_keeps_what_it_has(
-    store: Store, direct: Connection
-) -> None:
-    ledger = store.open()
-    ledger.commit(change_of(plain_row("row")))
-    ledger.close()
-    added = direct.execute(
-        "SELECT name FROM sqlite_schema WHERE name LIKE 'rows_%' AND sql LIKE '%json_extract(body%'"
-    )
-    for (index,) in added.fetchall():
-        direct.execute(f"DROP INDEX {index}")
-    for index in ("rows_policies", "rows_rotations", "rows_endpoints"):
-        direct.execute(f"DROP INDEX {index}")
-    direct.execute("DROP TABLE deliveries")
-    direct.execute("UPDATE meta SET value = '1' WHERE key IN ('schema_version', 'oldest_program')")
-    with pytest.raises(SchemaError, match="keyturn init"):
+@pytest.mark.parametrize("version", [1, 2, LANDED["sqlite"]])
+def test_an_older_schema_is_brought_up_to_date(path: Path, version: int) -> None:
+    store = sqlite_store(path)
+    apply_older(store, version)
+    with pytest.raises(SchemaError, match=f"version {version}, this program needs 5: run 'keyturn init'"):
         store.open()
     store.initialise()
-    assert dict(direct.execute("SELECT key, value FROM meta WHERE key <> 'log_id'")) == {
-        "schema_version": "5",
-        "oldest_program": "5",
-    }
+    with closing(connect(path)) as direct:
+        assert dict(direct.execute("SELECT key, value FROM meta WHERE key <> 'log_id'")) == {
+            "schema_version": "5",
+            "oldest_program": "5",
+        }
     ledger = store.open()
-    assert ledger.commit(change_of(plain_row("row", 2))) == 2
+    assert ledger.commit(change_of(plain_row("row"))) == 1
     ledger.close()
 
 
@@ -256,19 +249,35 @@ def test_a_list_by_tag_walks_along_the_tag(direct: Connection) -> None:
         ),
         (
             rotations_statement(RotationFilter(tenant="t", key_id="k", before=9), 9)[0],
-            "rows_rotations_of_key (<expr>=? AND created<?)",
+            "rows_rotations_of_key (tenant=? AND <expr>=? AND created<?)",
         ),
+        (
+            rotations_statement(RotationFilter(tenant="t", policy_id="p", stage="staged", before=9), 9)[0],
+            "rows_rotations_in_stage (tenant=? AND <expr>=? AND created<?)",
+        ),
+        (
+            rotations_statement(RotationFilter(tenant="t", policy_id="p", stage="completed", before=9), 9)[0],
+            "rows_rotations_of_policy (tenant=? AND <expr>=? AND created<?)",
+        ),
+        (
+            rotations_statement(RotationFilter(tenant="t", stage="completed", before=9), 9)[0],
+            "rows_rotations_in_stage (tenant=? AND <expr>=? AND created<?)",
+        ),
+        (of_kind_statement("policy", None, 9, 9)[0], "rows_policies (created<?)"),
+        (of_kind_statement("policy", "t", 9, 9)[0], "rows_policies_of_tenant (tenant=? AND created<?)"),
+        (of_kind_statement("endpoint", None, 9, 9)[0], "rows_endpoints (created<?)"),
+        (of_kind_statement("endpoint", "t", 9, 9)[0], "rows_endpoints_of_tenant (tenant=? AND created<?)"),
     ],
 )
 def test_what_is_due_is_walked_along_an_index_in_order(
     direct: Connection, statement: str, index: str
 ) -> None:
-    names = ("tenant", "before", "time", "id", "limit", "policy_id", "type", "key_id")
+    names = ("tenant", "before", "time", "id", "limit", "policy_id", "type", "key_id", "stage")
     steps = plan(direct, statement, dict.fromkeys(names, 1))
     assert steps == f"SEARCH rows USING INDEX {index}"
 
 
-@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED, _FORGET, DUE_ROTATIONS])
+@pytest.mark.parametrize("statement", [_CREDENTIAL, _OWNED, _EXPIRED, _FORGET, DUE_ROTATIONS, PUBLISHED])
 def test_no_other_statement_scans_the_rows(direct: Connection, statement: str) -> None:
     steps = plan(
         direct, statement, ["1"] * len(set(re.findall(r"\?\d", statement)) or statement.split("?")[1:])

@@ -8,9 +8,10 @@ import sys
 import psycopg
 import pytest
 
+from keyturn.adapters.ledger import postgres
 from keyturn.adapters.ledger.postgres import initialise, open_ledger
-from keyturn.adapters.ledger.postgres.schema import schema_files
 from keyturn.errors import ConfigurationError, InvalidInputError, SchemaError, StorageError
+from keyturn.ports.schema import schema_files
 from tests.contract.ledger_samples import change_of, plain_row
 from tests.contract.ledger_stores import LOG_ID
 from tests.contract.postgres_server import APP_ROLE, OWNER_ROLE, PostgresDatabase, PostgresServer
@@ -33,7 +34,7 @@ def test_several_processes_may_initialise_at_once(postgres_database: PostgresDat
         versions = connection.execute(
             "SELECT version FROM keyturn.schema_versions ORDER BY version"
         ).fetchall()
-    assert [version for (version,) in versions] == [number for number, _ in schema_files()]
+    assert [version for (version,) in versions] == [number for number, _ in schema_files(postgres.__name__)]
     ledger = open_ledger(postgres_database.app_url)
     assert ledger.log_id in names
     ledger.close()
@@ -56,6 +57,24 @@ def test_initialising_fails_whole(postgres_url: str) -> None:
         initialise(postgres_url, log_id="not sixteen base62 characters")
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT to_regnamespace('keyturn')").fetchone() == (None,)
+
+
+WATCH = """
+    CREATE TABLE seen (statement_timeout text, lock_timeout text);
+    CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+        INSERT INTO public.seen VALUES (current_setting('statement_timeout'), current_setting('lock_timeout'));
+    END $$;
+    CREATE EVENT TRIGGER watch ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION note();
+"""
+
+
+def test_indexes_of_a_large_store_have_the_time_that_they_take(postgres_database: PostgresDatabase) -> None:
+    """As the server has it while each is built: an hour, less a little; and less than a minute for a lock."""
+    with psycopg.connect(postgres_database.superuser_url, autocommit=True) as superuser:
+        superuser.execute(WATCH.encode())
+        initialise(postgres_database.owner_url, log_id=LOG_ID)
+        seen = superuser.execute("SELECT DISTINCT statement_timeout, lock_timeout FROM seen").fetchall()
+    assert seen == [("54min", "48s")]
 
 
 def test_a_store_without_the_schema_is_refused(postgres_url: str) -> None:

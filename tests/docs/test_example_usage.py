@@ -17,7 +17,7 @@ def test_the_example_runs_and_shows_the_whole_life_of_a_key(tmp_path: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
     shown = [line.split()[0] for line in done.stdout.splitlines() if not line.startswith("  ")]
     assert shown == ["issued", "verified", "narrowed", "held", "resumed", "revoked", "status", "used", "signed",
-                     "altered", "a"]  # fmt: skip
+                     "altered", "a", "rotated", "undone", "over", "due"]  # fmt: skip
     events = re.findall(r"^  +\d+ (\w+)$", done.stdout, re.MULTILINE)
     assert events == [
         "key_created",

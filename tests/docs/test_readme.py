@@ -103,6 +103,26 @@ def test_the_quick_start_issues_verifies_and_revokes_a_key(tmp_path: Path) -> No
         assert '`"code": "revoked"`' in section("Quick start")
 
 
+def test_a_key_is_rotated_by_a_policy(tmp_path: Path) -> None:
+    issue, export_key, *rotate = commands(section("Rotate without downtime"))
+    assert shlex.split(export_key, comments=True)[1].startswith("KEY_ID=key_")
+    homes = {"XDG_DATA_HOME": str(tmp_path / "data"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("KEYTURN_")
+    } | homes
+    with RunningServer(f"sqlite:///{tmp_path}/data/keyturn/keyturn.db", kek=None, **homes) as server:
+        shell = Shell(server, environment)
+        shown = shell.run(issue)
+        old, key_id = shown.split()[-1], re.findall(r"key_\w{22}", shown)[0]
+        shell.set(KEY_ID=key_id)
+        create, now, show = rotate
+        shell.run(create)
+        new = shell.run(now).split()[-1]
+        assert new.startswith("kt_")
+        assert new != old
+        assert key_id in shell.run(show)
+
+
 def test_the_python_program_works_as_it_stands(tmp_path: Path) -> None:
     (program,) = blocks(section("In Python"), "python")
     for _ in range(2):  # a reader runs it again

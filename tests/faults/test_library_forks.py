@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from keyturn import KeyRotator, SecureKeyGenerator
 from keyturn.key_store import SecureKeyStore
 from tests.contract.ledger_stores import Store, postgres_store
 from tests.contract.postgres_server import PostgresDatabase
@@ -113,6 +114,21 @@ def test_a_fork_while_another_thread_writes_counts_neither_too_much_nor_too_litt
     may_end.set()
     writing.join(20)
     assert shop.get_usage_statistics(key.key_id).total == 7
+    site.close()
+
+
+def test_a_child_takes_codes_though_another_thread_was_looking_one_up(
+    site: Site, ours: Process, shop: SecureKeyStore
+) -> None:
+    rotator = KeyRotator(SecureKeyGenerator(clock=site.clock), shop)
+    rotation = rotator.rotate_key(ours.issue().key_id, keep_secret=True).rotation
+    code = rotator.offer_pick_up(rotation.rotation_id).code
+
+    def redeem() -> None:
+        assert rotator.redeem_pick_up(code, ip="203.0.113.9").secret
+
+    with ours.node.rotation.pick_ups._throttle._lock:  # as a thread holds it while others are throttled
+        in_child(redeem)
     site.close()
 
 

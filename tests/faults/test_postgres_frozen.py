@@ -11,7 +11,16 @@ import pytest
 
 from keyturn.adapters.ledger.postgres import PostgresLedger, Settings, initialise, open_ledger
 from keyturn.errors import OutcomeUnknownError, StorageError
-from keyturn.ports.ledger import KeptState, Reseal, Row, RowFilter, SealedHead, Snapshot, UseCount
+from keyturn.ports.ledger import (
+    KeptState,
+    Reseal,
+    RotationFilter,
+    Row,
+    RowFilter,
+    SealedHead,
+    Snapshot,
+    UseCount,
+)
 from keyturn.ports.passing import in_passing
 from tests.contract.ledger_samples import SEAL, change_of, checked_entries, plain_row
 from tests.contract.ledger_stores import LOG_ID
@@ -34,6 +43,17 @@ CALLS: dict[str, tuple[float, Callable[[PostgresLedger], object]]] = {
     "read_versions": (SETTINGS.query, lambda ledger: ledger.read_versions("key_x")),
     "list_keys": (SETTINGS.query, lambda ledger: ledger.list_keys(RowFilter(tenant="t"), 10)),
     "list_owned": (SETTINGS.query, lambda ledger: ledger.list_owned("t", "o", "", 10)),
+    "list_due_keys": (
+        SETTINGS.query,
+        lambda ledger: ledger.list_due_keys("t", 1, (0, ""), 10, policy_id="p"),
+    ),
+    "list_due_rotations": (SETTINGS.query, lambda ledger: ledger.list_due_rotations(1, (0, ""), 10)),
+    "list_rotations": (
+        SETTINGS.query,
+        lambda ledger: ledger.list_rotations(RotationFilter(tenant="t"), 10),
+    ),
+    "list_published": (SETTINGS.query, lambda ledger: ledger.list_published(("", ""), 10)),
+    "list_policies": (SETTINGS.query, lambda ledger: ledger.list_policies(None, None, 10)),
     "list_endpoints": (SETTINGS.query, lambda ledger: ledger.list_endpoints(None, None, 10)),
     "read_states": (SETTINGS.query, lambda ledger: ledger.read_states(["whe_a"])),
     "keep_state": (SETTINGS.write, lambda ledger: ledger.keep_state(KeptState("whe_a", 1, b""))),

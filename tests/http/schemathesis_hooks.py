@@ -43,7 +43,7 @@ _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("invalid_request", "import", "hash|salt|start|scrypt|Argon2|PBKDF2"),
     ("invalid_request", "type|length|prefix", "only tokens of type|no length to choose|token has no prefix"),
     # To JSON Schema 60.0 is an integer.
-    ("invalid_request", "expires_in|length|limit", "should be a valid integer"),
+    ("invalid_request", "expires_in|length|limit|lifetime|overlap|published_for", "should be a valid integer"),
     # Grammars of their own, of which a document's pattern says the outline.
     ("invalid_request", "allowed_ips|ip|permissions|profile|metadata|data|signature", ""),
     ("invalid_request", "claims", "seconds since 1970|deep|bytes"),
@@ -54,6 +54,7 @@ _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("invalid_request", _OF_A_POLICY, ""),
     ("invalid_request", "", "there is nothing to change|a selection has a condition"),
     ("invalid_request", "key", "not the rotation's new token"),
+    ("invalid_request", "published_for", "no public half"),
     # Where notices go and which public keys there are has grammars of its own; some events and all exclude each other.
     ("invalid_request", "url|receiver", ""),
     ("invalid_request", "events", "told of some events, or of all"),

@@ -31,6 +31,14 @@ def test_what_is_no_code_gets_nothing(served: Served) -> None:
         served.call("POST", "/v1/pick-ups", key=key, source=another_source()).problem(status, code)
 
 
+def test_who_shows_no_code_is_asked_for_one(served: Served) -> None:
+    for fields in ([], [("Authorization", "Basic Zm9v")], [("Authorization", "Bearer ")]):
+        refused = served.call("POST", "/v1/pick-ups", key=None, fields=fields)
+        problem = refused.problem(401, "unauthenticated")
+        assert "code" in problem["detail"]
+        assert problem["fix"] == "Send the code as 'Authorization: Bearer <code>'."
+
+
 def test_a_code_is_made_once_for_an_idempotency_key(served: Served) -> None:
     rotation_id = str(served.rotate(keep_secret=True)["rotation_id"])
     path, fields = f"/v1/rotations/{rotation_id}/pick-up-code", [("Idempotency-Key", "pick-up-1")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -83,7 +84,7 @@ def test_a_staged_token_is_proved_and_can_be_switched_back(served: Served) -> No
 
 def test_a_rotation_is_paused_and_resumed(served: Served) -> None:
     rotation = rotate(served, served.issue()["key_id"], overlap=60)
-    assert act(served, rotation, "pause").ok()["paused"] == "somebody paused it"
+    assert act(served, rotation, "pause").ok()["paused"]["code"] == "requested"
     resumed = act(served, rotation, "resume").ok()
     assert (resumed["paused"], resumed["stage"]) == (None, "overlap")
 
@@ -103,7 +104,7 @@ def test_a_policy_is_kept_changed_followed_and_deleted(served: Served) -> None:
     assert rotate(served, key["key_id"])["policy_id"] == name
     listed = served.call("GET", f"/v1/rotations?policy_id={name}").ok()
     assert [each["key_id"] for each in listed["items"]] == [key["key_id"]]
-    assert served.call("POST", f"{path}/pause").ok()["paused"] == "somebody paused it"
+    assert served.call("POST", f"{path}/pause").ok()["paused"]["code"] == "requested"
     assert served.call("POST", f"{path}/resume").ok()["paused"] is None
     assert served.call("DELETE", path).status == 204
     served.call("GET", path).problem(404, "not_found")
@@ -132,3 +133,33 @@ def test_statistics_count_what_was_rotated(served: Served) -> None:
     found = served.call("GET", "/v1/rotation-statistics").ok()
     assert found["by_stage"]["completed"] >= 1
     assert found["keys"] >= 1
+
+
+def test_a_secret_whose_answer_was_lost_is_had_again_with_the_same_idempotency_key(served: Served) -> None:
+    rotation = rotate(served, served.issue()["key_id"], keep_secret=True)
+    path, fields = f"/v1/rotations/{rotation['rotation_id']}/pick-up", [("Idempotency-Key", str(uuid4()))]
+    first, again = (served.call("POST", path, fields=fields) for _ in range(2))
+    assert first.ok() == again.ok()
+    assert (first.field("idempotent-replayed"), again.field("idempotent-replayed")) == (None, "true")
+    assert served.verify(first.ok()["key"])["valid"]
+    for others in ([], [("Idempotency-Key", str(uuid4()))]):
+        served.call("POST", path, fields=others).problem(409, "illegal_transition")
+    other = served.provision("*")
+    served.call("POST", path, fields=fields, key=other).problem(409, "illegal_transition")
+
+
+@pytest.mark.parametrize("what", ["rotate", "pick-up"])
+def test_requests_that_race_with_one_idempotency_key_are_all_answered_with_one_secret(
+    served: Served, what: str
+) -> None:
+    key_id = served.issue()["key_id"]
+    path = f"/v1/keys/{key_id}/rotate"
+    if what == "pick-up":
+        path = f"/v1/rotations/{rotate(served, key_id, keep_secret=True)['rotation_id']}/pick-up"
+    fields = [("Idempotency-Key", str(uuid4()))]
+    with ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(served.call, "POST", path, fields=fields) for _ in range(8)]
+    answers = [each.result() for each in sent]
+    assert {answer.status for answer in answers} == {201 if what == "rotate" else 200}
+    assert len({answer.json["key"] for answer in answers}) == 1
+    assert served.show(key_id)["version"] == 2

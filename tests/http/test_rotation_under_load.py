@@ -81,6 +81,41 @@ def test_a_holder_who_takes_up_each_new_token_is_never_refused(served: Served) -
     assert sum(clients.done.values()) > 4 * ROUNDS
 
 
+@pytest.mark.parametrize("strategy", ["overlapping", "gradual", "blue_green"])
+def test_whoever_holds_both_tokens_always_has_one_that_is_good(served: Served, strategy: str) -> None:
+    key = served.issue()
+    held = [key["key"], key["key"]]
+
+    def verify() -> object:
+        # One switch, there or back, may come between two of these; not two.
+        old, new = held
+        answers = []
+        for token in (old, new, old):
+            answers.append(served.verify(token))
+            if answers[-1]["valid"]:
+                return None
+        return answers
+
+    clients = Clients()
+    with clients.busy(one=verify, two=verify):
+        for turn in range(ROUNDS):
+            rotation = rotate(served, key["key_id"], strategy=strategy)
+            held[1] = rotation["key"]
+            clients.settle()
+            if strategy == "blue_green":
+                act(served, rotation, "prove", {"key": rotation["key"]})
+                clients.settle()
+            if turn % 2:
+                act(served, rotation, "rollback", {})
+            else:
+                act(served, rotation, "complete", {})
+                clients.settle()
+                held[0] = rotation["key"]
+            clients.settle()
+    assert clients.wrong == []
+    assert sum(clients.done.values()) > 4 * ROUNDS
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_what_is_signed_during_a_rotation_is_signed_and_verifies(served: Served, strategy: str) -> None:
     key = served.issue(type="jwt", scope="read_write")

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from keyturn.domain.key import Key, KeyType
 from keyturn.domain.lifecycle import KeyState
-from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.rotation import Rotation, Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import (
     ConflictError,
@@ -198,7 +198,9 @@ class Rotations(RuleBasedStateMachine):
             act == "complete_rotation" and name == "token" and rotation.new not in self.tokens
         ):
             return  # whoever ends the old token although nobody has the new one gets what they asked for
-        self.attempt(which, crash, lambda: getattr(self.rotator(which), act)(rotation.rotation_id))
+        done = self.attempt(which, crash, lambda: getattr(self.rotator(which), act)(rotation.rotation_id))
+        if act == "rollback_rotation" and done is not None:
+            assert rotation.ends_at is None or self.clock.now() < rotation.ends_at, "back after the end"
 
     @rule(which=either, act=st.sampled_from(("suspend_key", "resume_key")), name=which_key)
     def somebody_suspends_or_resumes_the_key(self, which: int, act: str, name: str) -> None:
@@ -254,7 +256,8 @@ class Rotations(RuleBasedStateMachine):
             assert not valid
         for number, version in versions.items():
             assert version.expires_at is None or version.expires_at <= self.expiry, "it outlives its key"
-            if rotation is not None and rotation.ceiling is not None and number == rotation.old:
+            if rotation is not None and rotation.stage is Stage.OVERLAP and number == rotation.old:
+                assert rotation.ceiling is not None
                 assert version.expires_at is not None
                 assert version.expires_at <= rotation.ceiling
 

@@ -26,10 +26,7 @@ from keyturn.ports.ledger import LogEntry, Row, SealedHead, Snapshot
 
 _ROW: Final = "id, kind, tenant, revision, body, seal, material, created, position"
 _ENTRY: Final = "position, entry, seal, hash, details"
-_ALSO_GENERATED: Final = (
-    "expires_at", "tags", "policy_id", "counted_from", "rotated_key", "strategy", "stage", "next_at",
-    "published_for",
-)  # fmt: skip
+_ALSO_GENERATED: Final = ("expires_at", "tags")
 _INDEXED: Final = (
     "credential_id",
     "key_id",
@@ -258,8 +255,8 @@ class FileAttacker(Attacker):
         indexes = self.run(
             "SELECT replace(sql, 'UNIQUE INDEX', 'INDEX') FROM sqlite_schema"
             " WHERE type = 'index' AND tbl_name = 'rows' AND sql IS NOT NULL"
-            # These look into keys' bodies themselves, and would refuse one that is no JSON.
-            " AND sql NOT LIKE '%rotation_policy_id%' AND sql NOT LIKE '%published_for%'"
+            # These look into bodies themselves, and would refuse one that is no JSON.
+            " AND sql NOT LIKE '%json_extract(body%'"
         )
         with self.transaction():
             self.run(f"CREATE TABLE loose AS SELECT {_ROW}, {', '.join(_INDEXED)}, expires_at FROM rows")
@@ -322,9 +319,14 @@ class SuperuserAttacker(Attacker):
         required = [column for column in _ROW.split(", ") if column not in ("id", "material")]
         parts = [f"ALTER COLUMN {column} DROP NOT NULL" for column in required]
         parts += [f"ALTER COLUMN {column} DROP EXPRESSION" for column in (*_INDEXED, *_ALSO_GENERATED)]
+        looking_into_bodies = self.run(
+            "SELECT indexrelid::regclass::text FROM pg_index"
+            " WHERE indrelid = 'keyturn.rows'::regclass AND pg_get_indexdef(indexrelid) LIKE '%document(body)%'"
+        )
         with self.transaction():
             self.run(f"ALTER TABLE {{rows}} {', '.join(parts)}")
-            self.run("DROP INDEX keyturn.rows_credential")
+            for index in ("keyturn.rows_credential", *(name for (name,) in looking_into_bodies)):
+                self.run(f"DROP INDEX {index}")
 
     @contextmanager
     def swallowing(self) -> Iterator[None]:

@@ -29,7 +29,9 @@ OLDER_FLOOR: Final = "suspended again"  # the moment of the older snapshot: befo
 def snapshot_of(node: Node) -> Snapshot:
     """What the node would save on a long log."""
     log = node.records.log
-    return make_snapshot(node.records.keyring, node.ledger.log_id, *log.seen, log.floor)
+    made = make_snapshot(node.records.keyring, node.ledger.log_id, *log.seen, log.floor)
+    assert made is not None
+    return made
 
 
 @pytest.fixture

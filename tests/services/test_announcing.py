@@ -380,7 +380,8 @@ def test_a_policy_whose_zone_is_not_known_here_keeps_no_other_from_announcing(
 def without_zones(monkeypatch: pytest.MonkeyPatch, empty: str) -> Iterator[None]:
     """A machine that has no time zones: neither the system's files nor the package tzdata."""
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "tzdata", None)
+        for name in ("tzdata", *(name for name in sys.modules if name.startswith("tzdata."))):
+            patch.setitem(sys.modules, name, None)
         zoneinfo.reset_tzpath([empty])
         zoneinfo.ZoneInfo.clear_cache()
         try:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Final
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from keyturn import KeyRotator, KeyScope, KeyType, RotationStrategy, SecureKeyGenerator
 from keyturn.adapters.ledger.sqlite.location import parse_url
-from keyturn.domain.publishing import CACHE_SECONDS, LEAD_SECONDS, MAX_PUBLISHED_FOR, MAX_PUBLISHED_KEYS
+from keyturn.domain.publishing import (
+    CACHE_SECONDS,
+    LEAD_SECONDS,
+    MAX_PUBLISHED_FOR,
+    MAX_PUBLISHED_KEYS,
+    MAX_PUBLISHED_VERSIONS,
+    MAX_VERSIONS_LOOKED_AT,
+)
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ForbiddenError, IntegrityError, InvalidInputError, StorageError
 from tests.contract.ledger_stores import Store
@@ -19,6 +30,12 @@ from tests.fakes import BY, Process
 from tests.services.samples import on_both
 
 HOUR: Final = 3_600
+
+
+def in_base64(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
 PUBLIC: Final[list[dict[str, Any]]] = [
     {"key_type": KeyType.JWT},
     {"key_type": KeyType.JWT, "algorithm": "ES256"},
@@ -113,17 +130,95 @@ def test_who_could_not_have_issued_the_key_does_not_publish_it(ours: Process) ->
         ours.node.updater.update(key.key_id, narrow, {"published_for": HOUR})
 
 
-def test_a_tenant_has_as_many_published_keys_as_a_set_can_show(ours: Process) -> None:
+def test_a_tenant_has_as_many_published_keys_as_its_set_may_show(ours: Process, theirs: Process) -> None:
     more = [issue(ours) for _ in range(MAX_PUBLISHED_KEYS)]
     assert len(shown(ours)) == MAX_PUBLISHED_KEYS
-    unpublished = issue(ours, published_for=None)
-    with pytest.raises(InvalidInputError, match="at most 100"):
-        issue(ours)
-    with pytest.raises(InvalidInputError, match="at most 100"):
-        ours.store().update_key(unpublished.key_id, published_for=HOUR)
+    unpublished, later = issue(ours, published_for=None), issue(ours, published_for=None)
+    refusals: list[Callable[[], object]] = [
+        lambda: issue(theirs),
+        lambda: theirs.store().update_key(unpublished.key_id, published_for=HOUR),
+    ]
+
+    def assert_full() -> None:
+        for refused in refusals:
+            with pytest.raises(InvalidInputError, match="at most 100") as error:
+                refused()
+            assert error.value.field == "published_for"
+
+    assert_full()
     ours.store().update_key(more[0].key_id, published_for=2 * HOUR)  # it is one already
-    ours.store().revoke_key(more[0].key_id)
+    ours.store().suspend_key(more[1].key_id)
+    ours.store().revoke_key(more[2].key_id)
+    assert_full()  # what an ended key signed counts for an hour yet, and a suspended one may come back
+    ours.store().revoke_key(more[3].key_id, "keyCompromise")
     issue(ours)
+    assert_full()
+    ours.store().destroy_key(more[2].key_id)
+    ours.store().update_key(later.key_id, published_for=HOUR)
+    assert_full()
+    ours.store().revoke_key(more[4].key_id)
+    ours.clock.pass_time(HOUR)
+    issue(ours)
+    assert_full()
+    assert len(shown(ours)) == MAX_PUBLISHED_KEYS - 1, "but the suspended one"
+
+
+def replaced(process: Process, key: GeneratedKey, times: int = 1) -> None:
+    """Other versions take over one after the other, without their lead."""
+    rotator = rotator_of(process)
+    for _ in range(times):
+        rotation = rotator.rotate_key(key.key_id, strategy=RotationStrategy.IMMEDIATE).rotation
+        rotator.complete_rotation(rotation.rotation_id)
+
+
+def test_no_version_that_signed_what_still_counts_makes_room_for_another(ours: Process) -> None:
+    key, rotator = issue(ours), rotator_of(ours)
+    replaced(ours, key, MAX_VERSIONS_LOOKED_AT - 1)
+    assert len(shown(ours)) == MAX_VERSIONS_LOOKED_AT
+    with pytest.raises(InvalidInputError, match="version 1 any more"):
+        rotator.rotate_key(key.key_id)
+    problem = rotator.preview_rotation(key.key_id).problem
+    assert problem is not None
+    assert "no room" in problem
+    assert f"{key.key_id}.1" in shown(ours)
+    rotator.rotate_key(key.key_id, compromised=True)  # which never waits
+    ours.clock.pass_time(HOUR)
+    replaced(ours, key)
+    assert len(shown(ours)) == 2
+
+
+def test_a_key_set_shows_a_bounded_number_of_versions(ours: Process, theirs: Process) -> None:
+    keys = [issue(ours) for _ in range(5)]
+    unpublished = issue(ours, published_for=None)
+    for key in keys:
+        replaced(ours, key, MAX_PUBLISHED_VERSIONS // 5 - 1)
+    assert len(shown(ours)) == MAX_PUBLISHED_VERSIONS
+    with pytest.raises(InvalidInputError, match="400 versions already"):
+        rotator_of(theirs).rotate_key(keys[0].key_id)
+    for refused in (
+        lambda: issue(theirs),
+        lambda: theirs.store().update_key(unpublished.key_id, published_for=HOUR),
+    ):
+        with pytest.raises(InvalidInputError, match="at most 400 versions"):
+            refused()
+    rotator_of(theirs).rotate_key(keys[0].key_id, compromised=True)
+    assert len(shown(ours)) == MAX_PUBLISHED_VERSIONS
+    theirs.store("other").store_key(theirs.make(key_type=KeyType.JWT, published_for=HOUR))
+    ours.clock.pass_time(HOUR)
+    issue(theirs)
+    assert len(shown(ours)) == 6
+
+
+def test_ended_keys_are_not_remembered(ours: Process) -> None:
+    for _ in range(5):
+        key = issue(ours)
+        ours.store().revoke_key(key.key_id)
+        shown(ours)
+        ours.clock.pass_time(HOUR)
+    assert len(shown(ours)) == 0
+    issue(ours)
+    shown(ours)
+    assert len(ours.node.published._shown) == 1
 
 
 # -- what a published key signs -------------------------------------------------------------------------------------
@@ -144,6 +239,50 @@ def test_a_token_of_a_published_key_ends_while_others_can_verify_it(ours: Proces
         with pytest.raises(InvalidInputError) as refused:
             store.sign_jwt(key.key_id, {"exp": unfit})
         assert refused.value.field == "claims.exp"
+
+
+HEADER: Final = json.dumps({"alg": "ES256", "kid": "key_x.1"})
+TOKENS: Final = {
+    "a header": in_base64(HEADER.encode()),
+    "one without an algorithm": in_base64(b"{}"),
+    "another first member": in_base64(b'{"typ":"JWT","alg":"ES256"}'),
+    "white space": in_base64(f" \n{{\t{HEADER[1:]}".encode()),
+    "padded": base64.urlsafe_b64encode(HEADER.encode() + b" "),
+    "with what is skipped": b"!" + b"\n".join(bytes([each]) for each in in_base64(HEADER.encode())),
+    "UTF-16": in_base64(HEADER.encode("utf-16")),
+    "UTF-16 without a mark": in_base64(HEADER.encode("utf-16-be")),
+    "UTF-8 with a mark": in_base64(b"\xef\xbb\xbf" + HEADER.encode()),
+}
+
+
+@pytest.mark.parametrize("head", TOKENS)
+def test_a_published_key_signs_no_token_as_if_it_were_data(ours: Process, head: str) -> None:
+    key = issue(ours, key_type=KeyType.ECDSA)
+    for payload in (in_base64(b'{"exp":9999999999}'), b"", b"a.b"):
+        with pytest.raises(InvalidInputError) as refused:
+            ours.store().sign(key.key_id, TOKENS[head] + b"." + payload)
+        assert refused.value.field == "data"
+        assert "type jwt" in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b".", b".e30", b"a.b", b"eyes. And ears.", bytes(range(256)), in_base64(HEADER.encode())]
+)
+def test_a_published_key_signs_what_is_no_token(ours: Process, data: bytes) -> None:
+    key, store = issue(ours, key_type=KeyType.ECDSA), ours.store()
+    assert store.verify_signature(key.key_id, data, store.sign(key.key_id, data).value)
+
+
+def test_what_is_refused_is_what_others_take_for_a_token(ours: Process) -> None:
+    key, store = issue(ours, key_type=KeyType.ECDSA, published_for=None), ours.store()
+    data = TOKENS["a header"] + b"." + in_base64(b'{"sub":"admin"}')
+    r, s = decode_dss_signature(store.sign(key.key_id, data).value)
+    token = data + b"." + in_base64(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+    store.update_key(key.key_id, published_for=60)
+    (jwk,) = store.jwks()["keys"]
+    assert jwt.decode(token, jwt.PyJWK(jwk).key, algorithms=["ES256"]) == {"sub": "admin"}
+    with pytest.raises(InvalidInputError, match="would be a token"):
+        store.sign(key.key_id, data)
 
 
 # -- through a rotation ---------------------------------------------------------------------------------------------
@@ -268,7 +407,7 @@ def test_the_store_is_read_for_changes_and_not_for_whoever_asks(ours: Process, t
     shown(ours)
     before = ours.ledger.calls.copy()
     for tenant in ("default", *(f"tenant-{number}" for number in range(200))):
-        assert ours.node.published.is_current
+        assert ours.node.published.is_current(tenant)
         ours.node.published.of(tenant)
     assert ours.ledger.calls == before
     others = [theirs.issue() for _ in range(50)]
@@ -294,13 +433,13 @@ def test_while_the_store_does_not_answer_what_is_known_grows_old(ours: Process, 
     theirs.store().revoke_key(key.key_id, "keyCompromise")
     ours.ledger.fail(StorageError("gone"))
     ours.clock.pass_time(CACHE_SECONDS)
-    assert not published.is_current
+    assert not published.is_current("default")
     with pytest.raises(StorageError):
-        published.refresh()
-    assert published.age >= CACHE_SECONDS
+        published.refresh("default")
+    assert published.age("default") >= CACHE_SECONDS
     ours.ledger.work_again()
     assert shown(ours) == []
-    assert published.age < 1
+    assert published.age("default") < 1
 
 
 def test_a_change_is_not_lost_when_it_could_not_be_read(ours: Process) -> None:
@@ -310,8 +449,8 @@ def test_a_change_is_not_lost_when_it_could_not_be_read(ours: Process) -> None:
     ours.ledger.fail(StorageError("gone"), "read")
     for _ in range(2):
         with pytest.raises(StorageError):
-            ours.node.published.refresh()
-        assert not ours.node.published.is_current
+            ours.node.published.refresh("default")
+        assert not ours.node.published.is_current("default")
     ours.ledger.work_again()
     assert shown(ours) == []
 

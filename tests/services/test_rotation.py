@@ -19,6 +19,7 @@ from keyturn.errors import (
     IllegalTransitionError,
     InvalidInputError,
     NotFoundError,
+    StorageError,
 )
 from keyturn.key_generator import SecureKeyGenerator
 from keyturn.key_rotator import (
@@ -382,6 +383,18 @@ def test_a_secret_that_waits_is_gone_with_a_rollback_and_with_the_key(ours: Proc
             rotator.pick_up_secret(rotated.rotation.rotation_id)
 
 
+def test_a_staged_secret_that_waits_is_picked_up_once_and_then_proved(ours: Process) -> None:
+    key, rotator = ours.issue(), rotator_of(ours)
+    rotated = rotator.rotate_key(key.key_id, strategy=RotationStrategy.BLUE_GREEN, keep_secret=True)
+    picked = rotator.pick_up_secret(rotated.rotation.rotation_id)
+    assert all(each.version.material is None for each in ours.node.versions.list(key.key_id, BY).items)
+    with pytest.raises(IllegalTransitionError):
+        rotator.pick_up_secret(rotated.rotation.rotation_id)
+    assert ours.ask(key).valid
+    rotator.prove_rotation(rotated.rotation.rotation_id, picked.secret)
+    assert ours.ask(picked.secret.reveal()).valid
+
+
 def test_an_old_token_that_nobody_uses_any_more_ends_early(ours: Process) -> None:
     key, rotator = ours.issue(), rotator_of(ours)
     rotated = rotator.rotate_key(key.key_id, overlap=5 * DAY, retire_unused_after=HOUR)
@@ -440,48 +453,39 @@ def test_a_key_with_more_versions_than_an_entry_can_name_is_destroyed_whole(
     assert all((each.state, each.material) == (KeyState.DESTROYED, None) for each in versions)
 
 
-def test_many_keys_are_rotated_and_an_interrupted_run_goes_on_where_it_was(ours: Process) -> None:
-    keys = [ours.issue(owner="acme") for _ in range(5)] + [ours.issue(owner="bolt")]
-    ours.clock.pass_time(1)
-    began, rotator = ours.clock.now(), rotator_of(ours)
-    run = rotator.rotate_keys(owner="acme", since=began, compromised=True)
-    first = [next(run), next(run)]
-    run.close()  # type: ignore[attr-defined]
-    rest = list(rotator.rotate_keys(owner="acme", since=began, compromised=True))
-    done = {each.key_id: each.started for each in (*first, *rest)}
-    assert sorted(done) == sorted(key.key_id for key in keys[:5])
-    assert len(rest) == 3
-    for key in keys[:5]:
-        started = done[key.key_id]
-        assert started is not None
-        assert (ours.ask(key).code, ours.ask(token_of(started)).code) == ("revoked", "valid")
-    assert ours.ask(keys[5]).valid
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_version_that_serves_is_destroyed_with_its_key_however_old_it_is(
+    ours: Process, monkeypatch: pytest.MonkeyPatch, is_running: bool
+) -> None:
+    """After many roll-backs: should the destruction fail on the way, the key is as it was."""
+    monkeypatch.setattr("keyturn.issuing.lifecycle._VERSIONS_AT_ONCE", 3)
+    key, rotator = ours.issue(), rotator_of(ours)
+    for _ in range(6):
+        rotator.rollback_rotation(rotator.rotate_key(key.key_id).rotation.rotation_id)
+    new = rotator.rotate_key(key.key_id, overlap=HOUR) if is_running else None
+    ours.ledger.after("commit", lambda: ours.ledger.fail(StorageError("away"), "commit"))
+    with pytest.raises(StorageError):
+        ours.node.lifecycle.destroy(key.key_id, BY)
+    ours.ledger.work_again()
+    assert ours.ask(key).valid
+    assert new is None or ours.ask(token_of(new)).valid
+    ours.node.lifecycle.destroy(key.key_id, BY)
+    versions = [each.version for each in ours.node.versions.list(key.key_id, BY).items]
+    assert [version.state for version in versions] == [KeyState.DESTROYED] * (8 if is_running else 7)
 
 
-def test_a_policy_stops_by_itself_where_new_tokens_are_not_taken_up(ours: Process) -> None:
-    rotator = rotator_of(ours)
-    rotator.create_rotation_policy(
-        RotationPolicy(policy_id="p", frequency=RotationFrequency.MONTHLY, strategy=GRADUAL, dwell=HOUR)
-    )
-    keys = [ours.issue(owner=f"owner {number}", rotation_policy_id="p") for number in range(40)]
-    ours.clock.pass_time(31 * DAY)
-    first = rotator.check_rotation_schedules()
-    assert 0 < len(first) < len(keys), "the first cohorts"
-    ours.clock.pass_time(HOUR)
-    assert [event.type for event in rotator.check_rotation_schedules()] == []
-    (kept,) = rotator.list_rotation_policies().items
-    assert kept.paused is not None
-    assert "not taken up" in kept.paused
-    assert all(ours.ask(key).valid for key in keys)
-    for event in first:
-        assert event.rotation_id is not None
-        picked = rotator.pick_up_secret(event.rotation_id)
-        assert ours.ask(picked.secret.reveal()).valid
-    ours.node.recorder.flush()
-    rotator.resume_rotation_policy("p")
-    ours.clock.pass_time(3 * HOUR)
-    more = rotator.check_rotation_schedules()
-    assert len({event.key_id for event in (*first, *more) if event.type == "rotation_started"}) == len(keys)
+def test_a_version_that_comes_to_serve_while_its_key_is_destroyed_is_destroyed_too(
+    ours: Process, theirs: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keyturn.issuing.lifecycle._VERSIONS_AT_ONCE", 3)
+    key, rotator = ours.issue(), rotator_of(ours)
+    for _ in range(6):
+        rotator.rollback_rotation(rotator.rotate_key(key.key_id).rotation.rotation_id)
+    theirs.catch_up()
+    ours.ledger.before("commit", lambda: rotator_of(theirs).rotate_key(key.key_id, strategy=IMMEDIATE))
+    ours.node.lifecycle.destroy(key.key_id, BY)
+    versions = [each.version for each in ours.node.versions.list(key.key_id, BY).items]
+    assert [version.state for version in versions] == [KeyState.DESTROYED] * 8
 
 
 def test_statistics_tell_who_lags_behind(ours: Process) -> None:
@@ -511,6 +515,20 @@ def test_statistics_tell_who_lags_behind(ours: Process) -> None:
     (straggler,) = found.stragglers
     assert (straggler.rotation_id, straggler.last_ip) == (behind.rotation.rotation_id, "203.0.113.9")
     assert found.mean_age == HOUR
+
+
+def test_statistics_end_at_a_bound_and_say_so(ours: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    rotator = rotator_of(ours)
+    keys = [ours.issue() for _ in range(5)]
+    for key in keys[:3]:
+        rotator.rotate_key(key.key_id)
+    for bound, is_partial, counted in ((5, False, (5, 3)), (4, True, (4, 3)), (2, True, (2, 2))):
+        monkeypatch.setattr("keyturn.rotation.statistics.MAX_SCANNED", bound)
+        found = rotator.get_rotation_statistics()
+        assert (found.is_partial, (found.keys, sum(found.by_stage.values()))) == (is_partial, counted)
+    ours.clock.pass_time(60 * DAY)
+    monkeypatch.setattr("keyturn.rotation.statistics.MAX_SCANNED", 5)
+    assert not rotator.get_rotation_statistics().is_partial
 
 
 def test_nobody_gets_the_secret_of_a_key_that_holds_more_than_they_do(ours: Process) -> None:

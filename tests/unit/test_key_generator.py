@@ -130,7 +130,7 @@ def test_every_possible_type_and_length_is_made_and_whole(key_type: KeyType, len
 )
 def test_an_impossible_type_and_length_are_refused_by_name(key_type: KeyType, length: int) -> None:
     error = refused(lambda: GENERATOR.generate_api_key(key_type, length=length))
-    assert str(error) == f"a {key_type.value} key has no length of {length} bits"
+    assert str(error) == f"a key of type {key_type.value} has no length of {length} bits"
     assert (error.field, error.fix[:11]) == ("length", "Use one of:")
     assert refused(lambda: GENERATOR.generate_batch(2, key_type, length=length)).field == "length"
 
@@ -193,16 +193,21 @@ def test_what_is_not_said_is_chosen_and_is_never_pkcs1(
 @pytest.mark.parametrize(
     ("key_type", "more", "field", "message"),
     [
-        (KeyType.RSA, {"algorithm": "RS256"}, "algorithm", "a rsa key has no algorithm RS256"),
-        (KeyType.RSA, {"length": 2_048}, "length", "a rsa key has no length of 2048 bits"),
-        (KeyType.RSA, {"length": 256}, "length", "a rsa key has no length of 256 bits"),
+        (KeyType.RSA, {"algorithm": "RS256"}, "algorithm", "a key of type rsa has no algorithm RS256"),
+        (KeyType.RSA, {"length": 2_048}, "length", "a key of type rsa has no length of 2048 bits"),
+        (KeyType.RSA, {"length": 256}, "length", "a key of type rsa has no length of 256 bits"),
         (KeyType.ECDSA, {"algorithm": "ES384", "length": 256}, "length", "no length of 256 bits with ES384"),
-        (KeyType.JWT, {"algorithm": "ES512"}, "algorithm", "a jwt key has no algorithm ES512"),
+        (KeyType.JWT, {"algorithm": "ES512"}, "algorithm", "a key of type jwt has no algorithm ES512"),
         (KeyType.JWT, {"algorithm": "HS256", "length": 128}, "length", "no length of 128 bits with HS256"),
         (KeyType.JWT, {"algorithm": "none"}, "algorithm", "there is no algorithm 'none'"),
         (KeyType.HMAC, {"algorithm": "HS512"}, None, ""),
         (KeyType.HMAC, {"algorithm": "HS512", "length": 256}, "length", "no length of 256 bits with HS512"),
-        (KeyType.API_TOKEN, {"algorithm": "HS256"}, "algorithm", "a api_token key has no algorithm HS256"),
+        (
+            KeyType.API_TOKEN,
+            {"algorithm": "HS256"},
+            "algorithm",
+            "a key of type api_token has no algorithm HS256",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_name(

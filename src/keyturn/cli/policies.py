@@ -152,7 +152,7 @@ def pause(
 ) -> None:
     """Let no rotation begin by a policy for now."""
     with opened(tenant) as work:
-        kept = work.node.rotation.policies.pause(policy_id, work.by, "somebody paused it")
+        kept = work.node.rotation.policies.pause(policy_id, work.by)
         _answer(kept, as_json=as_json)
 
 

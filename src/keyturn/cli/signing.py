@@ -104,7 +104,7 @@ def verify_signature(
 def jwks(*, tenant: options.Tenant = DEFAULT_TENANT) -> None:
     """Print the public halves of the published keys, as a JSON Web Key Set for those who verify."""
     with opened(tenant) as work:
-        work.node.published.refresh()
+        work.node.published.refresh(tenant)
         output.write_json(json.loads(work.node.published.of(tenant).body))
 
 

@@ -32,7 +32,10 @@ class Purpose(Enum):
     ROW = b"keyturn-row-seal-v1"
     ENTRY = b"keyturn-entry-seal-v1"
     HEAD = b"keyturn-head-seal-v1"
-    SNAPSHOT = b"keyturn-snapshot-seal-v1"
+    SNAPSHOT = b"keyturn-snapshot-seal-v2"
+    OLDER_SNAPSHOT = (
+        b"keyturn-snapshot-seal-v1"  # of floors that kept neither policies nor endpoints from the start
+    )
     CURSOR = b"keyturn-cursor-seal-v1"
 
 

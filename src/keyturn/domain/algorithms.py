@@ -102,7 +102,7 @@ def _refused(
 ) -> InvalidInputError:
     names = ", ".join(name if isinstance(name, str) else str(int(name)) for name in possible)
     return InvalidInputError(
-        f"a {key_type.value} key has {what}",
+        f"a key of type {key_type.value} has {what}",
         field=field,
         fix=f"Use one of: {names}." if names else "Leave it out.",
     )

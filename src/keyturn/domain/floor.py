@@ -2,30 +2,34 @@
 
 A seal shows that a row was written by Keyturn; it does not show that the row is the latest. The log does. The floor
 keeps, for each row changed after its creation, the newest revision with eight bytes of its body's digest, which also
-refuses a body that was sealed for a commit that lost. Owner rows are kept from their first revision, because the
-absence of an owner's row means something: that the owner was never revoked.
+refuses a body that was sealed for a commit that lost. Rows whose absence means something are kept from their first
+revision: an owner's (the owner was never revoked), a policy's (nothing is rotated by it), an endpoint's (nobody is
+told).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from keyturn.domain.entry import RowMark
 from keyturn.errors import IntegrityError
 
-KEPT_FROM_CREATION: Final = ("own_", "keyring")
+KEPT_FROM_CREATION: Final = ("own_", "pol_", "whe_", "keyring")
+_LISTED: Final = ("pol_", "whe_")  # found by lists, so that what a list leaves out must be known
+_BESIDE_ID: Final = 17  # bytes of a row in a snapshot, its id aside
 _DIGEST_BITS: Final = 64
 
 
 class Floor:
     """The newest revision of each changed row, as one integer a row: revision, then the digest's first 64 bits."""
 
-    __slots__ = ("_closed", "_marks")
+    __slots__ = ("_closed", "_listed", "_marks")
 
     def __init__(self) -> None:
         self._marks: dict[str, int] = {}
+        self._listed: set[str] = set()
         self._closed: set[str] = set()
 
     def __len__(self) -> int:
@@ -41,7 +45,12 @@ class Floor:
                 continue
             if mark.revision <= present:
                 raise IntegrityError(f"the log names revision {mark.revision} of a row after {present}")
-            self._marks[mark.id] = _packed(mark.revision, mark.digest)
+            self._keep(mark.id, _packed(mark.revision, mark.digest))
+
+    def _keep(self, row_id: str, packed: int) -> None:
+        self._marks[row_id] = packed
+        if row_id.startswith(_LISTED):
+            self._listed.add(row_id)
 
     def admits(self, row_id: str, revision: int, digest: bytes) -> bool:
         """Whether the log, as far as it was read, says that the row is this revision with this body.
@@ -63,6 +72,12 @@ class Floor:
         """Whether the row may be missing: the log has never named it, as far as the floor keeps."""
         return row_id not in self._marks and row_id not in self._closed
 
+    def left_out(self, prefix: str, listed: Collection[str]) -> list[str]:
+        """The ids that begin so and that the floor keeps, but for those `listed`; of policies and endpoints only."""
+        return sorted(
+            row_id for row_id in self._listed.copy() if row_id.startswith(prefix) and row_id not in listed
+        )
+
     @property
     def has_closed(self) -> bool:
         """Whether some rows are closed: what a log told that is gone, no other process may learn from this one."""
@@ -75,7 +90,7 @@ class Floor:
     def copy(self) -> Floor:
         """Another floor that says the same."""
         twin = Floor()
-        twin._marks, twin._closed = dict(self._marks), set(self._closed)
+        twin._marks, twin._listed, twin._closed = dict(self._marks), set(self._listed), set(self._closed)
         return twin
 
     def strike(self, marks: Iterable[RowMark]) -> None:
@@ -83,10 +98,16 @@ class Floor:
         for mark in marks:
             if self._marks.get(mark.id) == _packed(mark.revision, mark.digest):
                 del self._marks[mark.id]
+                self._listed.discard(mark.id)
 
     def close(self, other: Floor) -> None:
         """Never admit the rows of `other` again, whatever the log says of them: of these it has told two stories."""
         self._closed.update(other._marks, other._closed)
+
+    @property
+    def size(self) -> int:
+        """How many bytes `to_bytes` gives."""
+        return sum(_BESIDE_ID + len(row_id.encode()) for row_id in self._marks)
 
     def to_bytes(self) -> bytes:
         """The floor as bytes, for a snapshot: for each row a length, the id, the revision and the digest part."""
@@ -103,7 +124,7 @@ class Floor:
         view, at = memoryview(raw), 0
         while at < len(view):
             end = at + 1 + view[at]
-            floor._marks[bytes(view[at + 1 : end]).decode()] = int.from_bytes(view[end : end + 16], "big")
+            floor._keep(bytes(view[at + 1 : end]).decode(), int.from_bytes(view[end : end + 16], "big"))
             at = end + 16
         return floor
 

@@ -18,8 +18,9 @@ CACHE_SECONDS: Final = 300  # for which whoever fetches a set may keep it (RFC 9
 # that differ and for nodes that are behind.
 LEAD_SECONDS: Final = 3 * CACHE_SECONDS
 MAX_PUBLISHED_FOR: Final = 31_622_400  # seconds: a leap year
-MAX_PUBLISHED_KEYS: Final = 100  # of one tenant
-MAX_VERSIONS_SHOWN: Final = 100  # of one key, the newest
+MAX_PUBLISHED_KEYS: Final = 100  # of one tenant in its set, those that have ended included
+MAX_PUBLISHED_VERSIONS: Final = 400  # of all its keys together: 600 KB, were each an RSA key of 8,192 bits
+MAX_VERSIONS_LOOKED_AT: Final = 100  # of one key, the newest; none that is shown may be older
 ALWAYS: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -37,12 +38,20 @@ def check_published_for(seconds: int) -> int:
 def check_may_be_published(key_type: KeyType, algorithm: Algorithm | None, published_for: int | None) -> None:
     """InvalidInputError for a key of which there is nothing that everybody may see."""
     if published_for is not None and (key_type.is_token or algorithm is None or algorithm.is_symmetric):
-        what = key_type.value if algorithm is None else f"{key_type.value} key with {algorithm.value}"
+        signing = "" if algorithm is None else f" with {algorithm.value}"
         raise InvalidInputError(
-            f"a {what} has no public half to publish",
+            f"a key of type {key_type.value}{signing} has no public half to publish",
             field="published_for",
             fix="Leave it out, or use a key of type jwt, rsa or ecdsa that does not sign with a shared secret.",
         )
+
+
+def is_in_set(key: Key, now: datetime) -> bool:
+    """Whether a key takes up room in its tenant's set: one that is suspended may be back at any time."""
+    if key.published_for is None or key.state in (KeyState.COMPROMISED, KeyState.DESTROYED):
+        return False
+    until = _until(_ends_of(key), key.published_for)
+    return now < until
 
 
 def shown_until(key: Key, version: Version, owner: Owner | None) -> datetime | None:
@@ -54,14 +63,21 @@ def shown_until(key: Key, version: Version, owner: Owner | None) -> datetime | N
     is_exposed = is_revoked and owner is not None and owner.reason is RevocationReason.KEY_COMPROMISE
     if key.published_for is None or is_exposed or not {key.state, version.state} <= _SHOWN:
         return None
-    ends = [instant for instant in (key.expires_at, version.expires_at) if instant is not None]
-    ends += [each.state_changed_at for each in (key, version) if each.state is KeyState.DEACTIVATED]
+    ends = [*_ends_of(key), *_ends_of(version)]
     if is_revoked and owner is not None:
         ends.append(owner.revoked_at)
-    if not ends:
-        return ALWAYS
-    ended = min(ends)
-    return ended + timedelta(seconds=key.published_for) if ended < _LATEST else ALWAYS
+    return _until(ends, key.published_for)
+
+
+def _ends_of(ending: Key | Version) -> list[datetime]:
+    """When it came to its end, or will."""
+    ends = [] if ending.expires_at is None else [ending.expires_at]
+    return [*ends, ending.state_changed_at] if ending.state is KeyState.DEACTIVATED else ends
+
+
+def _until(ends: list[datetime], published_for: int) -> datetime:
+    ended = min(ends, default=ALWAYS)
+    return ended + timedelta(seconds=published_for) if ended < _LATEST else ALWAYS
 
 
 _SHOWN: Final = frozenset((KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.DEACTIVATED))

@@ -77,7 +77,7 @@ class KeySpec:
             )
         elif self.prefix is not None:
             raise InvalidInputError(
-                f"a {self.type.value} key has no prefix", field="prefix", fix="Leave it out."
+                f"a key of type {self.type.value} has no prefix", field="prefix", fix="Leave it out."
             )
         if type(self.recoverable) is not bool:
             raise InvalidInputError("recoverable is true or false", field="recoverable")
@@ -137,7 +137,7 @@ def check_may_have_profile(key_type: KeyType, profile: object) -> None:
     """InvalidInputError for a profile of a key that no gateway can call with."""
     if profile is not None and key_type is not KeyType.PROVISIONING:
         raise InvalidInputError(
-            f"a {key_type.value} key has no profile",
+            f"a key of type {key_type.value} has no profile",
             field="profile",
             fix="Leave it out: a profile is for the provisioning key of a gateway.",
         )

@@ -22,6 +22,7 @@ from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ConflictError, InvalidInputError
 from keyturn.issuing.foreign import ForeignConflicts, Storable
 from keyturn.issuing.keys import Keys
+from keyturn.issuing.publishing import PublishedRoom
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
 
@@ -72,7 +73,7 @@ class Issuer:
             self._keys.policy(by.tenant, str(policy_id))
         published = sum(generated.spec.published_for is not None for generated in batch)
         if published:
-            self._keys.require_room_for_published(by.tenant, published)
+            PublishedRoom(self._records, self._clock.now()).require_for_new(by.tenant, published)
         self.require_new(batch)
         owners = self._owners(batch, by.tenant)
         pairs = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +10,6 @@ from keyturn.domain.bodies import key_from, owner_from, version_from
 from keyturn.domain.fields import check_policy_id
 from keyturn.domain.ids import KEY, OWNER, POLICY, ROTATION, build, is_id, version_row_id
 from keyturn.domain.key import Key, Owner, Version
-from keyturn.domain.publishing import MAX_PUBLISHED_KEYS
 from keyturn.domain.rotation.bodies import policy_from, rotation_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.rotation import Rotation
@@ -19,8 +17,6 @@ from keyturn.errors import IntegrityError, InvalidInputError, NotFoundError, Sto
 from keyturn.issuing.turns import Turns
 from keyturn.records.records import Records
 
-_PAGE: Final = 1_000
-_NOT_ENDED: Final = frozenset(("pre_active", "active", "suspended"))
 _READS: Final = 20  # of a key and what belongs to it, each overtaken by a change, before a reader gives up
 
 
@@ -161,26 +157,6 @@ class Keys:
                 "there is no such rotation policy", fix="Create it first, or list those that there are."
             )
         return kept
-
-    def require_room_for_published(self, tenant: str, more: int) -> None:
-        """InvalidInputError where the tenant would have more published keys than a set of them can show."""
-        if self._published(tenant) + more > MAX_PUBLISHED_KEYS:
-            raise InvalidInputError(
-                f"a tenant has at most {MAX_PUBLISHED_KEYS} published keys",
-                field="published_for",
-                fix="Revoke those that are not needed any more, or leave it out.",
-            )
-
-    def _published(self, tenant: str) -> int:
-        """How many published keys of the tenant have not ended, as the store says; more than there may be is enough."""
-        after, found = (tenant, ""), 0
-        while found <= MAX_PUBLISHED_KEYS and (rows := self._records.list_published(after, _PAGE)):
-            ours = [row for row in rows if row.tenant == tenant]
-            found += sum(json.loads(row.body).get("state") in _NOT_ENDED for row in ours)
-            if len(ours) < _PAGE:
-                break
-            after = (tenant, rows[-1].id)
-        return found
 
     def owner_row_id(self, tenant: str, owner: str) -> str:
         """The id of an owner's row: a pseudonym, so that the log holds no personal data."""

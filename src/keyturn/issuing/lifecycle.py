@@ -110,12 +110,11 @@ class Lifecycle:
         Of a key with many versions the older ones go first. Should that fail on the way, the key is as it was, and can
         be destroyed again.
         """
+        left = self._destroy_older(key_id, by, only_if)
 
         def versions(key: Key) -> Iterator[Put]:
-            first = max(1, key.newest_version - _VERSIONS_AT_ONCE + 1)
-            yield from self._destroyed(key, range(first, key.newest_version + 1), key.state_changed_at)
+            yield from self._destroyed(key, sorted(left | self._last_numbers(key)), key.state_changed_at)
 
-        self._destroy_older(key_id, by, only_if)
         return self._act(
             key_id,
             Act.DESTROY,
@@ -126,29 +125,46 @@ class Lifecycle:
             only_if=only_if,
         )
 
-    def _destroy_older(self, key_id: str, by: Principal, only_if: Condition) -> None:
-        """Destroy the versions that are too many to be destroyed together with the key."""
-        key = self._keys.get(by.tenant, key_id)
-        older = max(0, key.newest_version - _VERSIONS_AT_ONCE)
-        for first in range(1, older + 1, _VERSIONS_AT_ONCE):
-            numbers = range(first, min(first + _VERSIONS_AT_ONCE, older + 1))
-            self._retrying.end(key_id, partial(self._destroy_some, key_id, by, numbers, only_if))
+    def _last_numbers(self, key: Key) -> set[int]:
+        """The versions that are destroyed together with the key: the newest, and those that serve, however old."""
+        serving = {key.version}
+        if key.rotation is not None:
+            rotation = self._keys.rotation(key.tenant, key.rotation)
+            serving |= {rotation.old, rotation.new}
+        return serving.union(
+            range(max(1, key.newest_version - _VERSIONS_AT_ONCE + 1), key.newest_version + 1)
+        )
 
-    def _destroy_some(self, key_id: str, by: Principal, numbers: range, only_if: Condition) -> None:
+    def _destroy_older(self, key_id: str, by: Principal, only_if: Condition) -> set[int]:
+        """Destroy the versions that are too many to be destroyed together with the key; those that are left."""
+        key = self._keys.get(by.tenant, key_id)
+        left = self._last_numbers(key)
+        older = [number for number in range(1, key.newest_version + 1) if number not in left]
+        for first in range(0, len(older), _VERSIONS_AT_ONCE):
+            numbers = older[first : first + _VERSIONS_AT_ONCE]
+            left |= self._retrying.end(key_id, partial(self._destroy_some, key_id, by, numbers, only_if))
+        return left
+
+    def _destroy_some(
+        self, key_id: str, by: Principal, numbers: Sequence[int], only_if: Condition
+    ) -> set[int]:
+        """Destroy these but for those that serve by now, which are returned."""
         key, now = self._keys.get(by.tenant, key_id), self._clock.now()
         only_if(key)
         next_state(key.state, Act.DESTROY)
-        if puts := tuple(self._destroyed(key, numbers, now)):
+        serving = self._last_numbers(key).intersection(numbers)
+        if puts := tuple(self._destroyed(key, [each for each in numbers if each not in serving], now)):
             details = {"versions": f"{numbers[0]} to {numbers[-1]}"}
             event = self._event(
                 EventType.KEY_DESTROYED, key, tuple(put.id for put in puts), by.actor, details
             )
-            # The key's own row stays: what is destroyed here has not served for long.
+            # The key's own row stays: what is destroyed here does not serve.
             only_versions = replace(event, rows=event.rows[1:])
             requires = (Require(key.row_id, key.revision),)
             self._records.commit(ChangeSet(requires=requires, puts=puts, events=(only_versions,)))
+        return serving
 
-    def _destroyed(self, key: Key, numbers: range, now: datetime) -> Iterator[Put]:
+    def _destroyed(self, key: Key, numbers: Sequence[int], now: datetime) -> Iterator[Put]:
         for version in self._keys.versions(key, numbers):
             if version.state is not KeyState.DESTROYED:
                 yield version_put(version.after(Act.DESTROY, now))

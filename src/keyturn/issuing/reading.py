@@ -152,7 +152,7 @@ class Reader:
         check_limit(limit)
         cursors = Cursors(self._records.keyring, by.tenant, _described(matching))
         before = cursors.read(cursor)
-        rows = self._ledger.list_keys(_row_filter(by.tenant, before, matching), limit + 1)
+        rows = self._ledger.list_keys(row_filter(by.tenant, before, matching), limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
         keys = tuple(key_from(opened.body) for opened in self._records.open_all(rows))
         self._require_places(rows)
@@ -190,7 +190,8 @@ def _require_serving(key: Key, version: Version, owner: Owner | None, now: datet
         raise IllegalTransitionError("the secret of a key whose owner was revoked is not handed out")
 
 
-def _row_filter(tenant: str, before: int | None, matching: KeyFilter) -> RowFilter:
+def row_filter(tenant: str, before: int | None, matching: KeyFilter) -> RowFilter:
+    """What a ledger looks for, from a position on."""
     return RowFilter(
         tenant=tenant,
         before=before,

@@ -21,6 +21,7 @@ from keyturn.domain.spec import check_may_have_profile, check_window, checked_po
 from keyturn.errors import IllegalTransitionError, InvalidInputError, shown
 from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
+from keyturn.issuing.publishing import PublishedRoom
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
@@ -121,14 +122,14 @@ class Updater:
 
     def _require_publishable(self, key: Key, published_for: int) -> None:
         check_may_be_published(key.type, key.algorithm, published_for)
-        if key.published_for is None:
-            self._keys.require_room_for_published(key.tenant, 1)
-        elif published_for < key.published_for:
+        if key.published_for is not None and published_for < key.published_for:
             raise InvalidInputError(
                 f"published_for is {key.published_for} already, and what was signed may last so long",
                 field="published_for",
                 fix="Clear it first: the key then leaves the JWKS at once, and what it signed verifies no more.",
             )
+        room = PublishedRoom(self._records, self._clock.now())
+        room.require_for(replace(key, published_for=published_for))
 
     def _event(self, key: Key, by: Principal, changes: Mapping[str, Any]) -> Event:
         return Event(

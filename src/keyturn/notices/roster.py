@@ -83,10 +83,12 @@ class Roster:
                 yield endpoint
 
     def _listed(self) -> Iterator[Endpoint]:
-        before = None
+        before, listed = None, set[str]()
         while rows := self._ledger.list_endpoints(None, before, _PAGE):
             before = rows[-1].created
+            listed.update(row.id for row in rows)
             yield from self.opened(rows)
+        yield from self.opened(each.row for each in self._records.open_left_out(f"{ENDPOINT}_", listed))
 
     def _renew(self, endpoint_id: str) -> None:
         try:

@@ -171,7 +171,6 @@ class RotationFilter:
     before: Position | None = None
     key_id: str | None = None
     policy_id: str | None = None
-    strategy: str | None = None
     stage: str | None = None
 
 
@@ -224,6 +223,8 @@ class KeptState:
 
 class Ledger(Protocol):
     """Where rows and the log live. Safe to call from several threads and, on one store, several processes.
+
+    Lists behind rotation and notices have 1 to `keyturn.ports.bounds.MAX_LISTED` rows; another limit is a ValueError.
 
     Every method ends within a bounded time and raises StorageError (or a subclass) when the store does not answer. A
     write that is made in passing (`keyturn.ports.passing`) waits a small part of a second, and so does what it calls.
@@ -301,9 +302,9 @@ class Ledger(Protocol):
         """The states of deliveries to these endpoints, in order, None for each without; at most 1,000 ids."""
 
     def keep_state(self, state: KeptState) -> None:
-        """Keep `state` in place of the one of the turn before, or as the first one; at most 1 MiB.
+        """Keep `state` in place of the one of the turn before, or as the first one.
 
-        ConflictError where the stored turn is another. The log gets no entry.
+        ConflictError where the stored turn is another; ValueError for more than 1 MiB. The log gets no entry.
         """
 
     def forget_answers(self, before: int, limit: int) -> int:

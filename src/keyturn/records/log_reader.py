@@ -23,7 +23,7 @@ from keyturn.records.entry_seals import Seen
 from keyturn.records.incidents import Incidents
 from keyturn.records.keyring_row import KeyringRow, OlderKeyringError
 from keyturn.records.progress import replay, unchanging
-from keyturn.records.sealed_state import make_snapshot, sealed_head
+from keyturn.records.sealed_state import MAX_SNAPSHOT_BYTES, make_snapshot, sealed_head
 
 BATCH: Final = 2_000  # entries a read
 SNAPSHOT_EVERY: Final = 50_000  # entries: replaying them costs well under a second
@@ -46,9 +46,16 @@ class LogReader:
     """
 
     def __init__(
-        self, *, ledger: Ledger, keyring: Keyring, clock: Clock, row: KeyringRow | None = None
+        self,
+        *,
+        ledger: Ledger,
+        keyring: Keyring,
+        clock: Clock,
+        row: KeyringRow | None = None,
+        snapshot_bytes: int = MAX_SNAPSHOT_BYTES,
     ) -> None:
         self.incidents = Incidents()
+        self._snapshot_bytes = snapshot_bytes
         self._ledger = ledger
         self._keyring = keyring
         self._row = row
@@ -167,12 +174,25 @@ class LogReader:
             self.save_snapshot()
 
     def save_snapshot(self) -> None:
-        """Keep a snapshot of the floor as it is now, unless it tells of two stories."""
+        """Keep a snapshot of the floor as it is now, unless it tells of two stories or is too large.
+
+        Then the last one stays, and whoever starts reads the log from there.
+        """
         if self.floor.has_closed:
             return
         with self.applying:  # so that position and floor are of one moment
             (position, chain), floor = self._at.seen, self.floor.copy()
-        self._ledger.save_snapshot(make_snapshot(self._keyring, self._ledger.log_id, position, chain, floor))
+        snapshot = make_snapshot(
+            self._keyring, self._ledger.log_id, position, chain, floor, most=self._snapshot_bytes
+        )
+        if snapshot is None:
+            _log.warning(
+                "the floor has %d rows, more than a snapshot holds: nodes go on to start from the last one, and ever"
+                " more slowly",
+                len(floor),
+            )
+        else:
+            self._ledger.save_snapshot(snapshot)
         self._snapshot = position
 
     def _read_on(self) -> None:

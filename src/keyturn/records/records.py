@@ -8,7 +8,7 @@ records.commit(ChangeSet(...))                # durable, and known in this proce
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -140,6 +140,21 @@ class Records:
             known = self.open_sealed(row)
             opened.append(known if self.is_current(row.id, known) else self._again(row.id))
         return opened
+
+    def open_left_out(self, prefix: str, listed: Collection[str]) -> Iterator[OpenedRow]:
+        """Policies (`pol_`) or endpoints (`whe_`) that the log knows and a whole list of them, by id, did not give.
+
+        Those made meanwhile; those that somebody took out of the list's index. One that is missing or is not the one
+        that the log names is reported, and is no other's concern.
+        """
+        for row_id in self.log.floor.left_out(prefix, listed):
+            try:
+                opened = self.get(row_id)
+            except IntegrityError as error:
+                _log.error("a list of the store is not whole: %s", error)
+                continue
+            if opened is not None:
+                yield opened
 
     def open_sealed(self, row: Row) -> OpenedRow:
         """The row, once its seal and columns hold; IntegrityError otherwise. It may still be an older one.

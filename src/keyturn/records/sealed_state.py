@@ -15,7 +15,7 @@ from keyturn.errors import IntegrityError
 from keyturn.ports.ledger import NewEntry, Position, SealedHead, Snapshot
 from keyturn.records.entry_seals import Seen
 
-MAX_SNAPSHOT_BYTES: Final = 1 << 30  # unpacked; some 25 million changed rows
+MAX_SNAPSHOT_BYTES: Final = 1 << 30  # unpacked; some 24 million changed rows
 
 
 class LoadedSnapshot(NamedTuple):
@@ -51,14 +51,26 @@ def check_head(keyring: Keyring, log_id: str, sealed: SealedHead) -> None:
             raise IntegrityError("the sealed head is under a data key that was retired before")
 
 
-def make_snapshot(keyring: Keyring, log_id: str, position: Position, chain: bytes, floor: Floor) -> Snapshot:
-    """The floor at a position, sealed."""
+def make_snapshot(
+    keyring: Keyring,
+    log_id: str,
+    position: Position,
+    chain: bytes,
+    floor: Floor,
+    *,
+    most: int = MAX_SNAPSHOT_BYTES,
+) -> Snapshot | None:
+    """The floor at a position, sealed; None for one of more than `most` bytes, which no reader would take."""
+    if floor.size > most:
+        return None
     body = zlib.compress(floor.to_bytes(), 1)
-    seal = keyring.seal(Purpose.SNAPSHOT, framed(log_id, str(position)) + chain + body)
+    seal = keyring.seal(Purpose.SNAPSHOT, _message(log_id, position, chain, body))
     return Snapshot(position, chain, body, seal)
 
 
-def load_snapshot(keyring: Keyring, log_id: str, stored: Snapshot | None) -> LoadedSnapshot | None:
+def load_snapshot(
+    keyring: Keyring, log_id: str, stored: Snapshot | None, *, most: int = MAX_SNAPSHOT_BYTES
+) -> LoadedSnapshot | None:
     """The floor that a stored snapshot says, or None to read the whole log; IntegrityError unless its seal holds."""
     if stored is None:
         return None
@@ -66,10 +78,18 @@ def load_snapshot(keyring: Keyring, log_id: str, stored: Snapshot | None) -> Loa
     if version in keyring.versions and version < keyring.minimum:
         return None  # made before its data key was retired; somebody else may have that key by now
     with read_as("a snapshot of the floor"):
-        message = framed(log_id, str(stored.position)) + stored.hash + stored.body
-        keyring.check(Purpose.SNAPSHOT, message, stored.seal)
+        message = _message(log_id, stored.position, stored.hash, stored.body)
+        try:
+            keyring.check(Purpose.SNAPSHOT, message, stored.seal)
+        except IntegrityError:
+            keyring.check(Purpose.OLDER_SNAPSHOT, message, stored.seal)
+            return None  # the floor of an older program, which may lack rows that are kept by now
     unpacker = zlib.decompressobj()
-    raw = unpacker.decompress(stored.body, MAX_SNAPSHOT_BYTES)
+    raw = unpacker.decompress(stored.body, most)
     if not unpacker.eof:
         raise IntegrityError("a snapshot of the floor is larger than this program takes")
     return LoadedSnapshot(stored.position, stored.hash, Floor.from_bytes(raw))
+
+
+def _message(log_id: str, position: Position, chain: bytes, body: bytes) -> bytes:
+    return framed(log_id, str(position)) + chain + body

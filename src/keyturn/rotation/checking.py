@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from keyturn.domain.change import EventType
 from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.bodies import rotation_from
+from keyturn.domain.rotation.reasons import PauseCode, Reason
 from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
-from keyturn.errors import ConflictError, IllegalTransitionError
+from keyturn.errors import ConflictError, IllegalTransitionError, IntegrityError
 from keyturn.ports.clock import Clock
+from keyturn.ports.ledger import Ledger, RotationFilter
 from keyturn.rotation.events import RotationEvent
-from keyturn.rotation.history import History
+from keyturn.rotation.intact import Intact
 from keyturn.rotation.moving import Mover
 
 Check = Callable[[Rotation], bool]
@@ -23,23 +27,22 @@ _PAGE: Final = 200
 class Checks:
     """Asks about rotations of the caller's tenant that await nothing but an approval."""
 
-    def __init__(self, *, history: History, mover: Mover, clock: Clock) -> None:
-        self._history = history
+    def __init__(self, *, ledger: Ledger, intact: Intact, mover: Mover, clock: Clock) -> None:
+        self._ledger = ledger
+        self._intact = intact
         self._mover = mover
         self._clock = clock
 
     def ask(self, check: Check, by: Principal) -> list[RotationEvent]:
         """Approve of those for which the check is true, and pause the others; what was done."""
-        done, cursor = [], None
-        while True:
-            page = self._history.list(by, stage=Stage.STAGED, limit=_PAGE, cursor=cursor)
-            for rotation in page.items:
+        done, staged = [], RotationFilter(tenant=by.tenant, stage=Stage.STAGED.value)
+        while rows := self._ledger.list_rotations(staged, _PAGE):
+            staged = replace(staged, before=rows[-1].created)
+            for rotation in self._intact.read(rows, rotation_from):
                 if rotation.awaited == {Awaited.CHECK} and rotation.paused is None:
                     event = self._asked(rotation, check, by)
                     done += [] if event is None else [event]
-            if page.next_cursor is None:
-                return done
-            cursor = page.next_cursor
+        return done
 
     def _asked(self, rotation: Rotation, check: Check, by: Principal) -> RotationEvent | None:
         try:
@@ -50,7 +53,13 @@ class Checks:
             if why is None:
                 kind, moved = EventType.ROTATION_CHECKED, self._mover.approve(rotation.rotation_id, by)
             else:
-                kind, moved = EventType.ROTATION_PAUSED, self._mover.pause(rotation.rotation_id, by, why=why)
+                kind, moved = (
+                    EventType.ROTATION_PAUSED,
+                    self._mover.pause(rotation.rotation_id, by, why=Reason(PauseCode.CHECK_REFUSED, why)),
+                )
         except (ConflictError, IllegalTransitionError):
             return None  # somebody else was first
+        except IntegrityError as error:
+            self._intact.leave_out("rotation", rotation.rotation_id, error)
+            return None
         return RotationEvent.of(kind, moved, self._clock.now())

@@ -43,7 +43,7 @@ class Step:
         others = self._puts_of_key()
         first, *more = self.types
         named = (self.rotation.row_id,) if self.turns else (self.rotation.row_id, *(put.id for put in others))
-        events = [self._event(first, named, actor, now, {**self._described(), **self.details})]
+        events = [self._event(first, named, actor, now, {**described(self.rotation), **self.details})]
         if self.turns:
             events.append(
                 self._event(
@@ -54,7 +54,7 @@ class Step:
                     {"version": self.rotation.new, "old_version": self.rotation.old},
                 )
             )
-        events += [self._event(each, (), actor, now, self._described()) for each in more]
+        events += [self._event(each, (), actor, now, described(self.rotation)) for each in more]
         return ChangeSet(
             requires=self._requires(), puts=(rotation_put(self.rotation), *others), events=tuple(events)
         )
@@ -73,33 +73,51 @@ class Step:
             requires.append(Require(key.owner_row, 0 if owner is None else owner.revision))
         return tuple(requires)
 
-    def _described(self) -> dict[str, object]:
-        rotation = self.rotation
-        described: dict[str, object] = {
-            "strategy": rotation.strategy.value,
-            "stage": rotation.stage.value,
-            "cause": rotation.cause.value,
-            "old_version": rotation.old,
-            "version": rotation.new,
-        }
-        for name in ("policy_id", "share", "outcome"):
-            value = getattr(rotation, name)
-            if value is not None:
-                described[name] = value
-        return described
-
     def _event(
         self, kind: EventType, rows: tuple[str, ...], actor: str, now: datetime, details: dict[str, object]
     ) -> Event:
-        return Event(
-            type=kind,
-            time=now,
-            tenant=self.rotation.tenant,
-            actor=actor,
-            subjects=(self.rotation.key_id, self.rotation.rotation_id),
-            rows=rows,
-            details=details,
-        )
+        return event_of(kind, self.rotation, rows=rows, actor=actor, now=now, details=details)
+
+
+def event_of(
+    kind: EventType,
+    rotation: Rotation,
+    *,
+    rows: tuple[str, ...],
+    actor: str,
+    now: datetime,
+    details: dict[str, object],
+) -> Event:
+    """What happened to a rotation, and the rows that this explains."""
+    return Event(
+        type=kind,
+        time=now,
+        tenant=rotation.tenant,
+        actor=actor,
+        subjects=(rotation.key_id, rotation.rotation_id),
+        rows=rows,
+        details=details,
+    )
+
+
+def described(rotation: Rotation) -> dict[str, object]:
+    """A rotation as the details of its events have it."""
+    details: dict[str, object] = {
+        "strategy": rotation.strategy.value,
+        "stage": rotation.stage.value,
+        "cause": rotation.cause.value,
+        "old_version": rotation.old,
+        "version": rotation.new,
+    }
+    for name in ("policy_id", "share"):
+        value = getattr(rotation, name)
+        if value is not None:
+            details[name] = value
+    if rotation.outcome is not None:
+        details |= {"outcome": rotation.outcome.name, "why": rotation.outcome.text}
+    elif rotation.paused is not None:
+        details |= {"paused": rotation.paused.why.name, "why": rotation.paused.why.text}
+    return details
 
 
 def is_in_service(key: Key, now: datetime) -> bool:

@@ -19,7 +19,8 @@ class RotationEvent:
         version: number of the new version; None likewise.
         stage: where the rotation stands now.
         awaited: what has to happen before the new version takes over, such as ``pick_up``.
-        why: why it failed or stands still; empty otherwise.
+        code: how it ended, or why it stands still, in a word; None otherwise.
+        why: the same for people; empty otherwise.
     """
 
     type: str
@@ -31,11 +32,13 @@ class RotationEvent:
     version: int | None = None
     stage: str | None = None
     awaited: tuple[str, ...] = ()
+    code: str | None = None
     why: str = ""
 
     @classmethod
     def of(cls, kind: EventType, rotation: Rotation, at: datetime) -> RotationEvent:
         """What became of a rotation."""
+        reason = rotation.outcome or (rotation.paused.why if rotation.paused else None)
         return cls(
             type=kind.value,
             at=at,
@@ -46,5 +49,6 @@ class RotationEvent:
             version=rotation.new,
             stage=rotation.stage.value,
             awaited=tuple(sorted(each.value for each in rotation.awaited)),
-            why=rotation.outcome or (rotation.paused.why if rotation.paused else ""),
+            code=None if reason is None else reason.name,
+            why="" if reason is None else reason.text,
         )

@@ -11,20 +11,22 @@ from keyturn.crypto.digests import token_digest
 from keyturn.domain import fields
 from keyturn.domain.change import EventType, Put
 from keyturn.domain.instants import from_micros
-from keyturn.domain.key import Key, Version
+from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, PauseCode, Reason
 from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
 from keyturn.domain.rotation.steps import brought
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConflictError, IllegalTransitionError, IntegrityError, InvalidInputError
-from keyturn.issuing.keys import Keys, Together
+from keyturn.issuing.keys import Keys
 from keyturn.issuing.material import material_of
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
-from keyturn.rotation.commits import Step, is_in_service
+from keyturn.rotation.commits import Step
 from keyturn.rotation.material import signs
+from keyturn.rotation.scenes import Scene, end_of, require_service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,22 +36,6 @@ class PickedUp:
     rotation: Rotation
     key: Key
     secret: Secret
-
-
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """A rotation with its key and both versions, all as they were at one moment."""
-
-    rotation: Rotation
-    found: Together
-
-    @property
-    def old(self) -> Version:
-        return self.found.versions[self.rotation.old]
-
-    @property
-    def new(self) -> Version:
-        return self.found.versions[self.rotation.new]
 
 
 class Mover:
@@ -78,7 +64,7 @@ class Mover:
         rotation = scene.rotation
         if rotation.paused is not None or not rotation.is_due(now):
             return None
-        ended = _end_of(scene.found, now)
+        ended = end_of(scene.found, now)
         if ended is not None:
             return self._made(EventType.ROTATION_FAILED, scene, rotation.failed(now, ended), by=by, now=now)
         if (
@@ -88,23 +74,46 @@ class Mover:
         ):
             return None
         if rotation.stage is Stage.SHIFTING and not self._signs(scene):
-            why = "what the new version signs does not verify"
+            why = Reason(PauseCode.NOT_VERIFYING, "what the new version signs does not verify")
             return self._made(EventType.ROTATION_PAUSED, scene, rotation.paused_at(now, why), by=by, now=now)
         moved = rotation.advanced(now, scene.found.key.expires_at)
         return self._made(_type_of(rotation, moved), scene, moved, by=by, now=now)
 
+    def end_with_key(self, rotation_id: str, by: Principal) -> tuple[EventType, Rotation] | None:
+        """End a rotation, be it paused, whose key has ended; what happened, or None where the key goes on."""
+        scene, now = self._scene(self.get(rotation_id, by), by), self._clock.now()
+        ended = end_of(scene.found, now)
+        if ended is None:
+            return None
+        return self._made(EventType.ROTATION_FAILED, scene, scene.rotation.failed(now, ended), by=by, now=now)
+
     def pause(
-        self, rotation_id: str, by: Principal, *, why: str | None = None, note: str | None = None
+        self,
+        rotation_id: str,
+        by: Principal,
+        *,
+        why: Reason[PauseCode] = PAUSED_BY_SOMEBODY,
+        note: str | None = None,
     ) -> Rotation:
         """Let a rotation stand still. The old version goes on meanwhile, up to the longest overlap."""
-        reason = "somebody paused it" if why is None else why
         return self._acted(
-            rotation_id, by, EventType.ROTATION_PAUSED, lambda r, now: r.paused_at(now, reason), note
+            rotation_id, by, EventType.ROTATION_PAUSED, lambda s, now: s.rotation.paused_at(now, why), note
         )
 
     def resume(self, rotation_id: str, by: Principal, *, note: str | None = None) -> Rotation:
-        """Let a rotation go on, with as much of its times as was left."""
-        return self._acted(rotation_id, by, EventType.ROTATION_RESUMED, lambda r, now: r.resumed(now), note)
+        """Let a rotation go on, with as much of its times as was left; one whose old version has ended is completed.
+
+        IllegalTransitionError where the new version would sign and what it signs does not verify.
+        """
+
+        def resumed(scene: Scene, now: datetime) -> Rotation:
+            if scene.rotation.stage is Stage.SHIFTING and not self._signs(scene):
+                raise IllegalTransitionError(
+                    "what the new version signs does not verify", fix="Roll the rotation back."
+                )
+            return scene.rotation.resumed(now)
+
+        return self._acted(rotation_id, by, EventType.ROTATION_RESUMED, resumed, note)
 
     def roll_back(self, rotation_id: str, by: Principal, *, note: str | None = None) -> Rotation:
         """Put the old version back into service, and end the new one for good.
@@ -116,28 +125,35 @@ class Mover:
             rotation_id,
             by,
             EventType.ROTATION_ROLLED_BACK,
-            lambda r, now: r.rolled_back(now, "somebody rolled it back"),
+            lambda s, now: s.rotation.rolled_back(now),
             note,
-            restores=True,
         )
 
     def complete(self, rotation_id: str, by: Principal, *, note: str | None = None) -> Rotation:
         """Put the new version into service and end the old one now, ahead of its time."""
         return self._acted(
-            rotation_id, by, EventType.ROTATION_COMPLETED, lambda r, now: r.completed(now), note
+            rotation_id, by, EventType.ROTATION_COMPLETED, lambda s, now: s.rotation.completed(now), note
         )
 
     def approve(self, rotation_id: str, by: Principal, *, note: str | None = None) -> Rotation:
         """Say that the new version may take over; the rotation goes on at once if nothing else is awaited."""
         return self._acted(
-            rotation_id, by, EventType.ROTATION_CHECKED, lambda r, now: r.met(Awaited.CHECK, now), note
+            rotation_id,
+            by,
+            EventType.ROTATION_CHECKED,
+            lambda s, now: s.rotation.met(Awaited.CHECK, now),
+            note,
         )
 
     def prove(self, rotation_id: str, token: str | Secret, by: Principal) -> Rotation:
-        """Take a staged token as the proof that its holder has it; InvalidInputError for any other text."""
+        """Take a staged token as the proof that its holder has it; InvalidInputError for any other text.
+
+        ForbiddenError for a key that holds more than the caller.
+        """
         presented = _digest_of(token)
 
-        def proved(scene: _Scene, now: datetime) -> Rotation:
+        def proved(scene: Scene, now: datetime) -> Rotation:
+            by.require_grantable(scene.found.key.permissions, scene.found.key.scope)
             digest = scene.new.digest
             if digest is None or presented is None or not hmac.compare_digest(presented, digest):
                 raise InvalidInputError("that is not the rotation's new token", field="key")
@@ -145,40 +161,57 @@ class Mover:
 
         return self._acted_on(rotation_id, by, EventType.ROTATION_PROVED, proved).rotation
 
-    def pick_up(self, rotation_id: str, by: Principal, *, beside: tuple[Put, ...] = ()) -> PickedUp:
+    def pick_up(
+        self,
+        rotation_id: str,
+        by: Principal,
+        *,
+        details: dict[str, object] | None = None,
+        beside: Callable[[PickedUp], tuple[Put, ...]] = lambda _: (),
+    ) -> PickedUp:
         """The new secret that waits, this once; from now on it is kept nowhere, and the rotation goes on.
 
-        The same commit puts the rows `beside`.
+        The same commit puts the rows that `beside` gives, and the log has these `details` of it.
 
         IllegalTransitionError where none waits (any more); ForbiddenError for a key that holds more than the caller.
         """
         secrets: list[Secret] = []
 
-        def picked_up(scene: _Scene, now: datetime) -> Rotation:
+        def handed_out(after: Scene) -> PickedUp:
+            return PickedUp(rotation=after.rotation, key=after.found.key, secret=secrets[0])
+
+        def picked_up(scene: Scene, now: datetime) -> Rotation:
             by.require_grantable(scene.found.key.permissions, scene.found.key.scope)
             moved = scene.rotation.met(Awaited.PICK_UP, now)
             secrets[:] = [material_of(self._records, scene.found.key, scene.new)]
             return moved
 
-        done = self._acted_on(rotation_id, by, EventType.ROTATION_PICKED_UP, picked_up, beside=beside)
-        return PickedUp(rotation=done.rotation, key=done.found.key, secret=secrets[0])
+        done = self._acted_on(
+            rotation_id,
+            by,
+            EventType.ROTATION_PICKED_UP,
+            picked_up,
+            details,
+            beside=lambda after: beside(handed_out(after)),
+        )
+        return handed_out(done)
 
     def _acted(
         self,
         rotation_id: str,
         by: Principal,
         kind: EventType,
-        act: Callable[[Rotation, datetime], Rotation],
+        act: Callable[[Scene, datetime], Rotation],
         note: str | None,
-        *,
-        restores: bool = False,
     ) -> Rotation:
         details: dict[str, object] = {} if note is None else {"note": fields.check_note(note)}
 
-        def acted(scene: _Scene, now: datetime) -> Rotation:
-            if restores:
-                by.require_grantable(scene.found.key.permissions, scene.found.key.scope)
-            return act(scene.rotation, now)
+        def acted(scene: Scene, now: datetime) -> Rotation:
+            key = scene.found.key
+            by.require_other_than(key.key_id)
+            if kind is not EventType.ROTATION_PAUSED:  # which leaves in service what is in service
+                by.require_grantable(key.permissions, key.scope)
+            return act(scene, now)
 
         return self._acted_on(rotation_id, by, kind, acted, details).rotation
 
@@ -187,35 +220,36 @@ class Mover:
         rotation_id: str,
         by: Principal,
         kind: EventType,
-        act: Callable[[_Scene, datetime], Rotation],
+        act: Callable[[Scene, datetime], Rotation],
         details: dict[str, object] | None = None,
         *,
-        beside: tuple[Put, ...] = (),
-    ) -> _Scene:
+        beside: Callable[[Scene], tuple[Put, ...]] = lambda _: (),
+    ) -> Scene:
         """The rotation and its key once `act` has been made of them, in a commit that is tried again where it loses."""
         key_id = self.get(rotation_id, by).key_id
 
-        def attempt() -> _Scene:
+        def attempt() -> Scene:
             scene, now = self._scene(self.get(rotation_id, by), by), self._clock.now()
-            _require_service(scene.found, now)
+            require_service(scene.found, now)
             moved = _going_on(act(scene, now), scene.rotation, now, scene.found.key.expires_at)
-            self._made(kind, scene, moved, by=by, now=now, details=details, beside=beside)
             changed = brought(moved, scene.found.key, scene.old, scene.new, now)
-            return _Scene(moved, replace(scene.found, key=changed.key))
+            after = Scene(moved, replace(scene.found, key=changed.key))
+            self._made(kind, scene, moved, by=by, now=now, details=details, beside=beside(after))
+            return after
 
         return self._retrying.change(key_id, attempt)
 
-    def _scene(self, rotation: Rotation, by: Principal) -> _Scene:
+    def _scene(self, rotation: Rotation, by: Principal) -> Scene:
         rotation.require_running()
         found = self._keys.together(by.tenant, rotation.key_id, (rotation.old, rotation.new))
         if found.key.rotation != rotation.rotation_id or found.rotation is None:
             raise ConflictError("the rotation has ended meanwhile")
-        return _Scene(found.rotation, found)
+        return Scene(found.rotation, found)
 
     def _made(
         self,
         kind: EventType,
-        scene: _Scene,
+        scene: Scene,
         rotation: Rotation,
         *,
         by: Principal,
@@ -247,7 +281,7 @@ class Mover:
             last_of_old is not None and now - last_of_old < timedelta(seconds=quiet)
         )
 
-    def _signs(self, scene: _Scene) -> bool:
+    def _signs(self, scene: Scene) -> bool:
         """Whether what the new version signs verifies."""
         algorithm = scene.new.algorithm
         try:
@@ -274,22 +308,11 @@ def _type_of(before: Rotation, after: Rotation) -> EventType:
 
 
 def _going_on(moved: Rotation, before: Rotation, now: datetime, key_ends_at: datetime | None) -> Rotation:
-    """The rotation after its next step too, where the last thing that it awaited has just come; still one revision."""
-    if not before.awaited or moved.awaited or moved.paused is not None or not moved.is_due(now):
+    """The rotation after its next step too, where what held it up has just gone; still one revision.
+
+    That is the last thing that it awaited, or a pause in which the old version came to its end.
+    """
+    was_held = before.awaited or (before.paused is not None and before.has_lost_old(now))
+    if not was_held or moved.awaited or moved.paused is not None or not moved.is_due(now):
         return moved
     return replace(moved.advanced(now, key_ends_at), revision=moved.revision)
-
-
-def _end_of(found: Together, now: datetime) -> str | None:
-    """Why the key has come to its end; None where it has not."""
-    if found.key.is_expired(now):
-        return "the key has expired"
-    if not is_in_service(found.key, now):
-        return f"the key is {found.key.state.value}"
-    return "the key's owner was revoked" if found.is_owner_revoked else None
-
-
-def _require_service(found: Together, now: datetime) -> None:
-    ended = _end_of(found, now)
-    if ended is not None:
-        raise IllegalTransitionError(f"{ended}: nothing more happens to its rotation")

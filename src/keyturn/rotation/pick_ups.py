@@ -1,7 +1,7 @@
 """Codes with which the holder of a key picks its new secret up, once, without a key of their own.
 
 offered = pick_ups.offer(rotation_id, by)             # hand offered.code to the holder, over any channel
-picked = pick_ups.redeem(offered.code)                # the secret; a second time raises an alarm in the log
+picked = pick_ups.redeem(offered.code)                # the secret; once it has gone, an alarm in the log
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Final
 from keyturn.crypto.randomness import random_base62
 from keyturn.domain import ids
 from keyturn.domain.change import ChangeSet, Event, EventType, Put
-from keyturn.domain.principal import Principal
+from keyturn.domain.principal import SYSTEM_ACTOR, Principal
 from keyturn.domain.rotation.pick_up import PickUp, pick_up_from, pick_up_put
-from keyturn.domain.rotation.rotation import Awaited
+from keyturn.domain.rotation.rotation import Awaited, Stage
 from keyturn.domain.secret import Secret
 from keyturn.errors import (
     ConflictError,
+    ForbiddenError,
     IllegalTransitionError,
     InvalidInputError,
     NotFoundError,
@@ -28,6 +29,7 @@ from keyturn.errors import (
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
+from keyturn.rotation.makers import maker_of
 from keyturn.rotation.moving import Mover, PickedUp
 from keyturn.verifier.throttle import Throttle
 
@@ -47,6 +49,10 @@ class Offered:
     expires_at: datetime
 
 
+Beside = Callable[[Offered], tuple[Put, ...]]
+"""Given the code that is about to be made, the rows that are to be stored in the same commit."""
+
+
 class PickUps:
     """Makes codes, and hands secrets out for them."""
 
@@ -57,13 +63,17 @@ class PickUps:
         self._clock = clock
         self._throttle = Throttle()
 
+    def start_afresh(self) -> None:
+        """Go on in a forked child."""
+        self._throttle.start_afresh()
+
     def offer(
         self,
         rotation_id: str,
         by: Principal,
         *,
         lifetime: int = DEFAULT_LIFETIME,
-        beside: Callable[[Offered], tuple[Put, ...]] = lambda _: (),
+        beside: Beside = lambda _: (),
     ) -> Offered:
         """A code for the secret of a rotation that awaits its pick-up, for `lifetime` seconds (60 to 7 days).
 
@@ -83,7 +93,7 @@ class PickUps:
         by.require_grantable(key.permissions, key.scope)
         code = Secret(_PREFIX + random_base62(_CHARACTERS))
         pick_up = PickUp(
-            row_id=self._row_id(code),
+            row_id=self._row_of(code.reveal()),
             tenant=by.tenant,
             rotation_id=rotation_id,
             key_id=rotation.key_id,
@@ -98,44 +108,66 @@ class PickUps:
     def redeem(self, code: Secret | str, *, ip: str | None = None) -> PickedUp:
         """The secret for a code, this once; then the new version takes over, as after any pick-up.
 
-        NotFoundError for a code that there is not, or not any more. IllegalTransitionError for one that was used: the
-        first time, the log has an alarm (`pick_up_repeated`), for one of the two who had it should not have.
-        ThrottledError where codes from an address were none too often.
+        NotFoundError for a code that there is not, or not any more; a code ends with its maker's key too, and when that
+        no longer holds what the rotated key does. IllegalTransitionError where the secret was fetched before, for this
+        code or otherwise: somebody has it who should not, or lost an answer, so the log has an alarm
+        (`pick_up_repeated`), one for each code. ThrottledError where codes from an address were none too often.
         """
         pick_up = self._found(code if isinstance(code, Secret) else Secret(code), ip)
         now = self._clock.now()
-        if pick_up.used_at is None and now < pick_up.expires_at:
-            by = Principal(actor=pick_up.actor, tenant=pick_up.tenant)
+        if pick_up.used_at is None and now >= pick_up.expires_at:
+            raise _no_code()
+        if pick_up.used_at is None:
             try:
-                return self._mover.pick_up(pick_up.rotation_id, by, beside=(pick_up_put(pick_up.used(now)),))
-            except (ConflictError, IllegalTransitionError):
+                return self._handed_out(pick_up, now, ip)
+            except (ConflictError, IllegalTransitionError, NotFoundError):
                 pick_up = self._get(pick_up.row_id)
-                if pick_up.used_at is None:
+                if not self._has_gone(pick_up):
                     raise
-        if pick_up.used_at is not None:
-            self._raise_alarm(pick_up, now, ip)
-            raise IllegalTransitionError(
-                "this code was used before",
-                fix="If that was not you, somebody else has the secret: have the key rotated as compromised.",
+        self._raise_alarm(pick_up, now, ip)
+        what = "this code was used before" if pick_up.used_at else "the secret was fetched without this code"
+        fix = "If that was not you, somebody else has the secret: have the key rotated as compromised."
+        raise IllegalTransitionError(what, fix=fix)
+
+    def _handed_out(self, pick_up: PickUp, now: datetime, ip: str | None) -> PickedUp:
+        used = pick_up_put(pick_up.used(now))
+        try:
+            by = maker_of(self._keys, pick_up, now)
+            return self._mover.pick_up(
+                pick_up.rotation_id,
+                by,
+                details={"by": "code", **_details(ip)},
+                beside=lambda _: (used,),
             )
-        raise _no_code()
+        except ForbiddenError:
+            raise _no_code() from None  # whoever shows it learns nothing of who made it
+
+    def _has_gone(self, pick_up: PickUp) -> bool:
+        """Whether the secret was handed out, for this code or otherwise, and its version has not been ended since."""
+        if pick_up.used_at is not None:
+            return True
+        rotation = self._keys.rotation(pick_up.tenant, pick_up.rotation_id)
+        has_been = rotation.is_running and Awaited.PICK_UP not in rotation.awaited
+        return has_been or rotation.stage is Stage.COMPLETED
 
     def _raise_alarm(self, pick_up: PickUp, now: datetime, ip: str | None) -> None:
         if pick_up.repeated_at is not None:
-            return  # it was raised; whoever has a used code must not fill the log with it
-        details: dict[str, object] = {} if ip is None else {"ip": ip}
+            return  # it was raised; whoever has a code must not fill the log with it
         try:
-            self._commit(EventType.PICK_UP_REPEATED, pick_up.repeated(now), "system", now, details)
+            self._commit(EventType.PICK_UP_REPEATED, pick_up.repeated(now), SYSTEM_ACTOR, now, _details(ip))
         except ConflictError:
             if self._get(pick_up.row_id).repeated_at is None:
                 raise
 
     def _found(self, code: Secret, ip: str | None) -> PickUp:
-        now = self._clock.steady()
+        now, row_id = self._clock.steady(), self._row_id(code)
+        if row_id is None:  # nothing is looked up, and that costs nobody else anything
+            self._throttle.failed(ip, now)
+            raise _no_code()
         if not self._throttle.admits(ip, now):
             raise ThrottledError("too many codes from this address were none")
         try:
-            return self._get(self._row_id(code))
+            return self._get(row_id)
         except NotFoundError:
             self._throttle.failed(ip, now)
             self._throttle.looked_up_in_vain(now)
@@ -147,15 +179,18 @@ class PickUps:
             raise _no_code()
         return pick_up_from(opened.body)
 
-    def _row_id(self, code: Secret) -> str:
-        """The row of a code; NotFoundError for what cannot be one."""
+    def _row_id(self, code: Secret) -> str | None:
+        """The row of a code; None for what cannot be one."""
         try:
             text = code.reveal()
         except UnicodeDecodeError:
-            raise _no_code() from None
+            return None
         if len(text) != len(_PREFIX) + _CHARACTERS or not text.startswith(_PREFIX):
-            raise _no_code()
-        return ids.build(ids.PICK_UP, self._records.keyring.pseudonym("pick-up", text))
+            return None
+        return self._row_of(text)
+
+    def _row_of(self, code: str) -> str:
+        return ids.build(ids.PICK_UP, self._records.keyring.pseudonym("pick-up", code))
 
     def _commit(
         self,
@@ -178,6 +213,10 @@ class PickUps:
         )
         changes = ChangeSet(puts=(pick_up_put(pick_up),), events=(event,))
         self._records.commit(changes.with_rows(beside))
+
+
+def _details(ip: str | None) -> dict[str, object]:
+    return {} if ip is None else {"ip": ip}
 
 
 def _no_code() -> NotFoundError:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from enum import Enum
 from typing import Any, Final, TypeVar
 
 from keyturn.domain.bodies import key_from
 from keyturn.domain.change import ChangeSet, Event, EventType, Put
 from keyturn.domain.fields import check_policy_id
-from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import policy_from, policy_put
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import UNSAID, RotationPolicy
+from keyturn.domain.rotation.reasons import POLICY_PAUSED_BY_SOMEBODY, PolicyPauseCode, Reason
 from keyturn.errors import ConflictError, InvalidInputError, shown
 from keyturn.issuing.conditions import always
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
@@ -26,6 +25,7 @@ from keyturn.issuing.updating import Updater
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Row, RowFilter
 from keyturn.records.records import Records
+from keyturn.rotation.policy_details import change_of, creation_of, details_of
 from keyturn.rotation.selecting import is_selected
 
 CHANGEABLE: Final = frozenset(each.name for each in fields(RotationPolicy)) - {"policy_id"}
@@ -102,7 +102,9 @@ class Policies:
             if before is None
             else before.changed(now, policy=policy, created_at=now, is_deleted=False, paused=None)
         )
-        return self._committed(EventType.POLICY_CREATED, kept, by, now, beside=beside(kept))
+        return self._committed(
+            EventType.POLICY_CREATED, kept, by, now, details=creation_of(kept), beside=beside(kept)
+        )
 
     def get(self, policy_id: str, by: Principal) -> KeptPolicy:
         """A policy; NotFoundError for one that there is not, or not any more."""
@@ -133,9 +135,9 @@ class Policies:
             policy = replace(kept.policy, **_filled_in_anew(kept.policy, changes), **changes)
             if "keys" in changes and not may_select_none:
                 self._require_keys(policy, by)
-            return self._committed(
-                EventType.POLICY_UPDATED, kept.changed(now, policy=policy), by, now, changes=changes
-            )
+            changed = kept.changed(now, policy=policy)
+            details = change_of(kept, changed, changes)
+            return self._committed(EventType.POLICY_UPDATED, changed, by, now, details=details)
 
         return self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
 
@@ -149,7 +151,12 @@ class Policies:
 
         self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
 
-    def pause(self, policy_id: str, by: Principal, why: str) -> KeptPolicy:
+    def pause(
+        self,
+        policy_id: str,
+        by: Principal,
+        why: Reason[PolicyPauseCode] = POLICY_PAUSED_BY_SOMEBODY,
+    ) -> KeptPolicy:
         """Let no rotation begin by a policy until it is resumed; one that is paused stays as it is."""
 
         def attempt() -> KeptPolicy:
@@ -183,13 +190,6 @@ class Policies:
         more, rows = len(rows) > limit, rows[:limit]
         items = tuple(kept for kept in self._opened(rows) if kept.tenant == by.tenant)
         return PolicyPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
-
-    def of_all_tenants(self) -> Iterator[KeptPolicy]:
-        """Every policy that there is, of every tenant, a page at a time."""
-        before = None
-        while rows := self._ledger.list_policies(None, before, _PAGE):
-            before = rows[-1].created
-            yield from self._opened(rows)
 
     def _opened(self, rows: Sequence[Row]) -> Iterator[KeptPolicy]:
         for opened in self._records.open_all(rows):
@@ -235,14 +235,9 @@ class Policies:
         by: Principal,
         now: datetime,
         *,
-        changes: Mapping[str, Any] | None = None,
+        details: dict[str, object] | None = None,
         beside: tuple[Put, ...] = (),
     ) -> KeptPolicy:
-        details: dict[str, object] = {"policy_id": kept.policy.policy_id}
-        if changes:
-            details["changed"] = {name: _shown(getattr(kept.policy, name)) for name in sorted(changes)}
-        if kept.paused is not None:
-            details["why"] = kept.paused
         event = Event(
             type=kind,
             time=now,
@@ -250,7 +245,7 @@ class Policies:
             actor=by.actor,
             subjects=(kept.row_id,),
             rows=(kept.row_id,),
-            details=details,
+            details=details_of(kept) if details is None else details,
         )
         changed = ChangeSet(puts=(policy_put(kept),), events=(event,))
         self._records.commit(changed.with_rows(beside))
@@ -272,11 +267,3 @@ def _filled_in_anew(policy: RotationPolicy, changes: Mapping[str, Any]) -> dict[
         if "frequency" in changes and changes["frequency"] is not policy.frequency:
             anew["cron"] = None
     return {name: value for name, value in anew.items() if name not in changes}
-
-
-def _shown(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, datetime):
-        return rfc3339(value)
-    return value if isinstance(value, (str, int, bool)) or value is None else str(value)

@@ -18,7 +18,6 @@ from keyturn.domain.rotation.schedule import next_due
 from keyturn.errors import InvalidInputError, NotFoundError, shown
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
-from keyturn.rotation.policies import Policies
 from keyturn.rotation.starting import Beside, Started, Starter
 from keyturn.rotation.terms import MAY_BE_SAID, Terms
 
@@ -44,9 +43,8 @@ class Preview:
 class Requests:
     """Rotates keys for callers of one process."""
 
-    def __init__(self, *, keys: Keys, policies: Policies, starter: Starter, clock: Clock) -> None:
+    def __init__(self, *, keys: Keys, starter: Starter, clock: Clock) -> None:
         self._keys = keys
-        self._policies = policies
         self._starter = starter
         self._clock = clock
 

@@ -10,21 +10,23 @@ from keyturn.crypto.generation import RsaKeys
 from keyturn.crypto.key_pairs import make_rsa_key, public_pem
 from keyturn.crypto.randomness import random_base62
 from keyturn.domain.bodies import version_put
-from keyturn.domain.change import ChangeSet, EventType, Put
+from keyturn.domain.change import ChangeSet, EventType, Put, Require
 from keyturn.domain.ids import ID_CHARACTERS, MAX_VERSION, ROTATION, build
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import Act, KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import rotation_put
+from keyturn.domain.rotation.reasons import Outcome, Reason
 from keyturn.domain.rotation.rotation import Cause, Rotation, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.domain.secret import Secret
-from keyturn.errors import ConflictError, IllegalTransitionError
+from keyturn.errors import ConflictError, IllegalTransitionError, InvalidInputError
 from keyturn.issuing.keys import Keys, Together
+from keyturn.issuing.publishing import PublishedRoom
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
 from keyturn.records.records import Records
-from keyturn.rotation.commits import Step
+from keyturn.rotation.commits import Step, described, event_of
 from keyturn.rotation.material import Fresh, fresh_for, version_of
 from keyturn.rotation.terms import Terms
 
@@ -68,6 +70,7 @@ class Starter:
         keeps_secret: bool = False,
         due_from: datetime | None = None,
         only_at: int | None = None,
+        requires: tuple[Require, ...] = (),
         beside: Beside = lambda _: (),
         rsa_keys: RsaKeys = make_rsa_key,
     ) -> Started:
@@ -81,11 +84,13 @@ class Starter:
                 serves so long; otherwise it is in the answer and nowhere else.
             due_from: what a schedule counts from afterwards; now, when absent.
             only_at: the key's revision for which this was decided; ConflictError for another.
+            requires: other rows that it was decided from, as they were; ConflictError where one has moved.
             beside: rows for the same commit.
             rsa_keys: where RSA keys come from.
 
         Raises:
             IllegalTransitionError: the key is not active, or is being rotated already.
+            InvalidInputError: the key is published, and its tenant's key set has no room for one more version.
         """
         made: list[Fresh] = []
 
@@ -95,7 +100,7 @@ class Starter:
             if only_at is not None and found.key.revision != only_at:
                 raise ConflictError("the key has changed since its rotation was decided on")
             now = self._clock.now()
-            _require_rotatable(found, terms, now)
+            self._require_rotatable(found, terms, now)
             if not made:  # once: an RSA key takes its time
                 made.append(fresh_for(found.key, rsa_keys))
             return self._begun(
@@ -106,6 +111,7 @@ class Starter:
                 now=now,
                 is_kept=keeps_secret and found.key.type.is_token,
                 due_from=due_from or now,
+                requires=requires,
                 beside=beside,
             )
 
@@ -117,10 +123,23 @@ class Starter:
     def problem_of(self, found: Together, terms: Terms, now: datetime) -> str | None:
         """Why the key cannot be rotated now; None where it can."""
         try:
-            _require_rotatable(found, terms, now)
-        except IllegalTransitionError as error:
+            self._require_rotatable(found, terms, now)
+        except (IllegalTransitionError, InvalidInputError) as error:
             return str(error)
         return None
+
+    def _require_rotatable(self, found: Together, terms: Terms, now: datetime) -> None:
+        _require_rotatable(found, terms, now)
+        # A version in wrong hands leaves the set as the new one comes, and that must never have to wait.
+        if found.key.published_for is None or terms.cause is Cause.COMPROMISED:
+            return
+        problem = PublishedRoom(self._records, now).problem_of_rotation(found.key)
+        if problem is not None:
+            raise InvalidInputError(
+                f"there is no room for another version of a published key: {problem}",
+                field="key_id",
+                fix="Wait until what old versions have signed is over, or rotate less often.",
+            )
 
     def _begun(
         self,
@@ -132,6 +151,7 @@ class Starter:
         now: datetime,
         is_kept: bool,
         due_from: datetime,
+        requires: tuple[Require, ...],
         beside: Beside,
     ) -> Started:
         key = found.key
@@ -171,29 +191,37 @@ class Starter:
             secret=None if is_kept or public is not None else fresh.material.secret,
             public_key=None if public is None else public_pem(public),
         )
-        changes = self._with_exposed(step.changes(by.actor, now), found, rotation, now)
+        changes = self._with_exposed(step.changes(by.actor, now), found, rotation, by, now)
+        changes = replace(changes, requires=(*changes.requires, *requires))
         self._records.commit(changes.with_rows(beside(started)))
         return started
 
     def _with_exposed(
-        self, changes: ChangeSet, found: Together, rotation: Rotation, now: datetime
+        self, changes: ChangeSet, found: Together, rotation: Rotation, by: Principal, now: datetime
     ) -> ChangeSet:
         """After a compromise, also the end of a rotation that was under way, and of its other version."""
         if rotation.cause is not Cause.COMPROMISED or found.rotation is None:
             return changes
-        failed = found.rotation.failed(now, "the key was compromised")
+        why = Reason(Outcome.SUPERSEDED, "the key was compromised: another rotation took over")
+        failed = found.rotation.failed(now, why)
         number = found.rotation.old if found.key.version == found.rotation.new else found.rotation.new
         other = self._keys.version(found.key, number)
         ended = replace(other.after(Act.COMPROMISE, now), custody=None, material=None)
         is_known = found.key.type.is_token and not found.key.recoverable
-        return changes.with_rows(
-            (rotation_put(failed), version_put(ended if is_known else other.after(Act.COMPROMISE, now)))
+        puts = rotation_put(failed), version_put(ended if is_known else other.after(Act.COMPROMISE, now))
+        details = {**described(failed), "superseded_by": rotation.rotation_id}
+        rows = tuple(put.id for put in puts)
+        event = event_of(
+            EventType.ROTATION_FAILED, failed, rows=rows, actor=by.actor, now=now, details=details
         )
+        return replace(changes, puts=(*changes.puts, *puts), events=(event, *changes.events))
 
 
 def _require_rotatable(found: Together, terms: Terms, now: datetime) -> None:
     key = found.key
-    if key.is_expired(now) or key.state is not KeyState.ACTIVE or found.is_owner_revoked:
+    # A suspended key may be resumed, and then its old secret must not be what comes back.
+    states = (KeyState.ACTIVE, KeyState.SUSPENDED) if terms.cause is Cause.COMPROMISED else (KeyState.ACTIVE,)
+    if key.is_expired(now) or key.state not in states or found.is_owner_revoked:
         state = "expired" if key.is_expired(now) else key.state.value
         raise IllegalTransitionError(
             f"a key that is {state}, or whose owner was revoked, is not rotated",

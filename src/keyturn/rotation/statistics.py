@@ -7,26 +7,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Final
+from typing import Final, TypeVar
 
 from keyturn.domain.bodies import key_from
 from keyturn.domain.instants import from_micros
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
+from keyturn.domain.rotation.bodies import policy_from
 from keyturn.domain.rotation.policy import RotationPolicy
 from keyturn.domain.rotation.rotation import Rotation, Stage
 from keyturn.domain.spec import check_instant
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, RowFilter
-from keyturn.records.records import Records
 from keyturn.rotation.history import History
-from keyturn.rotation.policies import Policies
+from keyturn.rotation.intact import Intact
 from keyturn.rotation.selecting import is_selected
 
 DEFAULT_SINCE: Final = timedelta(days=30)
 MAX_STRAGGLERS: Final = 1_000
+MAX_SCANNED: Final = 20_000  # rotations, and as many keys: some seconds
 _PAGE: Final = 500
-_ENDS: Final = (Stage.COMPLETED, Stage.ROLLED_BACK, Stage.FAILED)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,32 +54,54 @@ class RotationStatistics:
     Attributes:
         since, until: rotations that began in this time are counted.
         by_stage: how many stand where.
-        success_rate: of those that ended, how many were completed, from 0 to 1; None where none ended.
-        mean_age: mean seconds since keys in service got their present version; None without keys.
+        by_outcome: of those that ended, how many did so in which way, by the codes of `Outcome`.
+        by_pause: of those that stand still now, how many do so why, by the codes of `PauseCode`.
+        success_rate, failure_rate: completed and rolled back, of those that were either, from 0 to 1; None where there
+            are none. One whose key ended, or that another one took over from, says nothing of either.
+        mean_age: mean seconds since the versions of keys in service began to serve, or were made for those that came
+            back; whatever schedules count from. None without keys.
         past_max_age: how many keys are older than a policy that is for them allows.
         stragglers: at most 1,000.
+        is_partial: whether only the newest 20,000 rotations or keys were counted, for there are more.
     """
 
     since: datetime
     until: datetime
     by_stage: Mapping[str, int]
+    by_outcome: Mapping[str, int]
+    by_pause: Mapping[str, int]
     success_rate: float | None
     failure_rate: float | None
     keys: int
     mean_age: float | None
     past_max_age: int
     stragglers: tuple[Straggler, ...]
+    is_partial: bool
+
+
+class _Bounded(Iterator[_T]):
+    """The first of what there is, and whether there was more."""
+
+    def __init__(self, source: Iterator[_T]) -> None:
+        self._source = source
+        self._left = MAX_SCANNED
+        self.was_cut = False
+
+    def __next__(self) -> _T:
+        found = next(self._source)
+        if not self._left:
+            self.was_cut = True
+            raise StopIteration
+        self._left -= 1
+        return found
 
 
 class Statistics:
     """Adds up, a page at a time."""
 
-    def __init__(
-        self, *, ledger: Ledger, records: Records, policies: Policies, history: History, clock: Clock
-    ) -> None:
+    def __init__(self, *, ledger: Ledger, intact: Intact, history: History, clock: Clock) -> None:
         self._ledger = ledger
-        self._records = records
-        self._policies = policies
+        self._intact = intact
         self._history = history
         self._clock = clock
 
@@ -89,30 +112,41 @@ class Statistics:
             check_instant("since", since)
         since = until - DEFAULT_SINCE if since is None else since
         by_stage: Counter[str] = Counter()
+        by_outcome: Counter[str] = Counter()
+        by_pause: Counter[str] = Counter()
         overlapping: list[Rotation] = []
-        newest = self._history.newest_first(by.tenant)
+        newest = _Bounded(self._history.newest_first(by.tenant))
         for rotation in takewhile(lambda each: each.started_at >= since, newest):
             by_stage[rotation.stage.value] += 1
+            if rotation.outcome is not None:
+                by_outcome[rotation.outcome.name] += 1
+            if rotation.paused is not None:
+                by_pause[rotation.paused.why.name] += 1
             if rotation.stage in (Stage.OVERLAP, Stage.SHIFTING) and len(overlapping) < MAX_STRAGGLERS:
                 overlapping.append(rotation)
-        ended = sum(by_stage[stage.value] for stage in _ENDS)
-        keys, mean_age, past = self._ages(by, until)
+        succeeded, failed = by_stage[Stage.COMPLETED.value], by_stage[Stage.ROLLED_BACK.value]
+        judged = succeeded + failed
+        in_service = _Bounded(self._keys_in_service(by.tenant))
+        keys, mean_age, past = self._ages(by, in_service, until)
         return RotationStatistics(
             since=since,
             until=until,
-            by_stage=dict(by_stage),
-            success_rate=by_stage[Stage.COMPLETED.value] / ended if ended else None,
-            failure_rate=by_stage[Stage.FAILED.value] / ended if ended else None,
+            by_stage={stage: count for stage, count in by_stage.items() if count},
+            by_outcome=dict(by_outcome),
+            by_pause=dict(by_pause),
+            success_rate=succeeded / judged if judged else None,
+            failure_rate=failed / judged if judged else None,
             keys=keys,
             mean_age=mean_age,
             past_max_age=past,
             stragglers=tuple(self._stragglers(overlapping)),
+            is_partial=newest.was_cut or in_service.was_cut,
         )
 
-    def _ages(self, by: Principal, now: datetime) -> tuple[int, float | None, int]:
+    def _ages(self, by: Principal, keys: Iterator[Key], now: datetime) -> tuple[int, float | None, int]:
         aging = [policy for policy in self._aging_policies(by.tenant) if policy.max_age is not None]
         count, total, past = 0, timedelta(0), 0
-        for key in self._keys_in_service(by.tenant):
+        for key in keys:
             age = now - (key.rotated_at or key.created_at)
             count, total = count + 1, total + age
             past += any(
@@ -124,13 +158,18 @@ class Statistics:
         return count, total.total_seconds() / count if count else None, past
 
     def _aging_policies(self, tenant: str) -> Iterator[RotationPolicy]:
-        return (kept.policy for kept in self._policies.of_all_tenants() if kept.tenant == tenant)
+        before = None
+        while rows := self._ledger.list_policies(tenant, before, _PAGE):
+            before = rows[-1].created
+            for kept in self._intact.read(rows, policy_from):
+                if kept.tenant == tenant and not kept.is_deleted:
+                    yield kept.policy
 
     def _keys_in_service(self, tenant: str) -> Iterator[Key]:
         before = None
         while rows := self._ledger.list_keys(RowFilter(tenant=tenant, before=before, state="active"), _PAGE):
             before = rows[-1].created
-            yield from (key_from(opened.body) for opened in self._records.open_all(rows))
+            yield from self._intact.read(rows, key_from)
 
     def _stragglers(self, rotations: list[Rotation]) -> Iterator[Straggler]:
         uses = self._ledger.last_uses([rotation.key_id for rotation in rotations]) if rotations else []

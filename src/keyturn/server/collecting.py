@@ -137,6 +137,12 @@ class Collector:
             "Different rows, or the log, found not to be what was written.",
             self._node.records.incidents.found,
         )
+        yield counted(
+            "keyturn_rotation_left_out_total",
+            "Times that rotation went on without a row that it could not use, by kind: key, policy, rotation.",
+            ("kind",),
+            self._node.rotation.left_out.read(),
+        )
 
     def _ledger(self) -> Iterator[Family]:
         calls = self._node.ledger_calls

@@ -26,7 +26,7 @@ from keyturn.domain.answer import MAX_IDEMPOTENCY_KEY_CHARACTERS
 from keyturn.domain.change import Put
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
-from keyturn.errors import ConflictError
+from keyturn.errors import ConflictError, IllegalTransitionError
 from keyturn.issuing.answers import Asked
 from keyturn.server.access import TheNode
 from keyturn.server.exchange import RefusedRequestError, field_of
@@ -61,7 +61,7 @@ class Idempotent:
             return replayed
         try:
             return self._done(asked, make, status)
-        except ConflictError:
+        except (ConflictError, IllegalTransitionError):
             # Perhaps the same request, sent twice at once, has just been done.
             replayed = self._replay(asked)
             if replayed is None:

@@ -8,6 +8,7 @@ answer, the set that is known is given out for as long as a cache might have kep
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -27,6 +28,9 @@ from keyturn.signing.published import KeySet, PublishedKeys
 
 CONTENT_TYPE: Final = "application/jwk-set+json"  # RFC 7517, section 8.5.2
 REFRESH_SECONDS: Final = 1.0
+MAX_WAITING: Final = 256  # tenants whose sets are being brought up to date at a time
+TURN: Final = 100  # keys that are looked at for one tenant before the next one's turn
+_FOLLOWING: Final = ""  # no name of a tenant
 _ATTEMPTS: Final = 2  # one may have begun before what is asked for was there
 
 router = APIRouter(tags=["signatures"])
@@ -39,7 +43,7 @@ class KeySets:
         self._published = published
         self._max_staleness = max_staleness
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keyturn-jwks")
-        self._refreshing = SharedWork(self._thread, most=1, seconds=REFRESH_SECONDS)
+        self._refreshing = SharedWork(self._thread, most=MAX_WAITING, seconds=REFRESH_SECONDS)
 
     def close(self) -> None:
         """Let the thread go; it ends within the store's own bounds."""
@@ -50,19 +54,27 @@ class KeySets:
 
         StaleError where it is too old to be given out, IntegrityError where the log was found altered.
         """
-        await self._refreshed()
-        age = self._published.age
+        await self._refreshed(tenant)
+        age = self._published.age(tenant)
         if age >= CACHE_SECONDS:
             raise StaleError("this node has not read the log for so long that it gives out no keys any more")
         found = self._published.of(tenant)
         return found, CACHE_SECONDS - (0 if age <= self._max_staleness else int(age) + 1)
 
-    async def _refreshed(self) -> None:
+    async def _refreshed(self, tenant: str) -> None:
+        """Let what has changed be known, and the tenant's part of it be taken in, a bounded part in each turn.
+
+        There is one thread, which takes the tenants in the order in which they are asked for: one of which much has
+        changed waits for its own turns, and no other for more than one of them.
+        """
+        published = self._published
         for _ in range(_ATTEMPTS):
-            if self._published.is_current:
+            if published.is_current(tenant):
                 return
             try:
-                await self._refreshing.shared("jwks", self._published.refresh)
+                await self._refreshing.shared(_FOLLOWING, published.follow)
+                if published.is_waiting(tenant):
+                    await self._refreshing.shared(tenant, partial(published.take_in, tenant, TURN))
             except IntegrityError:
                 raise
             except (KeyturnError, TimeoutError, TooMuchWorkError):
@@ -147,7 +159,7 @@ async def get_tenants_key_set(
         Path(
             description="A tenant's name.",
             examples=[DEFAULT_TENANT],
-            json_schema_extra={"minLength": 1, "maxLength": MAX_TENANT_CHARACTERS},
+            json_schema_extra={"pattern": f"^[a-z0-9][a-z0-9_-]{{0,{MAX_TENANT_CHARACTERS - 1}}}$"},
         ),
     ],
     _: IfNoneMatch = None,

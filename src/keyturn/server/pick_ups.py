@@ -9,15 +9,16 @@ from pydantic import Field
 
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.secret import Secret
+from keyturn.errors import UnauthenticatedError
 from keyturn.rotation.pick_ups import DEFAULT_LIFETIME, MAX_LIFETIME
 from keyturn.server.access import MayRotate, TheNode
-from keyturn.server.deciding import bearer_of
 from keyturn.server.exchange import authorization_of, client_of
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.models import Body, Closed, example
 from keyturn.server.openapi import CONFLICT, REPLAYABLE
-from keyturn.server.rotations import EXAMPLE_ROTATION_ID, RotationId
+from keyturn.server.rotation_bodies import EXAMPLE_ROTATION_ID, RotationId
 from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TIME, EXAMPLE_TOKEN, Time, shown
+from keyturn.serving.bearer import bearer_in
 from keyturn.views import View
 
 router = APIRouter(prefix="/v1", tags=["rotation"])
@@ -105,9 +106,13 @@ def redeem_pick_up(
         ),
     ] = None,
 ) -> View:
-    """Fetch a new secret for a code, once. A code that is shown again raises an alarm."""
-    code = Secret(bearer_of(authorization_of(request.scope)))
-    picked = node.rotation.pick_ups.redeem(code, ip=client_of(request.scope))
+    """Fetch a new secret for a code, once. A code that is shown once the secret has gone raises an alarm."""
+    code = bearer_in(authorization_of(request.scope))
+    if not code:
+        raise UnauthenticatedError(
+            "the call carries no code", fix="Send the code as 'Authorization: Bearer <code>'."
+        )
+    picked = node.rotation.pick_ups.redeem(Secret(code), ip=client_of(request.scope))
     return {
         "rotation_id": picked.rotation.rotation_id,
         "key_id": picked.key.key_id,

@@ -55,6 +55,15 @@ KeyIds = Annotated[
 Seconds = Annotated[int, shown("Whole seconds.", minimum=0, example=604_800)]
 
 
+class ReasonBody(Body):
+    """Why something ended or stands still: a code for programs, and a text for people."""
+
+    model_config = example(code="requested", text="somebody paused it")
+
+    code: str
+    text: str
+
+
 class SelectionBody(Closed):
     """Which keys a policy is for beside those that name it: all that are in each list that is not empty."""
 
@@ -196,7 +205,7 @@ class PolicyBody(Body):
     max_age: int | None
     notices: list[int]
     blackouts: list[dict[str, Any]]
-    paused: Annotated[str | None, Field(description="Why no rotation begins by it for now.")]
+    paused: Annotated[ReasonBody | None, Field(description="Why no rotation begins by it for now.")]
     created_at: Time
     updated_at: Time
 
@@ -272,7 +281,7 @@ def delete_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayUpdateR
 @router.post("/{policy_id}/pause", response_model=PolicyBody, responses=CONFLICT)
 def pause_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayUpdateRotation) -> View:
     """Let no rotation begin by a policy for now."""
-    return policy_view(node.rotation.policies.pause(policy_id, by, "somebody paused it"))
+    return policy_view(node.rotation.policies.pause(policy_id, by))
 
 
 @router.post("/{policy_id}/resume", response_model=PolicyBody, responses=CONFLICT)

@@ -5,6 +5,7 @@ Which algorithm a token is to be verified with, its key says and never the token
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -26,6 +27,8 @@ _TYP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+/-]{0,63}")
 MAX_DEPTH: Final = 16  # objects and arrays inside one another: what is read has to be passed on as JSON again
 _TIMES: Final = ("exp", "nbf", "iat")
 _PARTS: Final = 3
+_NO_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/_-]")
+_BEGINS_OBJECT: Final = re.compile(rb"[\s\0\xef\xbb\xbf\xff\xfe]*\{[\s\0]*[\"}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,20 @@ def signing_input(algorithm: Algorithm, kid: str, claims: Mapping[str, Any], typ
         raise InvalidInputError(f"claims have at most {MAX_CLAIMS_BYTES:,} bytes of JSON", field="claims")
     header = json.dumps({"alg": algorithm.value, "kid": kid, "typ": check_typ(typ)}, separators=(",", ":"))
     return f"{to_base64url(header.encode())}.{to_base64url(payload.encode())}".encode()
+
+
+def may_be_signed_for(data: bytes) -> bool:
+    """Whether somebody could take a signature over `data` for that of a token (RFC 7515, section 5.1).
+
+    That is where they begin with an object of JSON in base64url and a dot. It is looked for as the most lenient
+    libraries read a header, some of which skip what is no base64 or decode UTF-16.
+    """
+    head, dot, _ = data.partition(b".")
+    if not dot:
+        return False
+    text = _NO_BASE64.sub(b"", head).translate(bytes.maketrans(b"-_", b"+/"))
+    text = text[:-1] if len(text) % 4 == 1 else text
+    return _BEGINS_OBJECT.match(base64.b64decode(text + b"=" * (-len(text) % 4))) is not None
 
 
 def parse(token: str) -> ParsedJwt | None:

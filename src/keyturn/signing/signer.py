@@ -77,9 +77,13 @@ class Signer:
         """A signature over up to 512 KiB.
 
         ForbiddenError where the key's scope lacks write, IllegalTransitionError where the key is not in service.
+        InvalidInputError where a published key's signature would make a token of the data.
         """
         key, version = self._signing(key_id, by, "signs data")
-        value = self._signed(key, version, _checked_data(data))
+        checked = _checked_data(data)
+        if key.published_for is not None:
+            _require_no_token(checked)
+        value = self._signed(key, version, checked)
         return Signature(value, key.key_id, version.number, _algorithm(version))
 
     def sign_jwt(
@@ -162,25 +166,31 @@ class Signer:
         parsed = jwt.parse(token)
         if parsed is None:
             return SignatureCheck(SignatureCode.MALFORMED)
-        named, _, number = parsed.kid.partition(".")
-        if (
-            not is_id(KEY, named)
-            or not number.isascii()
-            or not number.isdecimal()
-            or key_id not in (None, named)
-        ):
+        named = self._named(parsed, by, key_id)
+        if named is None:
             return SignatureCheck(SignatureCode.NOT_FOUND)
-        try:
-            found = self._keys.together(by.tenant, named, (int(number[:10]),))
-        except NotFoundError:
-            return SignatureCheck(SignatureCode.NOT_FOUND)
-        key, version, owner = found.key, found.versions[int(number[:10])], found.owner
-        if key.type is not KeyType.JWT or version.row_id != parsed.kid:
-            return SignatureCheck(SignatureCode.NOT_FOUND)
+        key, version, owner = named
         _require_reading(key)
         code = self._judged(parsed, key, version, owner)
         code = expected.code(parsed) if code is SignatureCode.VALID else code
         return self._answer(code, key, version, parsed.claims if code is SignatureCode.VALID else None)
+
+    def _named(
+        self, parsed: jwt.ParsedJwt, by: Principal, key_id: str | None
+    ) -> tuple[Key, Version, Owner | None] | None:
+        """The key and the version that a token's `kid` names; None for one that is not, or not of the id given."""
+        named, _, digits = parsed.kid.partition(".")
+        is_number = digits.isascii() and digits.isdecimal()
+        if not is_id(KEY, named) or not is_number or key_id not in (None, named):
+            return None
+        number = int(digits[:10])
+        try:
+            found = self._keys.together(by.tenant, named, (number,))
+        except NotFoundError:
+            return None
+        version = found.versions[number]
+        is_named = found.key.type is KeyType.JWT and version.row_id == parsed.kid
+        return (found.key, version, found.owner) if is_named else None
 
     def _judged(
         self, parsed: jwt.ParsedJwt, key: Key, version: Version, owner: Owner | None
@@ -281,6 +291,16 @@ def _require_within(published_for: int, now: int, exp: object, expires_in: objec
             f"the key is published for {published_for} seconds, and the token would outlast that",
             field="claims.exp" if exp is not None else "expires_in",
             fix="Let it end sooner, or give the key a longer published_for.",
+        )
+
+
+def _require_no_token(data: bytes) -> None:
+    """What everybody may verify with signs no token but by `sign_jwt`, which holds it to its time."""
+    if jwt.may_be_signed_for(data):
+        raise InvalidInputError(
+            "the key is published, and with its signature these data would be a token without bounds",
+            field="data",
+            fix="Let a key of type jwt sign tokens from their claims; for other uses, sign a hash of the data.",
         )
 
 

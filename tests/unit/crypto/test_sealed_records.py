@@ -317,6 +317,12 @@ def test_a_snapshot_that_was_altered_or_moved_is_refused(vector: Vector) -> None
         load_snapshot(keyring(), LOG_ID, snapshot_of(vector))
 
 
+@named(ROWS["snapshots_passed_over"])
+def test_a_snapshot_of_an_older_program_is_none(vector: Vector) -> None:
+    """Its floor may lack policies and endpoints at their first revision, which would then be refused for ever."""
+    assert load_snapshot(keyring(), LOG_ID, snapshot_of(vector)) is None
+
+
 def test_a_snapshot_is_made_as_it_is_read() -> None:
     floor = Floor()
     floor.raise_to(marks_of(ROWS["floor"]["marks"]))

@@ -12,6 +12,8 @@ MARKS = [RowMark(row_id, revision, bytes.fromhex(digest)) for row_id, revision, 
 
 KEY, VERSION = "key_0123456789ABCDEFGHIJKL", "key_0123456789ABCDEFGHIJKL.1"
 OWNER, KEYRING = "own_0123456789ABCDEFGHIJKL", "keyring"
+POLICY, ENDPOINT = "pol_0123456789ABCDEFGHIJKL", "whe_0123456789ABCDEFGHIJKL"
+ROTATION, PICK_UP = "rot_0123456789ABCDEFGHIJKL", "pku_0123456789ABCDEFGHIJKL"
 
 
 def digest(body: str) -> bytes:
@@ -47,7 +49,7 @@ def test_a_row_ahead_of_the_log_is_not_admitted() -> None:
     assert not floor.admits(VERSION, 2, digest("body"))
 
 
-@pytest.mark.parametrize("row_id", [KEY, VERSION])
+@pytest.mark.parametrize("row_id", [KEY, VERSION, ROTATION, PICK_UP])
 def test_a_row_that_was_never_changed_is_admitted_as_it_was_made_and_takes_no_room(row_id: str) -> None:
     """The floor stays as small as the number of changed rows."""
     floor = floor_of(mark(row_id, 1))
@@ -56,9 +58,9 @@ def test_a_row_that_was_never_changed_is_admitted_as_it_was_made_and_takes_no_ro
     assert not floor.admits(row_id, 2, digest("body"))
 
 
-@pytest.mark.parametrize("row_id", [OWNER, KEYRING])
+@pytest.mark.parametrize("row_id", [OWNER, KEYRING, POLICY, ENDPOINT])
 def test_a_row_whose_absence_means_something_is_kept_from_its_creation(row_id: str) -> None:
-    """Without its row an owner would seem never to have been revoked."""
+    """Without its row an owner would seem never to have been revoked, keys to need no rotation, nobody to be told."""
     floor = floor_of(mark(row_id, 1))
     assert len(floor) == 1
     assert floor.admits(row_id, 1, digest("body"))
@@ -150,3 +152,20 @@ def test_the_longest_row_id_fits() -> None:
     longest = "key_0123456789ABCDEFGHIJKL.2147483647"
     floor = Floor.from_bytes(floor_of(mark(longest, 2)).to_bytes())
     assert floor.admits(longest, 2, digest("body"))
+
+
+def test_what_a_list_leaves_out_is_known() -> None:
+    other = POLICY[:-1] + "M"
+    floor = floor_of(mark(POLICY, 1), mark(other, 2), mark(ENDPOINT, 1), mark(OWNER, 1), mark(KEY, 2))
+    for each in (floor, floor.copy(), Floor.from_bytes(floor.to_bytes())):
+        assert each.left_out("pol_", ()) == [POLICY, other]
+        assert each.left_out("pol_", {POLICY}) == [other]
+        assert each.left_out("whe_", {ENDPOINT}) == []
+    floor.strike([mark(POLICY, 1)])
+    assert floor.left_out("pol_", ()) == [other]
+
+
+def test_a_floor_knows_how_many_bytes_it_takes() -> None:
+    floor = floor_of(*MARKS)
+    assert floor.size == len(floor.to_bytes())
+    assert Floor().size == 0

@@ -51,7 +51,7 @@ def test_a_length_that_a_type_does_not_have_is_refused_by_name(key_type: KeyType
         assert spec_of(type=key_type, length=length).length is length
         return
     error = refused(lambda: spec_of(type=key_type, length=length))
-    assert str(error) == f"a {key_type.value} key has no length of {int(length)} bits"
+    assert str(error) == f"a key of type {key_type.value} has no length of {int(length)} bits"
     assert error.field == "length"
     assert error.fix == f"Use one of: {', '.join(map(str, sorted(POSSIBLE[key_type])))}."
 
@@ -129,7 +129,7 @@ def test_a_specification_is_checked_again_when_it_is_changed() -> None:
 def test_a_key_that_is_not_presented_has_no_prefix() -> None:
     assert spec_of(type=KeyType.HMAC).prefix is None
     error = refused(lambda: spec_of(type=KeyType.HMAC, prefix="kt"))
-    assert (str(error), error.field) == ("a hmac key has no prefix", "prefix")
+    assert (str(error), error.field) == ("a key of type hmac has no prefix", "prefix")
 
 
 def test_material_that_always_comes_back_is_not_asked_for_again() -> None:
@@ -160,7 +160,7 @@ def test_a_profile_is_for_the_keys_that_gateways_call_with() -> None:
     assert spec_of(type=KeyType.PROVISIONING, profile=profile).profile == profile
     for other in (KeyType.API_TOKEN, KeyType.HMAC):
         error = refused(lambda other=other: spec_of(type=other, profile=profile))  # type: ignore[misc]
-        assert (str(error), error.field) == (f"a {other.value} key has no profile", "profile")
+        assert (str(error), error.field) == (f"a key of type {other.value} has no profile", "profile")
 
 
 # Times

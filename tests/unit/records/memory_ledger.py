@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from keyturn.domain.entry import chain_next, chain_start
 from keyturn.errors import ConflictError, InvalidInputError
+from keyturn.ports.bounds import MAX_STATE_BYTES, check_limit
 from keyturn.ports.ledger import (
     MAX_EVENTS,
     MAX_PUTS,
@@ -191,6 +192,8 @@ class MemoryLedger:
         self, tenant: str, before: int, after: tuple[int, str], limit: int, *,
         policy_id: str | None = None, type: str | None = None,
     ) -> list[Row]:  # fmt: skip
+        check_limit(limit)
+
         def counted(row: Row) -> tuple[int, str]:
             body = json.loads(row.body)
             return body.get("due_from", body.get("created_at")), row.id
@@ -205,6 +208,8 @@ class MemoryLedger:
         return sorted((row for row in found if counted(row)[0] <= before), key=counted)[:limit]
 
     def list_due_rotations(self, before: int, after: tuple[int, str], limit: int) -> list[Row]:
+        check_limit(limit)
+
         def due(row: Row) -> tuple[int, str]:
             return json.loads(row.body).get("next_at", 1 << 62), row.id
 
@@ -212,10 +217,12 @@ class MemoryLedger:
         return sorted(found, key=due)[:limit]
 
     def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
+        check_limit(limit)
+
         def matches(row: Row) -> bool:
             body = json.loads(row.body)
-            found = (body["key"], body.get("policy_id"), body["strategy"], body["stage"])
-            asked = (matching.key_id, matching.policy_id, matching.strategy, matching.stage)
+            found = (body["key"], body.get("policy_id"), body["stage"])
+            asked = (matching.key_id, matching.policy_id, matching.stage)
             is_asked = all(wanted in (None, value) for wanted, value in zip(asked, found, strict=True))
             is_before = matching.before is None or row.created < matching.before
             return is_asked and is_before and row.tenant == matching.tenant
@@ -224,6 +231,7 @@ class MemoryLedger:
         return sorted(found, key=lambda row: (-row.created, row.id))[:limit]
 
     def list_published(self, after: tuple[str, str], limit: int) -> list[Row]:
+        check_limit(limit)
         found = [
             row
             for row in self._rows("key")
@@ -232,9 +240,11 @@ class MemoryLedger:
         return sorted(found, key=lambda row: (row.tenant, row.id))[:limit]
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        check_limit(limit)
         return self._newest("policy", tenant, before, limit)
 
     def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
+        check_limit(limit)
         return self._newest("endpoint", tenant, before, limit)
 
     def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
@@ -242,6 +252,7 @@ class MemoryLedger:
         return [self._store.states.get(endpoint_id) for endpoint_id in endpoint_ids]
 
     def keep_state(self, state: KeptState) -> None:
+        _limit(len(state.body), MAX_STATE_BYTES)
         with self._store.lock:
             stored = self._store.states.get(state.endpoint_id)
             if (0 if stored is None else stored.turn) != state.turn - 1:

@@ -517,6 +517,33 @@ def test_a_snapshot_that_could_not_be_written_is_written_the_next_time() -> None
     assert bench.beside().log.floor.revision(OWN) > 1
 
 
+def test_a_floor_that_has_outgrown_a_snapshot_locks_nobody_out(caplog: pytest.LogCaptureFixture) -> None:
+    """The last snapshot stays, whoever runs says so and goes on, and a node that starts reads the log from there."""
+    bench = begun()
+    as_if_a_snapshot_were_due_after(bench, 1)
+    bench.commit(put_of(OWN))
+    bench.log.keep_snapshot()
+    last = bench.store.snapshot
+    assert last is not None
+    grown = LogReader(
+        ledger=bench.ledger,
+        keyring=bench.keyring,
+        clock=bench.clock,
+        snapshot_bytes=len(bench.log.floor.to_bytes()),
+    )
+    for revision in (1, 2, 3):
+        bench.commit(put_of("key_a", revision))
+    grown.catch_up()
+    grown._snapshot = grown.position - SNAPSHOT_EVERY
+    grown.keep_snapshot()
+    grown.keep_snapshot()  # it says so once, until the log has grown again
+    assert len([each for each in caplog.messages if "more than a snapshot holds" in each]) == 1
+    assert bench.store.snapshot == last
+    other = bench.beside()
+    assert known(other, "key_a") == 3
+    other.commit(put_of("key_b"))
+
+
 def test_a_snapshot_of_another_log_is_refused() -> None:
     bench, other = begun(), Bench(MemoryStore("FEDCBA9876543210"), ManualClock())
     other.commit(put_of("keyring"))

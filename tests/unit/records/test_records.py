@@ -36,6 +36,36 @@ def revision_of(bench: Bench, row_id: str) -> int | None:
     return None if opened is None else opened.row.revision
 
 
+# What a list left out
+
+POLICIES = [f"pol_{number:022}" for number in range(3)]
+
+
+def test_a_policy_that_was_made_meanwhile_is_found_beside_a_list() -> None:
+    bench = begun()
+    for policy in POLICIES:
+        bench.commit(put_of(policy))
+    bench.commit(put_of(POLICIES[2], 2))
+    found = list(bench.records.open_left_out("pol_", {POLICIES[0]}))
+    assert [(each.row.id, each.row.revision) for each in found] == [(POLICIES[1], 1), (POLICIES[2], 2)]
+    assert list(bench.records.open_left_out("whe_", ())) == []
+    assert problems(bench) == []
+
+
+def test_a_policy_that_was_deleted_or_put_back_is_reported_and_no_others_concern() -> None:
+    bench = begun()
+    for policy in POLICIES:
+        bench.commit(put_of(policy))
+    older = bench.store.rows[POLICIES[1]]
+    bench.commit(put_of(POLICIES[1], 2))
+    del bench.store.rows[POLICIES[0]]
+    bench.store.rows[POLICIES[1]] = older
+    for _ in range(2):
+        assert [each.row.id for each in bench.records.open_left_out("pol_", ())] == POLICIES[2:]
+    assert [row for row, _ in problems(bench)] == POLICIES[:2]
+    assert next(iter(bench.beside().records.open_left_out("pol_", ()))).row.id == POLICIES[2]
+
+
 # Committing
 
 

@@ -29,7 +29,13 @@ def floor_of(count: int = 3) -> Floor:
 
 
 def snapshot() -> Snapshot:
-    return make_snapshot(RING, LOG_ID, 7, HASH, floor_of())
+    return made_of(floor_of())
+
+
+def made_of(floor: Floor, position: int = 7) -> Snapshot:
+    made = make_snapshot(RING, LOG_ID, position, HASH, floor)
+    assert made is not None
+    return made
 
 
 def test_a_head_holds_as_it_was_sealed() -> None:
@@ -105,6 +111,18 @@ def test_a_snapshot_that_is_cut_off_is_refused_even_when_it_was_sealed_so() -> N
 
 
 def test_an_empty_floor_has_a_snapshot_too() -> None:
-    loaded = load_snapshot(RING, LOG_ID, make_snapshot(RING, LOG_ID, 1, HASH, Floor()))
+    loaded = load_snapshot(RING, LOG_ID, made_of(Floor(), 1))
     assert loaded is not None
     assert len(loaded.floor) == 0
+
+
+def test_a_floor_that_no_reader_would_take_is_not_made_into_a_snapshot() -> None:
+    """A snapshot that is too large would keep every node from starting."""
+    floor = floor_of(100)
+    whole = len(floor.to_bytes())
+    assert floor.size == whole
+    assert make_snapshot(RING, LOG_ID, 7, HASH, floor, most=whole - 1) is None
+    made = make_snapshot(RING, LOG_ID, 7, HASH, floor, most=whole)
+    assert load_snapshot(RING, LOG_ID, made, most=whole) is not None
+    with pytest.raises(IntegrityError, match="larger"):
+        load_snapshot(RING, LOG_ID, made, most=whole - 1)

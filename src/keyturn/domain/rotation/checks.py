@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from keyturn.errors import InvalidInputError, shown
 
 DAY: Final = 86_400  # seconds
 MAX_LISTED: Final = 256  # of owners, tags or key_ids
+_T = TypeVar("_T")
+
+
+def unchecked(kind: type[_T], **members: object) -> _T:
+    """A value as it was stored, with a member for each of its fields.
+
+    What it is held to was checked when it was written, by the rules of then: a rule that has become stricter since must
+    not take away what people have.
+    """
+    made = object.__new__(kind)
+    for name, value in members.items():
+        object.__setattr__(made, name, value)
+    return made
 
 
 def require_kind(name: str, value: object, kind: type[Enum]) -> None:

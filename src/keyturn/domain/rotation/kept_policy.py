@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from keyturn.domain.rotation.policy import RotationPolicy
+from keyturn.domain.rotation.reasons import PolicyPauseCode, Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class KeptPolicy:
     created_at: datetime
     updated_at: datetime
     is_deleted: bool = False
-    paused: str | None = None
+    paused: Reason[PolicyPauseCode] | None = None
 
     def changed(self, now: datetime, **members: object) -> KeptPolicy:
         """The next revision of it, with these members."""

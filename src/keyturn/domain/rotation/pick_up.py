@@ -22,7 +22,7 @@ class PickUp:
         row_id: a pseudonym of the code.
         actor: who made it, and in whose name the secret is picked up.
         used_at: when the secret was handed out for it.
-        repeated_at: when it was first shown again after that.
+        repeated_at: when it was first shown although the secret had gone, for it or otherwise.
     """
 
     row_id: str
@@ -41,7 +41,7 @@ class PickUp:
         return replace(self, revision=self.revision + 1, used_at=now)
 
     def repeated(self, now: datetime) -> PickUp:
-        """It was shown again."""
+        """It was shown although the secret had gone."""
         return replace(self, revision=self.revision + 1, repeated_at=now)
 
 

@@ -18,15 +18,20 @@ from enum import Enum
 from typing import Final, cast
 
 from keyturn.domain import fields
-from keyturn.domain.ids import KEY, is_id
-from keyturn.domain.key import Key, KeyType
 from keyturn.domain.rotation.blackout import BlackoutWindow, opening_from
 from keyturn.domain.rotation.checks import DAY, require_each, require_kind, require_range, require_seconds
 from keyturn.domain.rotation.cron import parse_cron
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.rotation.zones import UTC_NAME, zone_of
-from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.errors import InvalidInputError
+
+__all__ = [
+    "KeySelection",
+    "RotationFrequency",
+    "RotationPolicy",
+    "RotationStrategy",
+]
 
 MAX_SECONDS: Final = int(MAX_LIFETIME.total_seconds())
 MAX_STAGES: Final = 100
@@ -74,50 +79,6 @@ PERIODS: Final = {
     RotationFrequency.YEARLY: 365 * DAY,
 }
 """The shortest period of each frequency, in seconds on a wall clock."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySelection:
-    """Which keys a policy is for, beside those that name it: all that are in each list that is not empty.
-
-    A key that names a policy follows that one, whatever others select. InvalidInputError for a selection without any
-    condition, unless it says `every_key`.
-    """
-
-    types: tuple[KeyType, ...] = ()
-    owners: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    scopes: tuple[KeyScope, ...] = ()
-    key_ids: tuple[str, ...] = ()
-    every_key: bool = False
-
-    def __post_init__(self) -> None:
-        require_each("types", self.types, KeyType)
-        require_each("scopes", self.scopes, KeyScope)
-        for name, check in (("owners", fields.check_owner), ("tags", fields.check_tag)):
-            require_each(name, getattr(self, name), str)
-            for text in getattr(self, name):
-                check(text)
-        require_each("key_ids", self.key_ids, str)
-        if not all(is_id(KEY, key_id) for key_id in self.key_ids):
-            raise InvalidInputError("one of key_ids is no key_id", field="keys.key_ids")
-        has_condition = any((self.types, self.owners, self.tags, self.scopes, self.key_ids))
-        if type(self.every_key) is not bool or has_condition is self.every_key:
-            raise InvalidInputError(
-                "a selection has a condition, or says every_key",
-                field="keys",
-                fix="Name types, owners, tags, scopes or key_ids; or set every_key alone to rotate all keys.",
-            )
-
-    def admits(self, key: Key) -> bool:
-        """Whether the key is one of these."""
-        return (
-            (not self.types or key.type in self.types)
-            and (not self.scopes or key.scope in self.scopes)
-            and (not self.owners or key.owner in self.owners)
-            and (not self.tags or not set(self.tags).isdisjoint(key.tags))
-            and (not self.key_ids or key.key_id in self.key_ids)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

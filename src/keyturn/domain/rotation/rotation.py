@@ -14,7 +14,8 @@
 | overlap  | new    | new                     | both                          | active up to its end |
 | window   | new    | new                     | both; of a token only the new | active; of a token suspended |
 
-A stage ends when its time has come and nothing is awaited any more. What a step does to the versions and to the key
+A stage ends when its time has come and nothing is awaited any more. There is a way back up to `ends_at`, and none from
+then on, whether or not anybody has completed the rotation by then. What a step does to the versions and to the key
 says `keyturn.domain.rotation.steps`.
 """
 
@@ -23,127 +24,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import Enum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, assert_never
 
 from keyturn.domain.key import KeyType
-from keyturn.domain.rotation.policy import WHOLE, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.plan import Paused, Plan
+from keyturn.domain.rotation.policy import WHOLE, RotationStrategy
+from keyturn.domain.rotation.reasons import Outcome, PauseCode, Reason
+from keyturn.domain.rotation.stages import NEXT, REMINDER, TRANSITIONS, Awaited, Cause, Move, Stage
 from keyturn.errors import IllegalTransitionError
 
+__all__ = ["REMINDER", "TRANSITIONS", "Awaited", "Cause", "Move", "Paused", "Plan", "Rotation", "Stage"]
 
-class Stage(Enum):
-    """Where a rotation stands; the last three are its ends."""
-
-    STAGED = "staged"
-    SHIFTING = "shifting"
-    OVERLAP = "overlap"
-    WINDOW = "window"
-    COMPLETED = "completed"
-    ROLLED_BACK = "rolled_back"
-    FAILED = "failed"
-
-    @property
-    def is_end(self) -> bool:
-        """Whether nothing happens after it."""
-        return self in (Stage.COMPLETED, Stage.ROLLED_BACK, Stage.FAILED)
-
-
-class Move(Enum):
-    """What changes a rotation."""
-
-    ADVANCE = "advance"
-    PAUSE = "pause"
-    RESUME = "resume"
-    ROLL_BACK = "roll_back"
-    COMPLETE = "complete"
-    FAIL = "fail"
-
-
-class Awaited(Enum):
-    """What has to happen before a staged version takes over.
-
-    PICK_UP: somebody fetches the new secret. PROOF: somebody shows that they have it. CHECK: somebody approves.
-    """
-
-    PICK_UP = "pick_up"
-    PROOF = "proof"
-    CHECK = "check"
-
-
-class Cause(Enum):
-    """Why there is a rotation."""
-
-    REQUESTED = "requested"
-    SCHEDULED = "scheduled"
-    COMPROMISED = "compromised"
-
-
-REMINDER: Final = timedelta(days=1)
-"""After so long a rotation that waits for people is brought to mind again, and again."""
-
-_GOING_ON: Final = frozenset(Move)
-TRANSITIONS: Final[Mapping[Stage, frozenset[Move]]] = MappingProxyType(
+_IN_TIME: Final = Reason(Outcome.COMPLETED, "all its stages are over")
+_AHEAD_OF_TIME: Final = Reason(Outcome.COMPLETED, "somebody completed it")
+_FOUND_WANTING: Final[Mapping[PauseCode | str, Outcome]] = MappingProxyType(
     {
-        Stage.STAGED: _GOING_ON,
-        Stage.SHIFTING: _GOING_ON,
-        Stage.OVERLAP: _GOING_ON,
-        Stage.WINDOW: _GOING_ON,
-        Stage.COMPLETED: frozenset(),
-        Stage.ROLLED_BACK: frozenset(),
-        Stage.FAILED: frozenset(),
+        PauseCode.NOT_VERIFYING: Outcome.NOT_VERIFYING,
+        PauseCode.CHECK_REFUSED: Outcome.CHECK_REFUSED,
     }
 )
-"""Which moves a stage allows at all."""
-
-_NEXT: Final[Mapping[RotationStrategy, Mapping[Stage, Stage]]] = MappingProxyType(
-    {
-        RotationStrategy.IMMEDIATE: {Stage.STAGED: Stage.COMPLETED},
-        RotationStrategy.OVERLAPPING: {Stage.STAGED: Stage.OVERLAP, Stage.OVERLAP: Stage.COMPLETED},
-        RotationStrategy.GRADUAL: {
-            Stage.STAGED: Stage.SHIFTING,
-            Stage.SHIFTING: Stage.OVERLAP,
-            Stage.OVERLAP: Stage.COMPLETED,
-        },
-        RotationStrategy.BLUE_GREEN: {Stage.STAGED: Stage.WINDOW, Stage.WINDOW: Stage.COMPLETED},
-    }
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a rotation takes from its policy when it begins, and keeps: durations in seconds, shares in percent."""
-
-    lead: int = 0
-    overlap: int = 0
-    max_overlap: int = 0
-    shares: tuple[int, ...] = ()
-    dwell: int = 0
-    rollback_window: int = 0
-    retire_unused_after: int | None = None
-
-    @classmethod
-    def of(cls, policy: RotationPolicy) -> Plan:
-        """The plan that a policy has for each of its keys."""
-        return cls(
-            lead=policy.lead,
-            overlap=policy.overlap,
-            max_overlap=policy.max_overlap,
-            shares=policy.shares,
-            dwell=policy.dwell,
-            rollback_window=policy.rollback_window,
-            retire_unused_after=policy.retire_unused_after,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paused:
-    """A rotation that stands still: since when, why, and what was left of its times."""
-
-    at: datetime
-    why: str
-    next_in: timedelta | None
-    ends_in: timedelta | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +56,9 @@ class Rotation:
         share: percent of the signatures that the new version makes, while shifting.
         awaited: what has yet to happen before the new version takes over.
         next_at: when somebody has to look at it again; None while it is paused, or has ended.
-        ends_at: when the old version of a token stops verifying; None outside of an overlap.
-        ceiling: the latest that `ends_at` may be, whatever happens.
-        outcome: why it was rolled back or failed; a word or a sentence of the program, no personal data.
+        ends_at: in an overlap or a window, when the old version comes to its end, and with it the way back; else None.
+        ceiling: the latest that `ends_at` may be, whatever happens; a pause does not lengthen a window.
+        outcome: how it ended; None while it runs.
     """
 
     rotation_id: str
@@ -182,7 +82,7 @@ class Rotation:
     ceiling: datetime | None = None
     paused: Paused | None = None
     finished_at: datetime | None = None
-    outcome: str | None = None
+    outcome: Reason[Outcome] | None = None
 
     @property
     def row_id(self) -> str:
@@ -201,8 +101,12 @@ class Rotation:
 
     @property
     def signing(self) -> tuple[tuple[int, int], ...]:
-        """Which versions sign, and how many percent of the signatures each makes."""
-        if self.stage is Stage.SHIFTING and self.share is not None:
+        """Which versions sign, and how many percent of the signatures each makes.
+
+        A new version whose signatures were found not to verify makes none while the rotation stands still for that.
+        """
+        is_wanting = self.paused is not None and self.paused.why.code is PauseCode.NOT_VERIFYING
+        if self.stage is Stage.SHIFTING and self.share is not None and not is_wanting:
             return ((self.new, self.share), (self.old, WHOLE - self.share))
         return ((self.serving, WHOLE),)
 
@@ -221,7 +125,7 @@ class Rotation:
     @property
     def next_stage(self) -> Stage:
         """The stage after this one."""
-        following = _NEXT[self.strategy][self.stage]
+        following = NEXT[self.strategy][self.stage]
         if following is Stage.SHIFTING and self.key_type.is_token:
             return Stage.OVERLAP  # tokens move in cohorts of owners, each key as a whole
         return following
@@ -251,9 +155,14 @@ class Rotation:
                 return self._overlapping(now, key_ends_at)
             case Stage.WINDOW:
                 window = now + timedelta(seconds=self.plan.rollback_window)
-                return self._at(Stage.WINDOW, now, next_at=window)
-            case _:
-                return self._ended(Stage.COMPLETED, now)
+                ends_at = _clamped(window, key_ends_at)
+                return self._at(Stage.WINDOW, now, next_at=ends_at, ends_at=ends_at, ceiling=ends_at)
+            case Stage.COMPLETED:
+                return self._ended(Stage.COMPLETED, now, _IN_TIME)
+            case Stage.STAGED | Stage.ROLLED_BACK | Stage.FAILED:
+                raise AssertionError("no stage leads there")
+            case never:
+                assert_never(never)
 
     def _shifting(self, now: datetime, share: int, key_ends_at: datetime | None) -> Rotation:
         if share == WHOLE:  # the old version has nothing left to sign
@@ -280,7 +189,7 @@ class Rotation:
                 f"the new version cannot take over yet; awaited: {names}",
                 fix="Let that happen first, or roll the rotation back.",
             )
-        return self._ended(Stage.COMPLETED, now)
+        return self._ended(Stage.COMPLETED, now, _AHEAD_OF_TIME)
 
     def met(self, condition: Awaited, now: datetime) -> Rotation:
         """With one thing less to wait for; once nothing is left its time counts again, at the earliest from now."""
@@ -293,7 +202,7 @@ class Rotation:
         next_at = self.next_at if left or self.paused is not None else lead_ends
         return self._changed(awaited=left, next_at=next_at, paused=paused)
 
-    def paused_at(self, now: datetime, why: str) -> Rotation:
+    def paused_at(self, now: datetime, why: Reason[PauseCode]) -> Rotation:
         """Standing still until it is resumed. The old version goes on meanwhile, up to its ceiling."""
         self.require(Move.PAUSE)
         if self.paused is not None:
@@ -320,13 +229,19 @@ class Rotation:
             next_at = min(next_at, ends_at)
         return self._changed(paused=None, next_at=next_at, ends_at=ends_at)
 
-    def rolled_back(self, now: datetime, why: str) -> Rotation:
+    def rolled_back(self, now: datetime) -> Rotation:
         """Ended with the old version in service; IllegalTransitionError once that has come to its end."""
         self.require(Move.ROLL_BACK)
         self._require_old(now)
-        return self._ended(Stage.ROLLED_BACK, now, why)
+        return self._ended(Stage.ROLLED_BACK, now, self._cause_of_roll_back())
 
-    def failed(self, now: datetime, why: str) -> Rotation:
+    def _cause_of_roll_back(self) -> Reason[Outcome]:
+        """What the new version was found wanting in, where the rotation stands still for that."""
+        if self.paused is not None and self.paused.why.code in _FOUND_WANTING:
+            return Reason(_FOUND_WANTING[self.paused.why.code], self.paused.why.text)
+        return Reason(Outcome.ROLLED_BACK, "somebody rolled it back")
+
+    def failed(self, now: datetime, why: Reason[Outcome]) -> Rotation:
         """Ended because the key has: it is refused as a whole, or another rotation took over."""
         self.require(Move.FAIL)
         return self._ended(Stage.FAILED, now, why)
@@ -346,7 +261,8 @@ class Rotation:
     def _require_old(self, now: datetime) -> None:
         if self.has_lost_old(now):
             raise IllegalTransitionError(
-                "the overlap is over: the old version has come to its end", fix="Complete the rotation."
+                f"the {self.stage.value} is over: the old version has come to its end",
+                fix="Complete the rotation.",
             )
 
     def _at(
@@ -368,7 +284,7 @@ class Rotation:
             share=share,
         )
 
-    def _ended(self, stage: Stage, now: datetime, why: str | None = None) -> Rotation:
+    def _ended(self, stage: Stage, now: datetime, why: Reason[Outcome]) -> Rotation:
         return replace(self._at(stage, now), finished_at=now, outcome=why, paused=None, awaited=frozenset())
 
     def _changed(self, **members: object) -> Rotation:

@@ -38,12 +38,22 @@ def next_due(policy: RotationPolicy, key: Key, now: datetime) -> datetime | None
     return opening_from(policy.blackouts, zone_of(policy.time_zone), max(due, now))
 
 
+def is_open(policy: RotationPolicy, now: datetime) -> bool:
+    """Whether rotations may begin now: it is in none of the policy's blackout windows."""
+    return opening_from(policy.blackouts, zone_of(policy.time_zone), now) == now
+
+
 def due_at(policy: RotationPolicy, key: Key) -> datetime | None:
     """When the key is due, be that past or in a blackout window; None for never."""
+    due = unstaggered_due(policy, key)
+    return None if due is None else due + cohort_delay(policy, key)
+
+
+def unstaggered_due(policy: RotationPolicy, key: Key) -> datetime | None:
+    """When the key would be due if it were in the first cohort; None for never."""
     planned = occurrence_after(policy, key, key.counted_from)
     by_age = None if policy.max_age is None else key.counted_from + timedelta(seconds=policy.max_age)
-    found = [due for due in (planned, by_age) if due is not None]
-    return min(found) + cohort_delay(policy, key) if found else None
+    return min((due for due in (planned, by_age) if due is not None), default=None)
 
 
 def occurrence_after(policy: RotationPolicy, key: Key, instant: datetime) -> datetime | None:
@@ -98,12 +108,16 @@ def cohort(key: Key) -> int:
     return int.from_bytes(hashlib.sha256(whose).digest()[:8], "big") % WHOLE
 
 
-def cohort_delay(policy: RotationPolicy, key: Key) -> timedelta:
-    """How much later than the first cohort a token of this owner is rotated under GRADUAL."""
+def cohort_stage(policy: RotationPolicy, key: Key) -> int:
+    """In which of the policy's stages, from 0, a token of this owner is rotated under GRADUAL; 0 for all else."""
     if policy.strategy is not RotationStrategy.GRADUAL or not key.type.is_token:
-        return timedelta(0)
-    stage = next(index for index, share in enumerate(policy.shares) if cohort(key) < share)
-    return timedelta(seconds=policy.dwell * stage)
+        return 0
+    return next(index for index, share in enumerate(policy.shares) if cohort(key) < share)
+
+
+def cohort_delay(policy: RotationPolicy, key: Key) -> timedelta:
+    """How much later than one of the first cohort the key is due."""
+    return timedelta(seconds=policy.dwell * cohort_stage(policy, key))
 
 
 def notices_due(policy: RotationPolicy, key: Key, since: datetime, now: datetime) -> list[int]:

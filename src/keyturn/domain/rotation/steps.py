@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Final, assert_never
 
 from keyturn.domain.key import Key, Version
 from keyturn.domain.lifecycle import Act, KeyState
@@ -130,7 +130,7 @@ def _after_failure(key: Key, new: Version, now: datetime) -> Moved:
     changed = _revised(replace(key, rotation=None), key, now)
     if new.state is not KeyState.PRE_ACTIVE:
         return Moved(changed, (), key_has_changed=True)
-    ended = _without_parcel(key, _in_state(new, KeyState.DEACTIVATED, None, now))
+    ended = _without_parcel(key, _in_state(new, KeyState.DEACTIVATED, None, now), new)
     return Moved(changed, (ended,), key_has_changed=True)
 
 
@@ -154,8 +154,10 @@ def _old_as_of(rotation: Rotation, old: Version, now: datetime) -> Version:
             return _in_state(old, KeyState.SUSPENDED, None, now)
         case Stage.OVERLAP if rotation.key_type.is_token:
             return _in_state(old, KeyState.ACTIVE, rotation.ends_at, now)
-        case _:
+        case Stage.STAGED | Stage.SHIFTING | Stage.OVERLAP | Stage.WINDOW | Stage.ROLLED_BACK | Stage.FAILED:
             return _in_state(old, KeyState.ACTIVE, None, now)
+        case never:
+            assert_never(never)
 
 
 def _new_as_of(rotation: Rotation, key: Key, new: Version, now: datetime) -> Version:
@@ -164,17 +166,19 @@ def _new_as_of(rotation: Rotation, key: Key, new: Version, now: datetime) -> Ver
             changed = _in_state(new, KeyState.PRE_ACTIVE, None, now)
         case Stage.ROLLED_BACK:
             changed = _in_state(new, KeyState.DEACTIVATED, None, now)
-        case _:
+        case Stage.SHIFTING | Stage.OVERLAP | Stage.WINDOW | Stage.COMPLETED | Stage.FAILED:
             changed = _in_state(new, KeyState.ACTIVE, None, now)
-    return changed if Awaited.PICK_UP in rotation.awaited else _without_parcel(key, changed)
+        case never:
+            assert_never(never)
+    return changed if Awaited.PICK_UP in rotation.awaited else _without_parcel(key, changed, new)
 
 
-def _without_parcel(key: Key, version: Version) -> Version:
+def _without_parcel(key: Key, version: Version, stored: Version) -> Version:
     """The version without the secret that was kept for somebody to fetch, but for keys whose secret is always kept."""
     if version.custody is None or key.recoverable or not key.type.is_token:
         return version
-    # The row that is written may be a new revision already.
-    return replace(version, custody=None, material=None)
+    # Its state may be the one that is stored: then only this makes it another revision.
+    return replace(version, custody=None, material=None, revision=stored.revision + 1)
 
 
 def _in_state(version: Version, wanted: KeyState, ends_at: datetime | None, now: datetime) -> Version:

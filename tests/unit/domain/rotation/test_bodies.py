@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from enum import Enum
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -21,10 +24,11 @@ from keyturn.domain.rotation.policy import (
     RotationPolicy,
     RotationStrategy,
 )
+from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, Outcome, PauseCode, PolicyPauseCode, Reason
 from keyturn.domain.rotation.rotation import Awaited, Cause, Paused, Plan, Rotation, Stage
-from keyturn.domain.rotation.schedule import cohort
+from keyturn.domain.rotation.schedule import cohort, next_due
 from keyturn.domain.scope import KeyScope
-from keyturn.errors import ConfigurationError, IntegrityError
+from keyturn.errors import IntegrityError, InvalidInputError
 from tests.unit.crypto.samples import Vector, named, vectors
 from tests.unit.domain.rotation.samples import key_of
 
@@ -76,6 +80,26 @@ OVERLAPPING = replace(
     ends_at=after(5, days=7),
     ceiling=after(5, days=90),
 )
+SHIFTING = Rotation(
+        rotation_id=WAITING.rotation_id,
+        tenant="acme",
+        revision=3,
+        key_id=KEY_ID,
+        key_type=KeyType.JWT,
+        strategy=RotationStrategy.GRADUAL,
+        cause=Cause.REQUESTED,
+        plan=Plan(
+            lead=3_600, overlap=DAY, max_overlap=2 * DAY, shares=(10, 50, 100), dwell=3_600,
+            retire_unused_after=7_200,
+        ),
+        old=2,
+        new=4,
+        stage=Stage.SHIFTING,
+        stage_at=after(1),
+        started_at=NOON,
+        share=50,
+        next_at=after(1, hours=1),
+    )  # fmt: skip
 LEFT = timedelta(days=7) - timedelta(microseconds=5)
 SAMPLES: Final[dict[str, KeptPolicy | Rotation]] = {
     "a monthly policy": MONTHLY,
@@ -109,7 +133,9 @@ SAMPLES: Final[dict[str, KeptPolicy | Rotation]] = {
         ),
         created_at=NOON,
         updated_at=after(5),
-        paused="12 of 40 new versions are not taken up after 86400 seconds",
+        paused=Reason(
+            PolicyPauseCode.NOT_TAKEN_UP, "12 of 40 new versions are not taken up after 86400 seconds"
+        ),
     ),
     "a policy that was deleted": replace(
         MONTHLY,
@@ -131,28 +157,9 @@ SAMPLES: Final[dict[str, KeptPolicy | Rotation]] = {
         revision=3,
         next_at=None,
         ends_at=after(5, days=90),
-        paused=Paused(at=after(10), why="somebody paused it", next_in=LEFT, ends_in=LEFT),
+        paused=Paused(at=after(10), why=PAUSED_BY_SOMEBODY, next_in=LEFT, ends_in=LEFT),
     ),
-    "a rotation that moves a signing key's signatures": Rotation(
-        rotation_id=WAITING.rotation_id,
-        tenant="acme",
-        revision=3,
-        key_id=KEY_ID,
-        key_type=KeyType.JWT,
-        strategy=RotationStrategy.GRADUAL,
-        cause=Cause.REQUESTED,
-        plan=Plan(
-            lead=3_600, overlap=DAY, max_overlap=2 * DAY, shares=(10, 50, 100), dwell=3_600,
-            retire_unused_after=7_200,
-        ),
-        old=2,
-        new=4,
-        stage=Stage.SHIFTING,
-        stage_at=after(1),
-        started_at=NOON,
-        share=50,
-        next_at=after(1, hours=1),
-    ),
+    "a rotation that moves a signing key's signatures": SHIFTING,
     "a rotation that was rolled back": replace(
         WAITING,
         revision=2,
@@ -165,7 +172,54 @@ SAMPLES: Final[dict[str, KeptPolicy | Rotation]] = {
         awaited=frozenset(),
         next_at=None,
         finished_at=after(7),
-        outcome="somebody rolled it back",
+        outcome=Reason(Outcome.ROLLED_BACK, "somebody rolled it back"),
+    ),
+    "a rotation that can still be rolled back": replace(
+        WAITING,
+        revision=2,
+        policy_id=None,
+        strategy=RotationStrategy.BLUE_GREEN,
+        cause=Cause.REQUESTED,
+        plan=Plan(rollback_window=DAY),
+        stage=Stage.WINDOW,
+        stage_at=after(7),
+        awaited=frozenset(),
+        next_at=after(7, days=1),
+        ends_at=after(7, days=1),
+        ceiling=after(7, days=1),
+    ),
+    "a rotation that was completed": replace(
+        OVERLAPPING,
+        revision=3,
+        stage=Stage.COMPLETED,
+        stage_at=after(9),
+        next_at=None,
+        ends_at=None,
+        ceiling=None,
+        finished_at=after(9),
+        outcome=Reason(Outcome.COMPLETED, "all its stages are over"),
+    ),
+    "a rotation that another one took over from": replace(
+        OVERLAPPING,
+        revision=3,
+        stage=Stage.FAILED,
+        stage_at=after(9),
+        next_at=None,
+        ends_at=None,
+        ceiling=None,
+        finished_at=after(9),
+        outcome=Reason(Outcome.SUPERSEDED, "the key was compromised: another rotation took over"),
+    ),
+    "a rotation whose new version does not sign right": replace(
+        SHIFTING,
+        revision=4,
+        next_at=None,
+        paused=Paused(
+            at=after(1, hours=1),
+            why=Reason(PauseCode.NOT_VERIFYING, "what the new version signs does not verify"),
+            next_in=timedelta(0),
+            ends_in=None,
+        ),
     ),
 }  # fmt: skip
 READ: Final[dict[str, Callable[[Mapping[str, object]], KeptPolicy | Rotation]]] = {
@@ -219,8 +273,28 @@ def test_every_member_is_in_some_vector() -> None:
     assert {renamed.get(each.name, each.name) for each in fields(Rotation)} <= rotations
 
 
-def test_a_zone_that_only_another_machine_knows_is_no_tampering() -> None:
-    body: dict[str, Any] = {**policy_put(MONTHLY).body, "time_zone": "Mars/Olympus_Mons"}
-    with pytest.raises(ConfigurationError, match="time zone") as refused:
-        policy_from(body)
-    assert "tzdata" in refused.value.fix
+@named(VECTORS["bodies_read"])
+def test_what_was_written_by_other_rules_is_read_and_written_as_it_is(vector: Vector) -> None:
+    """Rules become stricter and codes more: neither may take away what is stored."""
+    found = READ[vector["kind"]](json.loads(vector["body"]))
+    put = policy_put(found) if isinstance(found, KeptPolicy) else rotation_put(found)
+    assert canonical.encode(put.body) == vector["body"]
+
+
+def test_what_is_read_is_held_to_todays_rules_once_somebody_changes_it() -> None:
+    zone = next(each for each in VECTORS["bodies_read"] if "time zone" in each["name"])
+    kept = policy_from(json.loads(zone["body"]))
+    assert kept.changed(NOON, is_deleted=True).is_deleted
+    with pytest.raises(InvalidInputError, match="time zone"):
+        replace(kept.policy, overlap=1)
+    with pytest.raises(InvalidInputError, match="time zone"):
+        next_due(kept.policy, key_of(NOON), NOON)
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"), [("outcome", Outcome), ("pause", PauseCode), ("policy's pause", PolicyPauseCode)]
+)
+def test_the_page_lists_exactly_the_codes_that_there_are(heading: str, kind: type[Enum]) -> None:
+    page = Path("docs/formats/rotation.md").read_text()
+    table = page.partition(f"\n| {heading} | what |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [code.value for code in kind]

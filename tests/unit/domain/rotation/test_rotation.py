@@ -14,6 +14,7 @@ from keyturn.domain.key import KeyType, Version
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.preview import foreseen
+from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, Outcome, PauseCode, Reason
 from keyturn.domain.rotation.rotation import TRANSITIONS, Awaited, Cause, Plan, Rotation, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.errors import IllegalTransitionError
@@ -59,11 +60,11 @@ def test_each_strategy_has_its_stages_for_every_type_of_key(
 
 ALL_MOVES: Final[dict[str, Callable[[Rotation], Rotation]]] = {
     "advance": lambda r: r.advanced(NOON + 100 * HOUR, None),
-    "pause": lambda r: r.paused_at(NOON, "why"),
-    "resume": lambda r: replace(r, paused=None).paused_at(NOON, "why").resumed(NOON),
-    "roll_back": lambda r: r.rolled_back(NOON, "why"),
+    "pause": lambda r: r.paused_at(NOON, PAUSED_BY_SOMEBODY),
+    "resume": lambda r: replace(r, paused=None).paused_at(NOON, PAUSED_BY_SOMEBODY).resumed(NOON),
+    "roll_back": lambda r: r.rolled_back(NOON),
     "complete": lambda r: r.completed(NOON),
-    "fail": lambda r: r.failed(NOON, "why"),
+    "fail": lambda r: r.failed(NOON, Reason(Outcome.KEY_ENDED, "why")),
 }
 
 
@@ -100,21 +101,57 @@ def test_an_overlap_ends_with_the_key_at_the_latest() -> None:
         plan=PLANS[RotationStrategy.OVERLAPPING], cause=Cause.REQUESTED, now=NOON,
     )  # fmt: skip
     assert (rotation.ends_at, rotation.ceiling) == (expires_at, expires_at)
-    assert rotation.paused_at(NOON, "why").ends_at == expires_at
+    assert rotation.paused_at(NOON, PAUSED_BY_SOMEBODY).ends_at == expires_at
+
+
+def test_a_window_ends_when_it_was_to_end_or_with_the_key() -> None:
+    ready = begun(RotationStrategy.BLUE_GREEN)
+    window = ready.advanced(NOON, None)
+    ends_at = NOON + HOUR
+    assert (window.stage, window.next_at, window.ends_at, window.ceiling) == (
+        Stage.WINDOW, ends_at, ends_at, ends_at,
+    )  # fmt: skip
+    assert window.rolled_back(ends_at - HOUR / 60).stage is Stage.ROLLED_BACK
+    held = window.paused_at(NOON + HOUR / 2, PAUSED_BY_SOMEBODY)
+    for late in (window, held, held.resumed(ends_at), held.resumed(ends_at + HOUR)):
+        with pytest.raises(IllegalTransitionError, match="the window is over"):
+            late.rolled_back(ends_at)
+    assert held.resumed(ends_at + HOUR).is_due(ends_at + HOUR)
+    assert ready.advanced(NOON, NOON + HOUR / 2).ends_at == NOON + HOUR / 2
+
+
+def test_a_roll_back_says_what_the_new_version_was_found_wanting_in() -> None:
+    rotation = begun(RotationStrategy.GRADUAL, KeyType.HMAC)
+    wanting = Reason(PauseCode.NOT_VERIFYING, "it does not verify")
+    ended = rotation.paused_at(NOON, wanting).rolled_back(NOON)
+    assert ended.outcome == Reason(Outcome.NOT_VERIFYING, "it does not verify")
+    newer: Reason[PauseCode] = Reason("a newer code", "text")
+    for other in (PAUSED_BY_SOMEBODY, newer):
+        by_somebody = rotation.paused_at(NOON, other).rolled_back(NOON).outcome
+        assert by_somebody is not None
+        assert by_somebody.code is Outcome.ROLLED_BACK
+
+
+def test_a_version_that_signs_wrongly_signs_nothing_while_the_rotation_stands_still_for_that() -> None:
+    rotation = begun(RotationStrategy.GRADUAL, KeyType.HMAC)
+    assert rotation.signing == ((2, 10), (1, 90))
+    wanting = rotation.paused_at(NOON, Reason(PauseCode.NOT_VERIFYING, "it does not verify"))
+    assert wanting.signing == ((1, 100),)
+    assert rotation.paused_at(NOON, PAUSED_BY_SOMEBODY).signing == ((2, 10), (1, 90))
 
 
 def test_a_pause_keeps_what_was_left_and_never_passes_the_ceiling() -> None:
     rotation = begun(RotationStrategy.OVERLAPPING)
-    paused = rotation.paused_at(NOON + HOUR / 4, "why")
+    paused = rotation.paused_at(NOON + HOUR / 4, PAUSED_BY_SOMEBODY)
     assert (paused.next_at, paused.ends_at) == (None, NOON + 2 * HOUR)
     resumed = paused.resumed(NOON + HOUR)
     assert (resumed.ends_at, resumed.next_at) == (NOON + HOUR * 1.75, NOON + HOUR * 1.75)
     late = paused.resumed(NOON + HOUR * 1.5)
     assert (late.ends_at, late.next_at) == (NOON + 2 * HOUR, NOON + 2 * HOUR)
     with pytest.raises(IllegalTransitionError, match="paused already"):
-        paused.paused_at(NOON, "why")
+        paused.paused_at(NOON, PAUSED_BY_SOMEBODY)
     with pytest.raises(IllegalTransitionError, match="the overlap is over"):
-        paused.rolled_back(NOON + 2 * HOUR, "why")
+        paused.rolled_back(NOON + 2 * HOUR)
 
 
 def test_nothing_takes_over_while_something_is_awaited() -> None:
@@ -129,7 +166,7 @@ def test_nothing_takes_over_while_something_is_awaited() -> None:
         half.met(Awaited.PICK_UP, NOON)
     met = half.met(Awaited.CHECK, NOON + 2 * HOUR)
     assert met.is_due(NOON + 2 * HOUR)
-    held = half.paused_at(NOON + HOUR, "why").met(Awaited.CHECK, NOON + 2 * HOUR)
+    held = half.paused_at(NOON + HOUR, PAUSED_BY_SOMEBODY).met(Awaited.CHECK, NOON + 2 * HOUR)
     assert held.next_at is None
     assert held.resumed(NOON + 5 * HOUR).is_due(NOON + 5 * HOUR)
 

@@ -2,6 +2,7 @@
 -- secrets under a data key that is about to be retired, so that it must not use the store.
 
 CREATE INDEX rows_endpoints ON keyturn.rows (created DESC, id DESC) WHERE kind = 'endpoint';
+CREATE INDEX rows_endpoints_of_tenant ON keyturn.rows (tenant, created DESC, id DESC) WHERE kind = 'endpoint';
 
 CREATE TABLE keyturn.deliveries (
     endpoint_id text COLLATE "C" PRIMARY KEY,
@@ -29,39 +30,6 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION keyturn.grant_to(program name) RETURNS void
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    -- What an earlier version or a careless hand gave is taken back first.
-    EXECUTE format('REVOKE ALL ON SCHEMA keyturn FROM %I', program);
-    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA keyturn FROM %I', program);
-    EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA keyturn FROM %I', program);
-    EXECUTE format('GRANT USAGE ON SCHEMA keyturn TO %I', program);
-    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA keyturn TO %I', program);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION keyturn.commit(jsonb), keyturn.seal_head(jsonb), '
-                   'keyturn.save_snapshot(bigint, bytea, bytea, bytea), keyturn.record_uses(jsonb), '
-                   'keyturn.reseal(jsonb), keyturn.forget_answers(bigint, integer), '
-                   'keyturn.keep_state(text, bigint, bytea) TO %I', program);
-END
-$$;
-
-REVOKE ALL ON FUNCTION keyturn.keep_state(text, bigint, bytea) FROM PUBLIC;
-
--- Roles that programs have used so far go on as they are.
-DO $$
-DECLARE
-    program oid;
-BEGIN
-    FOR program IN
-        SELECT DISTINCT a.grantee FROM pg_proc AS p, aclexplode(p.proacl) AS a
-        WHERE p.oid = 'keyturn.commit(jsonb)'::regprocedure AND a.grantee NOT IN (0, p.proowner)
-    LOOP
-        EXECUTE format('GRANT SELECT ON keyturn.deliveries TO %s', program::regrole);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION keyturn.keep_state(text, bigint, bytea) TO %s', program::regrole);
-    END LOOP;
-END
-$$;
+SELECT keyturn.grant_anew();
 
 INSERT INTO keyturn.schema_versions (version, oldest_program) VALUES (7, 7);

@@ -22,10 +22,11 @@ _WRITABLE: Final[LiteralString] = (
     _TABLES + " AND has_table_privilege(oid, 'INSERT, UPDATE, DELETE, TRUNCATE') ORDER BY 1"
 )
 _UNREADABLE: Final[LiteralString] = _TABLES + " AND NOT has_table_privilege(oid, 'SELECT') ORDER BY 1"
-# The functions that programs call run with their owner's rights; the others are for those to call.
+# As keyturn.grant_to has it: those that run with their owner's rights are for programs to call, the others for those to
+# call, but for the one that indexes and queries share.
 _UNCALLABLE: Final[LiteralString] = (
-    "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'keyturn'::regnamespace AND prosecdef"
-    " AND NOT has_function_privilege(oid, 'EXECUTE') ORDER BY 1"
+    "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'keyturn'::regnamespace"
+    " AND (prosecdef OR proname = 'document') AND NOT has_function_privilege(oid, 'EXECUTE') ORDER BY 1"
 )
 _ROLE: Final[LiteralString] = (
     "SELECT current_user, rolsuper, has_schema_privilege('keyturn', 'CREATE')"

@@ -29,7 +29,7 @@ from keyturn.adapters.ledger.postgres.reading import Parameters, Reader, Record
 from keyturn.adapters.ledger.postgres.schema import checked_log_id
 from keyturn.adapters.ledger.postgres.writing import Writer
 from keyturn.errors import ConflictError, KeyturnError
-from keyturn.ports.bounds import MAX_IDS, MAX_RESEALS, MAX_USES, check_count
+from keyturn.ports.bounds import MAX_IDS, MAX_RESEALS, MAX_STATE_BYTES, MAX_USES, check_count, check_limit
 from keyturn.ports.ledger import (
     Commit,
     CredentialRows,
@@ -154,29 +154,35 @@ class PostgresLedger:
         type: str | None = None,
     ) -> list[Row]:
         """Active key rows that count from that time or an earlier one."""
+        check_limit(limit)
         asked = {"tenant": tenant, "before": before, "time": after[0], "id": after[1], "limit": limit}
         whose = {"type": type} if policy_id is None else {"policy_id": policy_id}
         return self._rows(statements.due_keys(policy_id), {**asked, **whose})
 
     def list_due_rotations(self, before: int, after: tuple[int, str], limit: int) -> list[Row]:
         """Rotation rows whose next step is due."""
+        check_limit(limit)
         return self._rows(statements.LIST_DUE_ROTATIONS, (before, *after, limit))
 
     def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
         """Rotation rows newest first."""
+        check_limit(limit)
         return self._rows(*statements.list_rotations(matching, limit))
 
     def list_published(self, after: tuple[str, str], limit: int) -> list[Row]:
         """Key rows that have `published_for`."""
+        check_limit(limit)
         return self._rows(statements.LIST_PUBLISHED, (*after, limit))
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows newest first."""
-        return self._rows(statements.LIST_POLICIES, {"tenant": tenant, "before": before, "limit": limit})
+        check_limit(limit)
+        return self._rows(*statements.list_of_kind("policy", tenant, before, limit))
 
     def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Endpoint rows newest first."""
-        return self._rows(statements.LIST_ENDPOINTS, {"tenant": tenant, "before": before, "limit": limit})
+        check_limit(limit)
+        return self._rows(*statements.list_of_kind("endpoint", tenant, before, limit))
 
     def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
         """The states of deliveries to these endpoints, in order."""
@@ -187,6 +193,7 @@ class PostgresLedger:
 
     def keep_state(self, state: KeptState) -> None:
         """Keep `state` in place of the one before it."""
+        check_count(len(state.body), MAX_STATE_BYTES, "bytes")
         if not self._call(statements.KEEP_STATE, (state.endpoint_id, state.turn, state.body)):
             raise ConflictError("another process has gone on with these deliveries")
 

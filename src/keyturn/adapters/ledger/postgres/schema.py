@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import resources
 from time import monotonic
 from typing import Any, Final, cast
 
@@ -13,10 +11,12 @@ from psycopg import sql
 from keyturn.adapters.ledger.postgres.connecting import DeadlineConnection, Settings, connect, parse_url
 from keyturn.adapters.ledger.postgres.failures import read_errors
 from keyturn.errors import ConfigurationError, SchemaError
+from keyturn.ports.schema import refuse_newer, refuse_older, schema_files
 
-__all__ = ["checked_log_id", "initialise", "schema_files"]
+__all__ = ["checked_log_id", "initialise"]
 
-_SECONDS: Final = 60.0  # for all of `initialise`, waiting for another one included
+_SECONDS: Final = 60.0  # for each wait in `initialise`, such as for another one
+_BUILDING: Final = 3_600.0  # seconds for what it applies: an index of a million keys takes some half a minute
 _LOCK: Final = 30229394827342446  # that of keyturn.commit: the schema never changes under a commit
 
 _WRITABLE: Final = (
@@ -25,16 +25,11 @@ _WRITABLE: Final = (
 )
 
 
-def schema_files() -> Sequence[tuple[int, str]]:
-    """Number and text of each schema file, in order."""
-    found = (item for item in resources.files(__package__).iterdir() if item.name.endswith(".sql"))
-    return sorted((int(item.name.partition("_")[0]), item.read_text("utf-8")) for item in found)
-
-
 def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
     """Bring the schema up to date, name the log unless it has a name, and grant a role what the program needs.
 
     Run as the role that owns the schema, or shall own it. All or nothing; safe to run again, and by several at once.
+    On a large store it takes minutes, in which nothing is written and everything is read.
 
     Args:
         url: the database, as the schema's owner.
@@ -55,6 +50,7 @@ def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
             with connection.transaction():
                 connection.execute("SET LOCAL standard_conforming_strings = on")
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+                _allow_time(connection)
                 _apply_missing(connection)
                 _name_log(connection, log_id)
                 if grant_to is not None:
@@ -65,13 +61,10 @@ def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
 
 def checked_log_id(connection: psycopg.Connection[Any]) -> str:
     """The log's id; SchemaError unless the schema is there, whole, and of a version that this program can use."""
-    newest = schema_files()[-1][0]
+    newest = schema_files(__package__)[-1][0]
     version, oldest_program = _versions(connection)
-    if version < newest:
-        raise SchemaError(
-            f"the store's schema is at version {version}, this program needs {newest}: run 'keyturn init'"
-        )
-    _refuse_newer(version, oldest_program, newest)
+    refuse_older(version=version, newest=newest)
+    refuse_newer(version=version, oldest_program=oldest_program, newest=newest)
     found = connection.execute("SELECT log_id FROM keyturn.log").fetchone()
     if found is None:
         raise SchemaError("the store's schema is unfinished: its log has no name; run 'keyturn init'")
@@ -89,15 +82,6 @@ def _versions(connection: psycopg.Connection[Any]) -> tuple[int, int]:
     return cast(tuple[int, int], found)
 
 
-def _refuse_newer(version: int, oldest_program: int, newest: int) -> None:
-    if oldest_program > newest:
-        raise SchemaError(
-            f"the store's schema is at version {version} and needs a program of {oldest_program} or later;"
-            f" this one is of {newest}",
-            fix="Upgrade this program; 'keyturn init' of an older one cannot go back.",
-        )
-
-
 def _require_utf8(connection: psycopg.Connection[Any]) -> None:
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
@@ -107,10 +91,17 @@ def _require_utf8(connection: psycopg.Connection[Any]) -> None:
         )
 
 
+def _allow_time(connection: DeadlineConnection) -> None:
+    """As much as a large store takes; locks are waited for no longer than before."""
+    connection.deadline = monotonic() + _BUILDING
+    milliseconds = f"{_BUILDING * 900:.0f}"
+    connection.execute("SELECT set_config('statement_timeout', %s, true)", (milliseconds,))
+
+
 def _apply_missing(connection: DeadlineConnection) -> None:
-    files = schema_files()
+    files = schema_files(__package__)
     version, oldest_program = _versions(connection)
-    _refuse_newer(version, oldest_program, files[-1][0])
+    refuse_newer(version=version, oldest_program=oldest_program, newest=files[-1][0])
     for number, text in files:
         if number > version:
             connection.execute(text.encode())

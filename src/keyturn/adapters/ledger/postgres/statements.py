@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Final, LiteralString
+from typing import Final, Literal, LiteralString
 
-from keyturn.ports.ledger import RotationFilter, RowFilter
+from keyturn.ports.ledger import Position, RotationFilter, RowFilter
 
 _ROW: Final[LiteralString] = "id, kind, tenant, revision, body, seal, material, created, position"
 ROW_WIDTH: Final = 9
@@ -93,53 +93,74 @@ def list_keys(matching: RowFilter, limit: int) -> tuple[LiteralString, dict[str,
     return statement + " ORDER BY created DESC, id DESC LIMIT %(limit)s", parameters
 
 
+# These are the expressions of the indexes, word for word, or no index would be found by them.
+_POLICY_OF_KEY: Final[LiteralString] = "keyturn.document(body) ->> 'rotation_policy_id'"
+_COUNTED_FROM: Final[LiteralString] = (
+    "coalesce(keyturn.document(body) ->> 'due_from', keyturn.document(body) ->> 'created_at')::bigint"
+)
+_NEXT_AT: Final[LiteralString] = "keyturn.document(body) ->> 'next_at'"
+_ROTATION_CONDITIONS: Final[dict[str, LiteralString]] = {
+    "before": "created < %(before)s",
+    "key_id": """(keyturn.document(body) ->> 'key') COLLATE "C" = %(key_id)s""",
+    "policy_id": """(keyturn.document(body) ->> 'policy_id') COLLATE "C" = %(policy_id)s""",
+    "stage": """(keyturn.document(body) ->> 'stage') COLLATE "C" = %(stage)s""",
+}
+
+
 def due_keys(policy_id: str | None) -> LiteralString:
     """The statement that lists keys that may be due under a policy that they name; of a type, where none is given."""
     whose: LiteralString = (
-        "type = %(type)s AND policy_id IS NULL"
+        f"type = %(type)s AND {_POLICY_OF_KEY} IS NULL"
         if policy_id is None
-        else "policy_id = %(policy_id)s AND policy_id IS NOT NULL"
+        else f'({_POLICY_OF_KEY}) COLLATE "C" = %(policy_id)s AND {_POLICY_OF_KEY} IS NOT NULL'
     )
     return f"""
         SELECT {_ROW} FROM keyturn.rows WHERE kind = 'key' AND state = 'active' AND tenant = %(tenant)s AND {whose}
-        AND counted_from <= %(before)s AND (counted_from, id) > (%(time)s, %(id)s)
-        ORDER BY counted_from, id LIMIT %(limit)s"""
+        AND {_COUNTED_FROM} <= %(before)s AND ({_COUNTED_FROM}, id) > (%(time)s, %(id)s)
+        ORDER BY {_COUNTED_FROM}, id LIMIT %(limit)s"""
 
 
 LIST_DUE_ROTATIONS: Final[LiteralString] = f"""
-    SELECT {_ROW} FROM keyturn.rows WHERE kind = 'rotation' AND next_at IS NOT NULL
-    AND next_at <= %s AND (next_at, id) > (%s, %s) ORDER BY next_at, id LIMIT %s"""
+    SELECT {_ROW} FROM keyturn.rows WHERE kind = 'rotation' AND {_NEXT_AT} IS NOT NULL
+    AND ({_NEXT_AT})::bigint <= %s AND (({_NEXT_AT})::bigint, id) > (%s, %s)
+    ORDER BY ({_NEXT_AT})::bigint, id LIMIT %s"""
 LIST_PUBLISHED: Final[LiteralString] = f"""
-    SELECT {_ROW} FROM keyturn.rows WHERE kind = 'key' AND published_for IS NOT NULL AND (tenant, id) > (%s, %s)
+    SELECT {_ROW} FROM keyturn.rows
+    WHERE kind = 'key' AND keyturn.document(body) ->> 'published_for' IS NOT NULL AND (tenant, id) > (%s, %s)
     ORDER BY tenant, id LIMIT %s"""
-LIST_POLICIES: Final[LiteralString] = f"""
-    SELECT {_ROW} FROM keyturn.rows
-    WHERE kind = 'policy' AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
-    AND (%(before)s::bigint IS NULL OR created < %(before)s)
-    ORDER BY created DESC, id DESC LIMIT %(limit)s"""
-LIST_ENDPOINTS: Final[LiteralString] = f"""
-    SELECT {_ROW} FROM keyturn.rows
-    WHERE kind = 'endpoint' AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
-    AND (%(before)s::bigint IS NULL OR created < %(before)s)
-    ORDER BY created DESC, id DESC LIMIT %(limit)s"""
-_ROTATION_CONDITIONS: Final[dict[str, LiteralString]] = {
-    "before": "created < %(before)s",
-    "key_id": "rotated_key = %(key_id)s",
-    "policy_id": "policy_id = %(policy_id)s",
-    "strategy": "strategy = %(strategy)s",
-    "stage": "stage = %(stage)s",
-}
 
 
 def list_rotations(matching: RotationFilter, limit: int) -> tuple[LiteralString, dict[str, object]]:
     """The statement that lists rotations, newest first, and its parameters."""
-    statement: LiteralString = (
-        f"SELECT {_ROW} FROM keyturn.rows WHERE kind = 'rotation' AND tenant = %(tenant)s"
-    )
-    parameters: dict[str, object] = {"tenant": matching.tenant, "limit": limit}
+    conditions: list[LiteralString] = ["tenant = %(tenant)s"]
+    parameters: dict[str, object] = {"tenant": matching.tenant}
     for field, condition in _ROTATION_CONDITIONS.items():
         value = getattr(matching, field)
         if value is not None:
-            statement += f" AND {condition}"
+            conditions.append(condition)
             parameters[field] = value
-    return statement + " ORDER BY created DESC, id DESC LIMIT %(limit)s", parameters
+    return _newest_first("'rotation'", conditions, parameters, limit)
+
+
+def list_of_kind(
+    kind: Literal["policy", "endpoint"], tenant: str | None, before: Position | None, limit: int
+) -> tuple[LiteralString, dict[str, object]]:
+    """The statement that lists policies, or endpoints, of a tenant or of all, newest first; its parameters."""
+    conditions: list[LiteralString] = []
+    parameters: dict[str, object] = {}
+    if tenant is not None:
+        conditions.append("tenant = %(tenant)s")
+        parameters["tenant"] = tenant
+    if before is not None:
+        conditions.append("created < %(before)s")
+        parameters["before"] = before
+    return _newest_first("'policy'" if kind == "policy" else "'endpoint'", conditions, parameters, limit)
+
+
+def _newest_first(
+    kind: LiteralString, conditions: list[LiteralString], parameters: dict[str, object], limit: int
+) -> tuple[LiteralString, dict[str, object]]:
+    statement: LiteralString = f"SELECT {_ROW} FROM keyturn.rows WHERE kind = {kind}"
+    for condition in conditions:
+        statement += f" AND {condition}"
+    return statement + " ORDER BY created DESC, id DESC LIMIT %(limit)s", {**parameters, "limit": limit}

@@ -10,10 +10,13 @@ CREATE INDEX rows_due_by_type ON rows (
 ) WHERE kind = 'key' AND state = 'active' AND json_extract(body, '$.rotation_policy_id') IS NULL;
 
 CREATE INDEX rows_policies ON rows (created, id) WHERE kind = 'policy';
+CREATE INDEX rows_policies_of_tenant ON rows (tenant, created, id) WHERE kind = 'policy';
 CREATE INDEX rows_rotations ON rows (tenant, created, id) WHERE kind = 'rotation';
 CREATE INDEX rows_rotations_of_policy ON rows (tenant, json_extract(body, '$.policy_id'), created, id)
     WHERE kind = 'rotation';
-CREATE INDEX rows_rotations_of_key ON rows (json_extract(body, '$.key'), created, id) WHERE kind = 'rotation';
+CREATE INDEX rows_rotations_of_key ON rows (tenant, json_extract(body, '$.key'), created, id) WHERE kind = 'rotation';
+CREATE INDEX rows_rotations_in_stage ON rows (tenant, json_extract(body, '$.stage'), created, id)
+    WHERE kind = 'rotation';
 CREATE INDEX rows_steps_due ON rows (json_extract(body, '$.next_at'), id)
     WHERE kind = 'rotation' AND json_extract(body, '$.next_at') IS NOT NULL;
 

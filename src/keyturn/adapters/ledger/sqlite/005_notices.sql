@@ -2,6 +2,7 @@
 -- secrets under a data key that is about to be retired, so that it must not use the store.
 
 CREATE INDEX rows_endpoints ON rows (created, id) WHERE kind = 'endpoint';
+CREATE INDEX rows_endpoints_of_tenant ON rows (tenant, created, id) WHERE kind = 'endpoint';
 
 CREATE TABLE deliveries (
     endpoint_id TEXT PRIMARY KEY,

@@ -15,6 +15,7 @@ from keyturn.adapters.ledger.sqlite.listing import (
     ROW_COLUMNS,
     due_keys_statement,
     keys_statement,
+    of_kind_statement,
     rotations_statement,
 )
 from keyturn.adapters.ledger.sqlite.location import Settings, parse_url
@@ -23,7 +24,7 @@ from keyturn.adapters.ledger.sqlite.reading import Readers
 from keyturn.adapters.ledger.sqlite.schema import checked_log_id
 from keyturn.adapters.ledger.sqlite.writing import Writer
 from keyturn.errors import ConflictError
-from keyturn.ports.bounds import MAX_IDS, MAX_RESEALS, MAX_USES, check_count
+from keyturn.ports.bounds import MAX_IDS, MAX_RESEALS, MAX_STATE_BYTES, MAX_USES, check_count, check_limit
 from keyturn.ports.forking import survive_forks
 from keyturn.ports.ledger import (
     MAX_COUNT,
@@ -65,14 +66,6 @@ _OWNED: Final = (
 _EXPIRED: Final = (
     f"SELECT {ROW_COLUMNS} FROM rows WHERE id IN (SELECT id FROM rows INDEXED BY rows_expiring WHERE kind = 'key'"
     " AND state = 'active' AND expires_at IS NOT NULL AND expires_at <= ? AND id > ? ORDER BY id LIMIT ?) ORDER BY id"
-)
-_POLICIES: Final = (
-    f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_policies WHERE kind = 'policy' AND (?1 IS NULL OR tenant = ?1)"
-    " AND (?2 IS NULL OR created < ?2) ORDER BY created DESC, id DESC LIMIT ?3"
-)
-_ENDPOINTS: Final = (
-    f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY rows_endpoints WHERE kind = 'endpoint' AND (?1 IS NULL OR tenant = ?1)"
-    " AND (?2 IS NULL OR created < ?2) ORDER BY created DESC, id DESC LIMIT ?3"
 )
 _STATES: Final = (
     "SELECT endpoint_id, turn, body FROM deliveries WHERE endpoint_id IN (SELECT value FROM json_each(?))"
@@ -206,28 +199,34 @@ class SqliteLedger:
         type: str | None = None,
     ) -> list[Row]:
         """Active key rows that count from that time or an earlier one."""
+        check_limit(limit)
         asked = {"tenant": tenant, "before": before, "time": after[0], "id": after[1], "limit": limit}
         return self._rows(due_keys_statement(policy_id), {**asked, "policy_id": policy_id, "type": type})
 
     def list_due_rotations(self, before: int, after: tuple[int, str], limit: int) -> list[Row]:
         """Rotation rows whose next step is due."""
+        check_limit(limit)
         return self._rows(DUE_ROTATIONS, (before, *after, limit))
 
     def list_rotations(self, matching: RotationFilter, limit: int) -> list[Row]:
         """Rotation rows newest first."""
+        check_limit(limit)
         return self._rows(*rotations_statement(matching, limit))
 
     def list_published(self, after: tuple[str, str], limit: int) -> list[Row]:
         """Key rows that have `published_for`."""
+        check_limit(limit)
         return self._rows(PUBLISHED, (*after, limit))
 
     def list_policies(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Policy rows newest first."""
-        return self._rows(_POLICIES, (tenant, before, limit))
+        check_limit(limit)
+        return self._rows(*of_kind_statement("policy", tenant, before, limit))
 
     def list_endpoints(self, tenant: str | None, before: Position | None, limit: int) -> list[Row]:
         """Endpoint rows newest first."""
-        return self._rows(_ENDPOINTS, (tenant, before, limit))
+        check_limit(limit)
+        return self._rows(*of_kind_statement("endpoint", tenant, before, limit))
 
     def read_states(self, endpoint_ids: Sequence[str]) -> list[KeptState | None]:
         """The states of deliveries to these endpoints, in order."""
@@ -238,6 +237,7 @@ class SqliteLedger:
 
     def keep_state(self, state: KeptState) -> None:
         """Keep `state` in place of the one before it."""
+        check_count(len(state.body), MAX_STATE_BYTES, "bytes")
         statement = _FIRST_STATE if state.turn == 1 else _NEXT_STATE
         with self._writer.transaction() as connection:
             if not connection.execute(statement, (state.endpoint_id, state.turn, state.body)).rowcount:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
-from keyturn.ports.ledger import RotationFilter, RowFilter
+from keyturn.ports.ledger import Position, RotationFilter, RowFilter
 
 __all__ = [
     "DUE_ROTATIONS",
@@ -12,6 +12,7 @@ __all__ = [
     "ROW_COLUMNS",
     "due_keys_statement",
     "keys_statement",
+    "of_kind_statement",
     "rotations_statement",
 ]
 
@@ -98,21 +99,50 @@ _ROTATION_CONDITIONS: Final = {
     "before": "created < :before",
     "key_id": "json_extract(body, '$.key') = :key_id",
     "policy_id": "json_extract(body, '$.policy_id') = :policy_id",
-    "strategy": "json_extract(body, '$.strategy') = :strategy",
     "stage": "json_extract(body, '$.stage') = :stage",
 }
 
 
 def rotations_statement(matching: RotationFilter, limit: int) -> tuple[str, dict[str, object]]:
     """The statement and its parameters, newest rotations first."""
-    parameters: dict[str, object] = {"tenant": matching.tenant, "limit": limit}
+    parameters: dict[str, object] = {"tenant": matching.tenant}
     conditions = ["kind = 'rotation'", "tenant = :tenant"]
     for field, condition in _ROTATION_CONDITIONS.items():
         value = getattr(matching, field)
         if value is not None:
             parameters[field] = value
             conditions.append(condition)
-    index = "rows_rotations" if matching.policy_id is None else "rows_rotations_of_policy"
-    index = index if matching.key_id is None else "rows_rotations_of_key"
+    return _newest_first(_rotations_index(matching), conditions, parameters, limit)
+
+
+def _rotations_index(matching: RotationFilter) -> str:
+    if matching.key_id is not None:
+        return "rows_rotations_of_key"
+    if matching.stage not in (None, "completed"):  # most have completed
+        return "rows_rotations_in_stage"
+    if matching.policy_id is not None:
+        return "rows_rotations_of_policy"
+    return "rows_rotations" if matching.stage is None else "rows_rotations_in_stage"
+
+
+def of_kind_statement(
+    kind: Literal["policy", "endpoint"], tenant: str | None, before: Position | None, limit: int
+) -> tuple[str, dict[str, object]]:
+    """The statement that lists policies, or endpoints, of a tenant or of all, newest first; its parameters."""
+    index = "rows_policies" if kind == "policy" else "rows_endpoints"
+    conditions, parameters = [f"kind = '{kind}'"], dict[str, object]()
+    if tenant is not None:
+        index += "_of_tenant"
+        conditions.append("tenant = :tenant")
+        parameters["tenant"] = tenant
+    if before is not None:
+        conditions.append("created < :before")
+        parameters["before"] = before
+    return _newest_first(index, conditions, parameters, limit)
+
+
+def _newest_first(
+    index: str, conditions: list[str], parameters: dict[str, object], limit: int
+) -> tuple[str, dict[str, object]]:
     found = f"SELECT {ROW_COLUMNS} FROM rows INDEXED BY {index} WHERE {' AND '.join(conditions)}"
-    return f"{found} ORDER BY created DESC, id DESC LIMIT :limit", parameters
+    return f"{found} ORDER BY created DESC, id DESC LIMIT :limit", {**parameters, "limit": limit}

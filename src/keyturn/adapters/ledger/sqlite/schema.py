@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
-from importlib import resources
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -22,18 +21,13 @@ from keyturn.errors import (
     SchemaError,
     StorageBusyError,
 )
+from keyturn.ports.schema import refuse_newer, refuse_older, schema_files
 
-__all__ = ["checked_log_id", "initialise", "schema_files"]
+__all__ = ["checked_log_id", "initialise"]
 
 _SECONDS: Final = 30.0  # for all of `initialise`, waiting for others included
 _LOG_ID: Final = re.compile("[0-9A-Za-z]{16}")
 _NUMBER: Final = re.compile("[0-9]{1,9}")
-
-
-def schema_files() -> Sequence[tuple[int, str]]:
-    """Number and text of each schema file, in order."""
-    found = (item for item in resources.files(__package__).iterdir() if item.name.endswith(".sql"))
-    return sorted((int(item.name.partition("_")[0]), item.read_text("utf-8")) for item in found)
 
 
 def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
@@ -74,12 +68,8 @@ def initialise(url: str, *, log_id: str, grant_to: str | None = None) -> None:
 
 def checked_log_id(meta: dict[str, str]) -> str:
     """The log's id; SchemaError unless the schema is whole and of a version that this program can use."""
-    newest = schema_files()[-1][0]
-    version = _number(meta, "schema_version")
-    if version < newest:
-        raise SchemaError(
-            f"the store's schema is at version {version}, this program needs {newest}: run 'keyturn init'"
-        )
+    newest = schema_files(__package__)[-1][0]
+    refuse_older(version=_number(meta, "schema_version"), newest=newest)
     _refuse_newer(meta, newest)
     if "log_id" not in meta:
         raise SchemaError("the store's schema is unfinished: its log has no name; run 'keyturn init'")
@@ -114,7 +104,7 @@ def _insist(connection: sqlite3.Connection, statement: str, deadline: float) -> 
 
 
 def _apply_missing(connection: sqlite3.Connection) -> None:
-    files = schema_files()
+    files = schema_files(__package__)
     meta = _meta(connection)
     _refuse_newer(meta, files[-1][0])
     for number, text in files:
@@ -136,13 +126,8 @@ def _number(meta: dict[str, str], name: str) -> int:
 
 
 def _refuse_newer(meta: dict[str, str], newest: int) -> None:
-    oldest_program = _number(meta, "oldest_program")
-    if oldest_program > newest:
-        raise SchemaError(
-            f"the store's schema is at version {_number(meta, 'schema_version')} and needs a program of"
-            f" {oldest_program} or later; this one is of {newest}",
-            fix="Upgrade this program; 'keyturn init' of an older one cannot go back.",
-        )
+    version, oldest_program = _number(meta, "schema_version"), _number(meta, "oldest_program")
+    refuse_newer(version=version, oldest_program=oldest_program, newest=newest)
 
 
 def _statements(text: str) -> Iterator[str]:
