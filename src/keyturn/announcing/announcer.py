@@ -14,7 +14,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from keyturn.announcing.opening import listed, named
 from keyturn.announcing.policies import AnnouncingPolicies
 from keyturn.domain.bodies import key_from
 from keyturn.domain.change import ChangeSet, Event, EventType
@@ -39,6 +38,7 @@ from keyturn.domain.verdict import Code
 from keyturn.errors import ConflictError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
+from keyturn.records.intact import Intact
 from keyturn.records.records import Records
 
 _PAGE: Final = 200  # rows: each key has at most four announcements, and a commit at most 1,000 events
@@ -55,6 +55,7 @@ class Announcer:
     def __init__(self, *, ledger: Ledger, records: Records, clock: Clock) -> None:
         self._ledger = ledger
         self._records = records
+        self._intact = Intact(records)
         self._clock = clock
 
     def sweep(self, terms: Terms) -> Iterator[int]:
@@ -67,13 +68,13 @@ class Announcer:
         if sweep is None or sweep.until is None:
             return
         span = Span(sweep.since, sweep.until, self._clock.now())
-        policies = AnnouncingPolicies(ledger=self._ledger, records=self._records)
+        policies = AnnouncingPolicies(ledger=self._ledger, intact=self._intact)
         try:
             while rows := self._ledger.list_rows(sweep.after, _PAGE):
                 rows = [row for row in rows if row.id.startswith(BEGINNING)]
                 if not rows:
                     break
-                keys = list(listed(self._records, [row for row in rows if row.kind == _KEY], key_from))
+                keys = self._intact.read([row for row in rows if row.kind == _KEY], key_from)
                 found = list(self._found(keys, policies, terms, span))
                 sweep = sweep.passed(rows[-1].id)
                 if found:  # a page without any may well be looked at again
@@ -122,7 +123,7 @@ class Announcer:
         ids = [key.rotation for key in keys if key.rotation is not None]
         if not ids:
             return {}
-        return {each.rotation_id: each for each in named(self._records, ids, rotation_from)}
+        return {each.rotation_id: each for each in self._intact.named(ids, rotation_from)}
 
     def _uses(self, keys: Sequence[Key]) -> Uses:
         if not keys:

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, NamedTuple
 
-from keyturn.announcing.opening import listed
 from keyturn.domain.bodies import key_from
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, KeyType
@@ -18,6 +17,7 @@ from keyturn.domain.rotation.schedule import latest_counted_from, next_due
 from keyturn.errors import InvalidInputError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
+from keyturn.records.intact import Intact
 from keyturn.records.records import Records
 from keyturn.rotation.selecting import is_selected
 
@@ -42,7 +42,7 @@ class Backlog:
 
     def __init__(self, *, ledger: Ledger, records: Records, clock: Clock) -> None:
         self._ledger = ledger
-        self._records = records
+        self._intact = Intact(records)
         self._clock = clock
         self.latest: Due | None = None
 
@@ -56,7 +56,7 @@ class Backlog:
     def _steps(self, now: datetime) -> Iterator[bool]:
         """For each step that is due, whether it is overdue."""
         rows = self._ledger.list_due_rotations(to_micros(now), (0, ""), MAX_LOOKED_AT)
-        for rotation in listed(self._records, rows, rotation_from):
+        for rotation in self._intact.read(rows, rotation_from):
             since = _due_since(rotation)
             if since is not None and since <= now:
                 yield now - since > OVERDUE
@@ -71,7 +71,7 @@ class Backlog:
         before = None
         while rows := self._ledger.list_policies(None, before, _PAGE):
             before = rows[-1].created
-            for kept in listed(self._records, rows, policy_from):
+            for kept in self._intact.read(rows, policy_from):
                 if not kept.is_deleted and kept.paused is None:
                     yield from ((kept, key) for key in self._keys(kept, now))
 
@@ -86,7 +86,7 @@ class Backlog:
         types = () if selection is None else selection.types or tuple(KeyType)
         for each in ({"policy_id": policy_id}, *({"type": key_type.value} for key_type in types)):
             rows = self._ledger.list_due_keys(kept.tenant, to_micros(bound), (-1, ""), MAX_LOOKED_AT, **each)
-            yield from listed(self._records, rows, key_from)
+            yield from self._intact.read(rows, key_from)
 
 
 def _due_since(rotation: Rotation) -> datetime | None:

@@ -6,14 +6,13 @@ import logging
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from keyturn.announcing.opening import listed
 from keyturn.domain.key import Key
 from keyturn.domain.rotation.bodies import policy_from
 from keyturn.domain.rotation.policy import RotationPolicy
 from keyturn.domain.rotation.schedule import due_at
 from keyturn.errors import KeyturnError
 from keyturn.ports.ledger import Ledger
-from keyturn.records.records import Records
+from keyturn.records.intact import Intact
 
 MAX_KEPT: Final = 10_000  # policies in memory
 _PAGE: Final = 200
@@ -28,9 +27,9 @@ class _OfTenant(NamedTuple):
 class AnnouncingPolicies:
     """Those of one sweep. What is not to be rotated by, or says no notice, is none of them."""
 
-    def __init__(self, *, ledger: Ledger, records: Records) -> None:
+    def __init__(self, *, ledger: Ledger, intact: Intact) -> None:
         self._ledger = ledger
-        self._records = records
+        self._intact = intact
         self._kept: dict[str, _OfTenant] = {}
         self._left = MAX_KEPT
 
@@ -78,7 +77,7 @@ class AnnouncingPolicies:
         before, count = None, 0
         while rows := self._ledger.list_policies(tenant, before, _PAGE):
             before = rows[-1].created
-            for kept in listed(self._records, rows, policy_from):
+            for kept in self._intact.read(rows, policy_from):
                 if kept.is_deleted or kept.paused is not None or not kept.policy.notices:
                     continue
                 count += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -16,14 +15,14 @@ from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, Owner
 from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for, next_state
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
-from keyturn.errors import ConflictError, IntegrityError
+from keyturn.errors import ConflictError
 from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger, Row
+from keyturn.ports.ledger import Ledger
+from keyturn.records.intact import Intact
 from keyturn.records.records import Records
-from keyturn.records.rows import OpenedRow
 
 _FOLLOWING: Final = 200  # key rows changed in one commit, after their owner was revoked
 _VERSIONS_AT_ONCE: Final = 500  # one log entry names them all, and has at most 65,535 bytes
@@ -36,6 +35,7 @@ class Lifecycle:
     def __init__(self, *, ledger: Ledger, records: Records, keys: Keys, clock: Clock) -> None:
         self._ledger = ledger
         self._records = records
+        self._intact = Intact(records)
         self._keys = keys
         self._clock = clock
         self._retrying = Retrying(turns=keys.turns, clock=clock)
@@ -260,20 +260,8 @@ class Lifecycle:
         recorded, after, now = 0, "", to_micros(self._clock.now())
         while rows := self._ledger.list_expired(now, after, _FOLLOWING):
             after = rows[-1].id
-            recorded += self._expire([key_from(opened.body) for opened in self._intact(rows)])
+            recorded += self._expire(self._intact.read(rows, key_from))
         return recorded
-
-    def _intact(self, rows: Sequence[Row]) -> list[OpenedRow]:
-        """Those of the rows that hold. One that was altered is refused and reported; it keeps no other from its end."""
-        try:
-            return self._records.open_all(rows)
-        except IntegrityError:
-            self._records.log.require_whole()
-        intact: list[OpenedRow] = []
-        for row in rows:
-            with suppress(IntegrityError):
-                intact += self._records.open_all((row,))
-        return intact
 
     def _expire(self, keys: list[Key]) -> int:
         """Record these as expired in one commit; one by one where somebody else changes one of them meanwhile."""

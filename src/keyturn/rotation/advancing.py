@@ -17,8 +17,8 @@ from keyturn.domain.rotation.rotation import Rotation
 from keyturn.errors import ConflictError, IllegalTransitionError, NotFoundError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Row
+from keyturn.records.intact import Intact, is_of_the_store
 from keyturn.rotation.events import RotationEvent
-from keyturn.rotation.intact import Intact, is_of_the_store
 from keyturn.rotation.moving import Mover
 from keyturn.rotation.places import START, Place, place_after
 

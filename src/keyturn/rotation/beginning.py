@@ -32,9 +32,9 @@ from keyturn.errors import ConflictError, IllegalTransitionError, KeysUnavailabl
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Position, Row
+from keyturn.records.intact import Intact, is_of_the_store
 from keyturn.records.records import Records
 from keyturn.rotation.events import RotationEvent
-from keyturn.rotation.intact import Intact, is_of_the_store
 from keyturn.rotation.places import START, Place, place_after
 from keyturn.rotation.policies import Policies
 from keyturn.rotation.refusals import Refusals

@@ -25,8 +25,8 @@ from keyturn.errors import (
 from keyturn.issuing.reading import KeyFilter, row_filter
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
+from keyturn.records.intact import Intact
 from keyturn.rotation.history import History
-from keyturn.rotation.intact import Intact
 from keyturn.rotation.requesting import Requests
 from keyturn.rotation.starting import Started
 

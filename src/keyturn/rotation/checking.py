@@ -14,8 +14,8 @@ from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
 from keyturn.errors import ConflictError, IllegalTransitionError, IntegrityError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, RotationFilter
+from keyturn.records.intact import Intact
 from keyturn.rotation.events import RotationEvent
-from keyturn.rotation.intact import Intact
 from keyturn.rotation.moving import Mover
 
 Check = Callable[[Rotation], bool]

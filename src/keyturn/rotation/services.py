@@ -9,13 +9,13 @@ from keyturn.issuing.updating import Updater
 from keyturn.measures import Tally
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
+from keyturn.records.intact import Intact
 from keyturn.records.records import Records
 from keyturn.rotation.advancing import Advancing
 from keyturn.rotation.beginning import Beginning
 from keyturn.rotation.bulk import Bulk
 from keyturn.rotation.checking import Checks
 from keyturn.rotation.history import History
-from keyturn.rotation.intact import Intact
 from keyturn.rotation.moving import Mover
 from keyturn.rotation.pick_ups import PickUps
 from keyturn.rotation.policies import Policies

@@ -19,8 +19,8 @@ from keyturn.domain.rotation.rotation import Rotation, Stage
 from keyturn.domain.spec import check_instant
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, RowFilter
+from keyturn.records.intact import Intact
 from keyturn.rotation.history import History
-from keyturn.rotation.intact import Intact
 from keyturn.rotation.selecting import is_selected
 
 DEFAULT_SINCE: Final = timedelta(days=30)

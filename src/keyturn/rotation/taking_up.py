@@ -21,7 +21,7 @@ from keyturn.domain.rotation.reasons import PolicyPauseCode, Reason
 from keyturn.domain.rotation.rotation import Awaited, Cause, Rotation, Stage
 from keyturn.domain.rotation.schedule import cohort_stage
 from keyturn.ports.ledger import Ledger, Position, RotationFilter, Row
-from keyturn.rotation.intact import Intact
+from keyturn.records.intact import Intact
 
 _LOOKED_AT: Final = 500  # rotations in each of the two samples
 _JUDGED: Final = (Stage.STAGED, Stage.OVERLAP, Stage.COMPLETED)

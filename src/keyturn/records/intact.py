@@ -14,7 +14,7 @@ from keyturn.records.records import Records
 from keyturn.records.rows import OpenedRow
 
 _TOLD: Final = 1_000  # problems that are remembered, so that each is logged once
-_log = logging.getLogger("keyturn.rotation")
+_log = logging.getLogger("keyturn.records")
 _T = TypeVar("_T")
 
 
@@ -33,13 +33,36 @@ class Intact:
 
     def read(self, rows: Sequence[Row], value_of: Callable[[Mapping[str, Any]], _T]) -> list[_T]:
         """What those of the rows say that can be read, in order; StorageError where the store does not answer."""
+        return self._values(self._opened(rows), value_of)
+
+    def named(self, row_ids: Sequence[str], value_of: Callable[[Mapping[str, Any]], _T]) -> list[_T]:
+        """The same of the rows of these ids, at most 1,000, where they exist."""
+        return self._values(self._got(row_ids), value_of)
+
+    def _values(self, found: Sequence[OpenedRow], value_of: Callable[[Mapping[str, Any]], _T]) -> list[_T]:
         values = []
-        for opened in self._opened(rows):
+        for opened in found:
             try:
                 values.append(value_of(opened.body))
             except KeyturnError as error:
                 self.leave_out(opened.row.kind, opened.row.id, error)
         return values
+
+    def _got(self, row_ids: Sequence[str]) -> list[OpenedRow]:
+        try:
+            return [each for each in self._records.get_many(row_ids) if each is not None]
+        except (IntegrityError, KeysUnavailableError):
+            self._records.log.require_whole()
+        opened: list[OpenedRow] = []
+        for row_id in row_ids:
+            try:
+                found = self._records.get(row_id)
+            except (IntegrityError, KeysUnavailableError) as error:
+                self.leave_out("row", row_id, error)
+                continue
+            if found is not None:
+                opened.append(found)
+        return opened
 
     def _opened(self, rows: Sequence[Row]) -> list[OpenedRow]:
         try:
@@ -64,9 +87,7 @@ class Intact:
                 return
             self._told.add((row_id, problem))
         is_bug = not isinstance(error, KeyturnError)
-        _log.warning(
-            "the %s %s is left out of rotation: %s", kind, row_id, problem, exc_info=error if is_bug else None
-        )
+        _log.warning("the %s %s is left out: %s", kind, row_id, problem, exc_info=error if is_bug else None)
 
 
 def is_of_the_store(error: Exception) -> bool:
