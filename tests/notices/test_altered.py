@@ -43,6 +43,21 @@ def test_an_altered_endpoint_silences_itself_alone(
     assert "integrity_failed" in {each.type for each in events(theirs)}
 
 
+@on_both
+def test_an_endpoint_that_was_hidden_from_lists_is_reported(
+    process: Process, theirs: Process, attacker: Attacker, receiver: Receiver, notifiers: Notifiers
+) -> None:
+    hidden = endpoint(process, receiver.url, "key_created")
+    endpoint(process, receiver.url, "key_created")
+    attacker.set_column(hidden, "kind", "gone")
+    key = process.issue()
+    work(theirs, notifiers)
+    assert subjects(receiver) == [key.key_id]
+    theirs.node.recorder.flush()
+    found = [each for each in events(theirs) if each.type == "integrity_failed"]
+    assert [each.details["row"] for each in found] == [hidden]
+
+
 def test_an_entry_whose_details_were_altered_is_told_without_them_and_the_others_with_theirs(
     process: Process, attacker: Attacker, receiver: Receiver, notifiers: Notifiers
 ) -> None:

@@ -21,7 +21,7 @@ from keyturn.audit.lines import Line, Lines
 from keyturn.domain.instants import to_micros
 from keyturn.domain.notices.deliveries import SECOND
 from keyturn.domain.notices.endpoint import Endpoint
-from keyturn.errors import ConflictError, IntegrityError, KeyturnError, StorageError
+from keyturn.errors import ConflictError, IntegrityError, KeysUnavailableError, KeyturnError, StorageError
 from keyturn.notices.crew import Crew, Job
 from keyturn.notices.known import Known, put_off
 from keyturn.notices.progress import Progress
@@ -130,10 +130,10 @@ class Deliverer:
             self._known[endpoint.endpoint_id] = known
         except ConflictError:
             self.forget(endpoint.endpoint_id)  # another process was first
-        except StorageError:
-            self.forget(endpoint.endpoint_id)
-            raise
         except KeyturnError as error:
+            if isinstance(error, StorageError) and not isinstance(error, KeysUnavailableError):
+                self.forget(endpoint.endpoint_id)
+                raise
             _log.warning("the endpoint %s cannot be told: %s", endpoint.endpoint_id, error)
             self._put_off(endpoint)
         except Exception:  # noqa: BLE001 - a mistake that one endpoint brings to light is no other's concern

@@ -15,11 +15,12 @@ from typing import Final
 
 from keyturn.domain.ids import ENDPOINT
 from keyturn.domain.notices.endpoint import Endpoint, endpoint_from
-from keyturn.errors import IntegrityError
+from keyturn.errors import IntegrityError, KeysUnavailableError
 from keyturn.ports.ledger import Ledger, Row
 from keyturn.records.records import Records
 
 _PAGE: Final = 200
+_UNUSABLE: Final = (IntegrityError, KeysUnavailableError)
 _log = logging.getLogger("keyturn.notices")
 
 
@@ -76,7 +77,7 @@ class Roster:
                     endpoint = self.get(row.id)
                 else:
                     endpoint = endpoint_from(opened.body, opened.row.material)
-            except IntegrityError as error:
+            except _UNUSABLE as error:
                 _log.error("the endpoint %s is left out: %s", row.id, error)
                 continue
             if endpoint is not None and not endpoint.is_deleted:
@@ -93,7 +94,7 @@ class Roster:
     def _renew(self, endpoint_id: str) -> None:
         try:
             endpoint = self.get(endpoint_id)
-        except IntegrityError as error:
+        except _UNUSABLE as error:
             _log.error("the endpoint %s is left out: %s", endpoint_id, error)
             endpoint = None
         if endpoint is None:
