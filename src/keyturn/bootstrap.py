@@ -113,6 +113,7 @@ class Node:
         self.recorder.start_afresh()
         self.published.start_afresh()
         self.rotation.pick_ups.start_afresh()
+        self.notices.deliverer.start_afresh()
 
 
 def ledger_module(url: str) -> ModuleType:
@@ -183,7 +184,6 @@ def _node_over(
             ledger=ledger,
             records=records,
             keys=keys,
-            trail=trail,
             secrets=rotation.secrets,
             clock=clock,
         ),

@@ -132,7 +132,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         tls_key=_path(environ.get("KEYTURN_TLS_KEY")),
         allow_plain_http=_switch("KEYTURN_ALLOW_PLAIN_HTTP", environ),
         trusted_proxies=_proxies(environ.get("KEYTURN_TRUSTED_PROXIES") or ""),
-        notices_allow=_networks("KEYTURN_NOTICES_ALLOW", environ.get("KEYTURN_NOTICES_ALLOW") or ""),
+        notices_allow=_notices_allow(environ.get("KEYTURN_NOTICES_ALLOW") or ""),
         announced=_announced(environ),
         smtp=environ.get("KEYTURN_SMTP") or None,
         smtp_from=environ.get("KEYTURN_SMTP_FROM") or None,
@@ -220,6 +220,16 @@ def _networks(name: str, text: str) -> tuple[str, ...]:
             f"{name}: {error}",
             fix="Use addresses and networks with commas between: 10.0.0.5, 192.168.0.0/24, 2001:db8::/64.",
         ) from None
+
+
+def _notices_allow(text: str) -> tuple[str, ...]:
+    networks = _networks("KEYTURN_NOTICES_ALLOW", text)
+    if everything := [network for network in networks if network.endswith("/0")]:
+        raise ConfigurationError(
+            f"KEYTURN_NOTICES_ALLOW has {everything[0]}: then notices go to whatever this machine reaches",
+            fix="Name the networks that your receivers are in; public addresses need no mention.",
+        )
+    return networks
 
 
 def _announced(environ: Mapping[str, str]) -> Terms:

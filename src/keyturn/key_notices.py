@@ -21,8 +21,8 @@ from keyturn.domain.notices.endpoint import Endpoint, Signing
 from keyturn.domain.notices.receiver import Receiver
 from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.key_store import SecureKeyStore
-from keyturn.notices.delivering import Delivery
 from keyturn.notices.endpoints import DEFAULT_OVERLAP, EndpointPage, Revealed
+from keyturn.notices.telling import Delivery
 from keyturn.ports.notifier import Notifier, Outcome
 
 __all__ = ["KeyNotices", "MailServer", "Outcome", "Receiver", "Revealed", "Signing", "Terms"]
@@ -104,6 +104,11 @@ class KeyNotices:
         """Have these positions of the log delivered again; all that were given up where none are named."""
         services, by = self._store.notices()
         return services.redelivery.redeliver(endpoint_id, by, positions)
+
+    def dismiss(self, endpoint_id: str, positions: Collection[int] | None = None) -> Deliveries:
+        """Forget these deliveries that were given up, or all: they make room, and are not made any more."""
+        services, by = self._store.notices()
+        return services.redelivery.dismiss(endpoint_id, by, positions)
 
     def test_endpoint(self, endpoint_id: str) -> Outcome:
         """Send a notice of the type ``endpoint_tested`` now, once, and say what became of it.

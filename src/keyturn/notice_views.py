@@ -46,9 +46,10 @@ def revealed_view(revealed: Revealed) -> View:
     return {**endpoint_view(revealed.endpoint), "secret": secret}
 
 
-def deliveries_view(state: Deliveries) -> View:
-    """How far deliveries have come."""
+def deliveries_view(state: Deliveries, *, undeliverable: str | None = None) -> View:
+    """How far deliveries have come; and why none are made, where `undeliverable` says so or the state does."""
     return {
+        "stalled": undeliverable or state.stalled,
         "read_to": state.read_to,
         "failures": state.failures,
         "pending": [

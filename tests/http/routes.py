@@ -73,6 +73,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "POST /v1/webhooks/{endpoint_id}/rotate-secret": "webhooks.update",
     "GET /v1/webhooks/{endpoint_id}/deliveries": "webhooks.read",
     "POST /v1/webhooks/{endpoint_id}/redeliver": "webhooks.update",
+    "POST /v1/webhooks/{endpoint_id}/dismiss": "webhooks.update",
     "GET /v1/audit/entries": "audit.read",
     "GET /v1/audit/checkpoint": "audit.read",
     "GET /v1/audit/proof": "audit.read",
@@ -97,9 +98,13 @@ BODIES: Final[Mapping[str, object]] = {
     "PATCH /v1/webhooks/{endpoint_id}": {"paused": True},
     "POST /v1/webhooks/{endpoint_id}/rotate-secret": {},
     "POST /v1/webhooks/{endpoint_id}/redeliver": {},
+    "POST /v1/webhooks/{endpoint_id}/dismiss": {},
     "POST /v1/verify": {"key": "a"},
     "POST /v1/verify/batch": {"items": [{"key": "a"}]},
 }
+
+# What a call takes beside the permission of its route, as what is in it demands.
+BESIDE: Final[Mapping[str, tuple[str, ...]]] = {"POST /v1/webhooks": ("audit.read",)}
 
 # Ids in paths: one that nobody has, and how to make one in another tenant.
 IDS: Final[Mapping[str, tuple[str, Callable[[Served], str]]]] = {

@@ -59,7 +59,9 @@ def test_of_ed25519_the_public_key_is_shown(served: Served) -> None:
         ({"url": "https://user:pw@example.org/", "every_event": True}, "url"),
         ({"url": "https://example.org/"}, "events"),
         ({"url": "https://example.org/", "every_event": True, "events": ["key_created"]}, "events"),
-        ({"url": "mailto:ops@example.org", "every_event": True, "signing": "hmac"}, "signing"),
+        ({"url": "mailto:ops@example.org", "every_event": True}, "url"),  # the server has no mail server
+        ({"url": "call:audit", "every_event": True}, "url"),
+        ({"url": "https://a..b/", "every_event": True}, "url"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(served: Served, body: dict[str, object], field: str) -> None:
@@ -70,10 +72,45 @@ def test_an_endpoint_is_changed_and_deleted(served: Served) -> None:
     path = f"/v1/webhooks/{served.endpoint()}"
     changed = served.call("PATCH", path, {"paused": True, "every_event": True}).ok()
     assert (changed["paused"], changed["every_event"], changed["events"]) == (True, True, [])
-    served.call("PATCH", path, {"url": "mailto:ops@example.org"}).problem(422, "invalid_request")
+    refused = served.call("PATCH", path, {"url": "mailto:ops@example.org"})
+    assert "stays of the kind" in refused.problem(422, "invalid_request", field="url")["detail"]
+    assert (
+        "paused"
+        in served.call("PATCH", path, {"url": None}).problem(422, "invalid_request")["fix"].split()[-2]
+    )
     served.call("PATCH", path, {}).problem(422, "invalid_request")
     assert served.call("DELETE", path).status == 204
     served.call("GET", path).problem(404, "not_found")
+
+
+def test_who_says_where_notices_go_may_read_the_log(served: Served) -> None:
+    blind = served.provision("webhooks.update", "webhooks.read")
+    fix = served.call("POST", "/v1/webhooks", NEW, key=blind).problem(403, "forbidden")["fix"]
+    assert "audit.read" in fix
+    path = f"/v1/webhooks/{served.endpoint()}"
+    for change in (
+        {"url": "https://elsewhere.example.org/"},
+        {"every_event": True},
+        {"events": ["key_used"]},
+    ):
+        served.call("PATCH", path, change, key=blind).problem(403, "forbidden")
+    served.call("PATCH", path, {"paused": True}, key=blind).ok()
+    served.call("POST", "/v1/webhooks", NEW, key=served.provision("webhooks.update", "audit.read")).ok(201)
+
+
+def test_deliveries_that_were_given_up_can_be_dismissed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'keys.db'}"
+    with receiving() as receiver, RunningServer(url, KEYTURN_NOTICES_ALLOW="127.0.0.0/8") as server:
+        key = server.first_key
+        wanted = {"url": receiver.url, "events": ["key_created"]}
+        made = server.call("POST", "/v1/webhooks", wanted, key=key)[1]
+        receiver.statuses = [410]
+        server.call("POST", "/v1/keys", {}, key=key)
+        path = f"/v1/webhooks/{made['endpoint_id']}"
+        until(lambda: bool(server.call("GET", f"{path}/deliveries", key=key)[1]["dead"]))
+        assert server.call("POST", f"{path}/dismiss", {"positions": [1]}, key=key)[0] == 404
+        status, left = server.call("POST", f"{path}/dismiss", {}, key=key)
+        assert (status, left["dead"], left["stalled"]) == (200, [], None)
 
 
 JWK = {"kty": "OKP", "crv": "X25519", "x": "3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08"}
@@ -114,7 +151,7 @@ def test_a_receiver_that_cannot_be_meant_is_refused(
 
 
 def test_a_key_that_cannot_issue_every_key_names_no_receiver(served: Served) -> None:
-    weak = served.provision("webhooks.*", "rotation.*")
+    weak = served.provision("webhooks.*", "rotation.*", "audit.read")
     served.call("POST", "/v1/webhooks", TO_ACME, key=weak).problem(403, "forbidden")
     without = {name: value for name, value in TO_ACME.items() if name != "receiver"}
     path = f"/v1/webhooks/{served.call('POST', '/v1/webhooks', without, key=weak).ok(201)['endpoint_id']}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from base64 import b64decode
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -17,31 +20,15 @@ from keyturn.domain.notices.destination import Destination
 from keyturn.domain.notices.endpoint import Signing
 from keyturn.domain.principal import Principal
 from keyturn.errors import ConflictError, NotFoundError, StorageError
-from keyturn.notices.delivering import AT_ONCE, HELD, Delivery
+from keyturn.notices.delivering import COMPARE_SECONDS
+from keyturn.notices.telling import AT_ONCE, HELD, Delivery
 from keyturn.ports.ledger import KeptState, Reseal
-from keyturn.ports.notifier import Message, Notifier, Outcome
+from keyturn.ports.notifier import Message, Outcome
+from keyturn.verifier.journal import SUMMARY_SECONDS
 from tests.fakes import BY, Process, Site
-from tests.notices.receiver import Got, Receiver
+from tests.notices.conversing import Notifiers, endpoint, subjects, types, work
+from tests.notices.receiver import Got, Receiver, receiving
 from tests.services.samples import on_both
-
-Notifiers = dict[str, Notifier]
-
-
-def work(process: Process, notifiers: Notifiers) -> list[Delivery]:
-    return list(process.node.notices.deliverer.work(notifiers))
-
-
-def types(receiver: Receiver) -> list[str]:
-    return [json.loads(got.body)["type"] for got in receiver.got]
-
-
-def subjects(receiver: Receiver) -> list[str]:
-    return [json.loads(got.body)["data"]["subjects"][0] for got in receiver.got]
-
-
-def endpoint(process: Process, url: str, *events: str) -> str:
-    made = process.node.notices.endpoints.create(url, BY, events=events, every_event=not events)
-    return made.endpoint.endpoint_id
 
 
 @on_both
@@ -68,6 +55,36 @@ def test_another_tenants_entries_are_not_told(
     process.issue(by=Principal(actor="library", tenant="other"))
     assert work(process, notifiers) == []
     assert receiver.got == []
+
+
+def test_what_concerns_no_key_is_told_and_holds_nothing_up(
+    process: Process, receiver: Receiver, notifiers: Notifiers
+) -> None:
+    """A summary of refusals of unknown tokens names no key."""
+    endpoint_id = endpoint(process, receiver.url, "verify_failed", "key_created")
+    process.ask(process.make())
+    process.clock.pass_time(SUMMARY_SECONDS + 1)
+    process.node.recorder.tick()
+    process.node.recorder.flush()
+    process.issue()
+    assert [each.outcome.delivered for each in work(process, notifiers)] == [True, True]
+    assert types(receiver) == ["verify_failed", "key_created"]
+    made = process.node.notices.redelivery.deliveries(endpoint_id, BY).delivered
+    assert made[0].lane == "verify_failed"
+
+
+def test_the_tenant_of_the_operator_is_told_of_the_installation_and_no_other_is(
+    process: Process, receiver: Receiver, notifiers: Notifiers
+) -> None:
+    endpoint(process, receiver.url, "integrity_failed", "keyring_rotated")
+    other = Principal(actor="library", tenant="other")
+    process.node.notices.endpoints.create(receiver.url, other, events=["integrity_failed"])
+    process.node.records.incidents.note("row", "default", "altered")
+    process.node.recorder.flush()
+    process.node.keyring_changes.add_data_key(BY)
+    work(process, notifiers)
+    told = [(json.loads(got.body)["type"], json.loads(got.body)["data"]["tenant"]) for got in receiver.got]
+    assert told == [("integrity_failed", "system"), ("keyring_rotated", "system")]
 
 
 def test_hmac_signatures_verify_with_the_standard_library_of_receivers(
@@ -332,6 +349,57 @@ def test_what_a_process_did_that_died_before_it_wrote_it_down_is_done_again(
     assert subjects(receiver) == keys * 2
 
 
+@on_both
+def test_a_process_that_has_read_less_of_the_log_sends_nothing_again(
+    process: Process, theirs: Process, receiver: Receiver, notifiers: Notifiers
+) -> None:
+    endpoint(process, receiver.url, "key_created")
+    keys = [process.issue()]
+
+    def overtake() -> None:
+        keys.append(theirs.issue())
+        work(theirs, notifiers)
+
+    process.ledger.before("read_states", overtake)
+    work(process, notifiers)
+    work(process, notifiers)
+    assert subjects(receiver) == [key.key_id for key in keys]
+
+
+@on_both
+def test_two_processes_at_once_deliver_each_notice_once_and_each_keys_in_order(
+    process: Process, theirs: Process, receiver: Receiver, notifiers: Notifiers
+) -> None:
+    base = receiver.url.partition("/hook")[0]
+    for number in range(6):
+        endpoint(process, f"{base}/{number}", "key_created", "key_updated", "key_revoked")
+    keys = []
+    ended = threading.Event()
+
+    def deliver(by: Process) -> None:
+        while not ended.is_set():
+            work(by, notifiers)
+        work(by, notifiers)
+
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(deliver, each) for each in (process, theirs)]
+        for _ in range(10):
+            key = process.issue()
+            process.update(key, name="other")
+            process.revoke(key)
+            keys.append(key.key_id)
+        ended.set()
+        for each in both:
+            each.result()
+    work(process, notifiers)
+    told: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for got in receiver.got:
+        body = json.loads(got.body)
+        told[got.path, body["data"]["subjects"][0]].append(body["type"])
+    assert set(told) == {(f"/{number}", key) for number in range(6) for key in keys}
+    assert all(each == ["key_created", "key_updated", "key_revoked"] for each in told.values())
+
+
 def test_a_round_gives_one_endpoint_so_many_and_then_the_next_its_turn(
     process: Process, receiver: Receiver, notifiers: Notifiers
 ) -> None:
@@ -378,7 +446,8 @@ def test_who_writes_to_the_database_skips_no_notice(
 ) -> None:
     """Neither with a state of their own, nor with another endpoint's, nor with an older one."""
     endpoint_id = endpoint(process, receiver.url, "key_created")
-    other = endpoint(process, receiver.url, "key_created")
+    with receiving() as elsewhere:
+        other = endpoint(process, elsewhere.url, "key_created")
     first = process.issue()
     work(process, notifiers)
     ledger = process.ledger.inner
@@ -396,8 +465,9 @@ def test_who_writes_to_the_database_skips_no_notice(
         receiver.got.clear()
         turn = (ledger.read_states([endpoint_id])[0] or kept).turn
         ledger.keep_state(KeptState(endpoint_id, turn + 1, body))
+        process.clock.pass_time(COMPARE_SECONDS)
         work(process, notifiers)
-        assert subjects(receiver)[-2:] == [first.key_id, second.key_id], body
+        assert subjects(receiver) == [first.key_id, second.key_id], body
     process.node.recorder.flush()
     assert "integrity_failed" in {
         event.type for event in process.node.trail.events({"default", "system"}, limit=1_000)

@@ -16,8 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from keyturn.adapters.notifier.addresses import AddressGuard, BlockedAddressError, is_public, resolved
-from keyturn.adapters.notifier.webhook import WebhookNotifier
+from keyturn.adapters.notifier.addresses import AddressGuard, BlockedAddressError, is_public
+from keyturn.adapters.notifier.connecting import MAX_LOOK_UPS, resolved
+from keyturn.adapters.notifier.webhook import MAX_HEAD_BYTES, WebhookNotifier
 from keyturn.domain.notices.destination import Destination
 from keyturn.errors import InvalidInputError
 from keyturn.ports.notifier import Message, Outcome
@@ -50,29 +51,29 @@ def test_what_is_no_public_address_is_refused(address: str) -> None:
     assert not is_public(address)
     guard = AddressGuard(resolve=lambda *_: [address])
     with pytest.raises(BlockedAddressError):
-        guard.address_of("example.org", 443, is_encrypted=True)
+        guard.addresses_of("example.org", 443, monotonic() + 9, is_encrypted=True)
 
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "1.1.1.1", "2606:4700:4700::1111", "::ffff:1.1.1.1"])
 def test_public_addresses_are_allowed_over_tls_alone(address: str) -> None:
     guard = AddressGuard(resolve=lambda *_: [address])
-    assert guard.address_of("example.org", 443, is_encrypted=True) == address
+    assert guard.addresses_of("example.org", 443, monotonic() + 9, is_encrypted=True) == [address]
     with pytest.raises(BlockedAddressError, match="TLS"):
-        guard.address_of("example.org", 80, is_encrypted=False)
+        guard.addresses_of("example.org", 80, monotonic() + 9, is_encrypted=False)
 
 
 def test_a_name_with_one_private_address_is_refused() -> None:
     guard = AddressGuard(resolve=lambda *_: ["1.1.1.1", "10.0.0.1"])
     with pytest.raises(BlockedAddressError):
-        guard.address_of("example.org", 443, is_encrypted=True)
+        guard.addresses_of("example.org", 443, monotonic() + 9, is_encrypted=True)
 
 
 def test_what_the_operator_allows_may_be_reached_without_tls() -> None:
     guard = AddressGuard(["10.1.0.0/16"], resolve=lambda *_: ["10.1.2.3"])
-    assert guard.address_of("hooks.internal", 80, is_encrypted=False) == "10.1.2.3"
+    assert guard.addresses_of("hooks.internal", 80, monotonic() + 9, is_encrypted=False) == ["10.1.2.3"]
     mapped = AddressGuard(["10.1.0.0/16"], resolve=lambda *_: ["::ffff:10.2.0.1"])
     with pytest.raises(BlockedAddressError):
-        mapped.address_of("hooks.internal", 80, is_encrypted=False)
+        mapped.addresses_of("hooks.internal", 80, monotonic() + 9, is_encrypted=False)
 
 
 @pytest.mark.parametrize(
@@ -96,12 +97,21 @@ def test_every_way_to_write_this_machine_is_refused(host: str, receiver: Receive
         "https://exämple.org/", "https://example.org:0/", "https://example.org:65536/", "https://example.org:/",
         "https://[::1/", "https://[fe80::1%25eth0]/", "https://example.org/" + "a" * 2_048, "//example.org/",
         "mailto:", "mailto:a@b@c", "mailto:a@b,c@d", "mailto:a@b?cc=c@d", "mailto:a\r\nBcc: x@y", "call:",
-        "call:a/b", "",
+        "call:a/b", "", "https://a..b/", "https://.example.org/", "https://example.org./", "https://-a.org/",
+        "https://a-.org/", f"https://{'a' * 64}.org/", "https://" + "a." * 127 + "org/", "mailto:a@b..c", "mailto:a@-b",
     ],
 )  # fmt: skip
 def test_what_two_parsers_might_read_in_two_ways_is_no_url(url: str) -> None:
     with pytest.raises(InvalidInputError):
         Destination.of(url)
+
+
+@pytest.mark.parametrize("host", ["a", "a-b.c", f"{'a' * 63}.org", "a." * 126 + "a", "127.1", "[::1]"])
+def test_hosts_that_there_may_be_are_taken(host: str) -> None:
+    for tail in ("", ":8080", "/", "?x", ":8080/x"):
+        assert Destination.of(f"https://{host}{tail}").host == host.strip("[]")
+    if "[" not in host:
+        assert Destination.of(f"mailto:a@{host}").name == f"a@{host}"
 
 
 # -- what is connected to -------------------------------------------------------------------------------------------
@@ -142,6 +152,42 @@ def test_redirects_are_not_followed(receiver: Receiver, status: int) -> None:
         assert outcome.why == f"the receiver answered {status}; redirects are not followed"
         assert elsewhere.got == []
     assert len(receiver.got) == 1
+
+
+def test_each_address_of_a_name_is_tried(receiver: Receiver) -> None:
+    notifier = WebhookNotifier(AddressGuard(LOCAL, resolve=lambda *_: ["127.0.0.2", "127.0.0.1"]))
+    with socket.socket() as taken:  # nobody accepts there
+        taken.bind(("127.0.0.2", receiver.port))
+        assert notifier.deliver(message(f"http://hooks.example.org:{receiver.port}/")) == Outcome(True)
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(receiver: Receiver) -> None:
+    with socket.create_server(("127.0.0.2", receiver.port), backlog=0) as full:
+        waiting = [socket.socket() for _ in range(4)]  # a queue that is full takes no connection
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        guard = AddressGuard(LOCAL, resolve=lambda *_: ["127.0.0.2", "127.0.0.1"])
+        url = f"http://hooks.example.org:{receiver.port}/"
+        assert WebhookNotifier(guard, seconds=4).deliver(message(url)) == Outcome(True)
+        for each in waiting:
+            each.close()
+
+
+def test_a_resolver_that_does_not_answer_does_not_hold_us() -> None:
+    goes_on = threading.Event()
+
+    def hang(host: str, port: int) -> Sequence[str]:
+        goes_on.wait(30)
+        return ["127.0.0.1"]
+
+    notifier, began = WebhookNotifier(AddressGuard(LOCAL, resolve=hang), seconds=0.3), monotonic()
+    for _ in range(MAX_LOOK_UPS + 1):  # those that hang are bounded as well
+        outcome = notifier.deliver(message("http://hooks.example.org/"))
+        assert outcome == Outcome(False, "the receiver did not answer in time")
+    assert monotonic() - began < 20
+    assert sum(each.name == "keyturn-look-up" for each in threading.enumerate()) == MAX_LOOK_UPS
+    goes_on.set()
 
 
 # -- receivers that do harm -----------------------------------------------------------------------------------------
@@ -190,6 +236,18 @@ def test_a_receiver_that_answers_without_end_is_read_to_a_bound() -> None:
             connection.sendall(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 10_000)
 
     assert outcome_of(flood) == Outcome(False, "the receiver's answer is no HTTP")
+
+
+def test_interim_answers_without_end_are_read_to_a_bound() -> None:
+    sent = 0
+
+    def flood(connection: socket.socket) -> None:
+        nonlocal sent
+        while True:
+            sent += connection.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
+
+    assert outcome_of(flood) == Outcome(False, "the receiver's answer is no HTTP")
+    assert sent < 1_000 * MAX_HEAD_BYTES
 
 
 @pytest.mark.parametrize(

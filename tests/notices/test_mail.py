@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import Message as Mail
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 
-from keyturn.adapters.notifier.smtp import MailNotifier, MailServer
+from keyturn.adapters.notifier.smtp import MAX_REPLY_BYTES, MailNotifier, MailServer
 from keyturn.domain.notices.destination import Destination
 from keyturn.ports.notifier import Message, Outcome
 from tests.fakes import BY, Process
 from tests.free_ports import free_port
+from tests.notices.test_guard import identity
 
 
 class Inbox:
@@ -104,3 +111,84 @@ def test_an_endpoint_can_be_a_mailbox(process: Process, inbox: tuple[Inbox, Mail
     process.revoke(key)
     list(process.node.notices.deliverer.work({"mailto": MailNotifier(server)}))
     assert [mail["Subject"] for mail in found.mails] == [f"Keyturn: key_revoked {key.key_id}"]
+
+
+# -- servers that do harm -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def saying(act: Callable[[socket.socket], object]) -> Iterator[MailServer]:
+    """A mail server that does this with its one connection, for as long as it is there."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                act(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        yield MailServer(host="127.0.0.1", port=port, sender="keyturn@example.org", is_plain=True)
+        thread.join(10)
+        assert not thread.is_alive(), "the connection was not closed"
+
+
+def test_a_reply_without_end_is_read_to_a_bound() -> None:
+    sent = 0
+
+    def flood(connection: socket.socket) -> None:
+        nonlocal sent
+        while True:
+            sent += connection.send(b"220-" + b"x" * 500 + b"\r\n")
+
+    with saying(flood) as server:
+        outcome = MailNotifier(server).deliver(message("mailto:ops@example.org"))
+    assert outcome == Outcome(False, "the mail server did not take it: SMTPServerDisconnected")
+    assert sent < 100 * MAX_REPLY_BYTES
+
+
+def test_a_reply_that_comes_a_line_now_and_then_does_not_hold_us() -> None:
+    def drip(connection: socket.socket) -> None:
+        ended = threading.Event()
+        for _ in range(100):
+            connection.sendall(b"220-wait\r\n")
+            ended.wait(0.1)
+
+    began = monotonic()
+    with saying(drip) as server:
+        outcome = MailNotifier(server, seconds=0.5).deliver(message("mailto:ops@example.org"))
+        assert monotonic() - began < 5
+    assert outcome == Outcome(False, "the mail server did not answer in time")
+
+
+def test_what_was_taken_counts_as_delivered_though_the_server_hangs_afterwards() -> None:
+    def hang_up(connection: socket.socket) -> None:
+        said = [b"220 x", b"250 x", b"250 x", b"250 x", b"354 x", b"250 x"]
+        for each in said:
+            connection.sendall(each + b"\r\n")
+            connection.recv(65_536)
+        while connection.recv(65_536):
+            pass
+
+    with saying(hang_up) as server:
+        assert MailNotifier(server).deliver(message("mailto:ops@example.org")) == Outcome(True)
+
+
+def test_mail_goes_over_starttls_to_who_proves_the_servers_name(tmp_path: Path) -> None:
+    path = identity(tmp_path, "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    found, port = Inbox(), free_port()
+    controller = Controller(
+        found, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True
+    )
+    controller.start()
+    try:
+        server = MailServer(host="localhost", port=port, sender="keyturn@example.org")
+        trusting = MailNotifier(server, tls=ssl.create_default_context(cafile=path))
+        assert trusting.deliver(message("mailto:ops@example.org")) == Outcome(True)
+        assert not MailNotifier(server).deliver(message("mailto:ops@example.org")).delivered
+        assert len(found.mails) == 1
+    finally:
+        controller.stop()

@@ -221,7 +221,7 @@ def test_an_arrival_that_could_not_be_written_down_is_made_up_for(
 @pytest.mark.parametrize(
     "by",
     [
-        Principal(actor="key:a", permissions=("webhooks.*", "rotation.*"), scope=KeyScope.FULL),
+        Principal(actor="key:a", permissions=("webhooks.*", "rotation.*", "audit.read"), scope=KeyScope.FULL),
         Principal(actor="key:a", permissions=("*",), scope=KeyScope.READ),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from keyturn.adapters.notifier.smtp import MailNotifier
 from keyturn.config import settings_from
 from keyturn.domain.notices.announcements import DAY, Terms
 from keyturn.errors import ConfigurationError
@@ -38,6 +39,13 @@ def test_mail_is_sent_where_there_is_a_mail_server() -> None:
             "without TLS",
         ),
         ({"KEYTURN_NOTICES_ALLOW": "10.0.0.1/8"}, "KEYTURN_NOTICES_ALLOW"),
+        ({"KEYTURN_NOTICES_ALLOW": "127.0.0.1, 0.0.0.0/0"}, "KEYTURN_NOTICES_ALLOW"),
+        ({"KEYTURN_NOTICES_ALLOW": "::/0"}, "KEYTURN_NOTICES_ALLOW"),
+        ({"KEYTURN_SMTP": "smtp+plain://127.0.0.1:99999", "KEYTURN_SMTP_FROM": "a@b"}, "KEYTURN_SMTP"),
+        ({"KEYTURN_SMTP": "smtp+plain://127.0.0.1:0", "KEYTURN_SMTP_FROM": "a@b"}, "KEYTURN_SMTP"),
+        ({"KEYTURN_SMTP": "smtp://user:pw@mail.example.org", "KEYTURN_SMTP_FROM": "a@b"}, "KEYTURN_SMTP"),
+        ({"KEYTURN_SMTP_FROM": "a@b"}, "no mail server"),
+        ({"KEYTURN_SMTP_PASSWORD": "x"}, "no mail server"),
         ({"KEYTURN_NOTICES_EXPIRING": "30d"}, "KEYTURN_NOTICES_EXPIRING"),
         ({"KEYTURN_NOTICES_EXPIRING": "7,0"}, "KEYTURN_NOTICES_EXPIRING"),
         ({"KEYTURN_NOTICES_UNUSED": "9999"}, "KEYTURN_NOTICES_UNUSED"),
@@ -62,3 +70,20 @@ def test_settings_that_do_not_fit_are_named(environ: dict[str, str], named: str)
 )
 def test_days_say_what_is_announced(environ: dict[str, str], terms: Terms) -> None:
     assert settings_from(environ).announced == terms
+
+
+@pytest.mark.parametrize("user", ["me@example.org", "me%40example.org"])
+def test_a_user_of_the_mail_server_may_be_a_mail_address(user: str) -> None:
+    notifier = notifiers_from(
+        settings_from(
+            {
+                "HOME": "/nowhere",
+                "KEYTURN_SMTP": f"smtp://{user}@mail.example.org:2525",
+                "KEYTURN_SMTP_PASSWORD": "x",
+                "KEYTURN_SMTP_FROM": "keyturn@example.org",
+            }
+        )
+    )["mailto"]
+    assert isinstance(notifier, MailNotifier)
+    server = notifier.server
+    assert (server.user, server.host, server.port) == ("me@example.org", "mail.example.org", 2525)

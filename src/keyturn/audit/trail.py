@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from keyturn.crypto.keyring import Keyring
 from keyturn.domain import canonical
@@ -44,13 +44,6 @@ class KeyUsageEvent:
     details: Mapping[str, Any]
 
 
-class Page(NamedTuple):
-    """Some events of every tenant, in order, and the position up to which these are all."""
-
-    events: list[KeyUsageEvent]
-    last: Position
-
-
 class Trail:
     """Reads the log for people."""
 
@@ -83,25 +76,6 @@ class Trail:
                 if event.tenant in tenants and (key_id is None or key_id in event.subjects)
             ]
         return found[:limit]
-
-    def page(self, after: Position) -> Page:
-        """Events of every tenant after a position, at most 1,000, and to where the log was read before.
-
-        An empty page ends at `after` itself. IntegrityError as for `events`.
-        """
-        pages = self._checked(after)
-        entries = next(pages, None)
-        if entries is None:
-            return Page([], after)
-        next(pages, None)  # what was found last is vouched for by the entries after it
-        return Page([event_of(stored) for stored in entries], entries[-1].position)
-
-    def at(self, position: Position) -> KeyUsageEvent:
-        """The event at a position; IntegrityError where there is none, or another than was written."""
-        events = self.page(position - 1).events
-        if not events:
-            raise IntegrityError(f"the log has no entry at {position}")
-        return events[0]
 
     def _checked(self, after: Position) -> Iterator[list[LogEntry]]:
         """Entries after a position, some at a time, each once the chain up to it holds, to where the log was read."""

@@ -1,54 +1,44 @@
 """Delivering what is due. Any number of processes may do it: each endpoint is one's at a time.
 
-    for delivery in deliverer.work():
+    for delivery in deliverer.work(notifiers):
         print(delivery.endpoint_id, delivery.position, delivery.outcome.delivered)
 
-What is between two runs stands in the endpoint's state, sealed, in the ledger.
+What is between two runs stands in the endpoint's state, sealed, in the ledger. What a process knows of it besides is
+there so that a run in which nothing is due looks at nothing: the log says what is new, the rest was due from a time.
 """
 
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from time import monotonic
 from typing import Final
 
-from keyturn.audit.trail import KeyUsageEvent, Page, Trail
+from keyturn.audit.lines import Line, Lines
 from keyturn.domain.instants import to_micros
-from keyturn.domain.notices.deliveries import SECOND, Deliveries, Pending
+from keyturn.domain.notices.deliveries import SECOND
 from keyturn.domain.notices.endpoint import Endpoint
 from keyturn.errors import ConflictError, IntegrityError, KeyturnError, StorageError
-from keyturn.notices.endpoints import Endpoints
-from keyturn.notices.messages import message_of
-from keyturn.notices.parcels import Parcels
+from keyturn.notices.crew import Crew, Job
+from keyturn.notices.known import Known, put_off
 from keyturn.notices.progress import Progress
-from keyturn.notices.states import States, Turn
+from keyturn.notices.roster import Roster
+from keyturn.notices.states import States
+from keyturn.notices.telling import UNWRITTEN, Delivery, Teller, notifier_for
 from keyturn.ports.clock import Clock
-from keyturn.ports.notifier import SECONDS, Notifier, Outcome
+from keyturn.ports.notifier import Notifier
 from keyturn.records.log_reader import LogReader
 
-HELD: Final = 60  # seconds for which a process has an endpoint
-AT_ONCE: Final = 50  # deliveries to one endpoint before the next has its turn, and what a crash may repeat
-_PAGES: Final = 10  # of the log, before the next endpoint has its turn
-_UNWRITTEN: Final = 1_000  # entries that another process may have to read again
+COMPARE_SECONDS: Final = 10.0  # after which it shows here that another process had something delivered again
+_LOOK_SECONDS: Final = 1.0  # while some are at work, what else has come to be due
+_FAILED_SECONDS: Final = (
+    60  # until an endpoint that could not be served, for a reason of ours, is tried again
+)
+_AT_A_TIME: Final = 20  # states, of up to 1 MiB
 _log = logging.getLogger("keyturn.notices")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One attempt.
-
-    Attributes:
-        position: of the entry in the log.
-        type: of the entry.
-    """
-
-    endpoint_id: str
-    tenant: str
-    position: int
-    type: str
-    outcome: Outcome
 
 
 class Deliverer:
@@ -61,164 +51,179 @@ class Deliverer:
     def __init__(
         self,
         *,
-        endpoints: Endpoints,
+        roster: Roster,
         states: States,
-        trail: Trail,
-        parcels: Parcels,
+        teller: Teller,
+        lines: Lines,
         log: LogReader,
-        log_id: str,
+        progress: Progress,
         clock: Clock,
     ) -> None:
-        self._endpoints = endpoints
+        self.progress = progress
+        self._roster = roster
         self._states = states
-        self._trail = trail
-        self._parcels = parcels
+        self._teller = teller
+        self._lines = lines
         self._log = log
-        self._log_id = log_id
         self._clock = clock
-        self.progress = Progress(lambda position: trail.at(position).time)
-        self._passed: dict[str, tuple[int, int]] = {}
+        self._known: dict[str, Known] = {}
+        self._compared_at = clock.steady()
+        self.start_afresh()
 
-    def work(self, notifiers: Mapping[str, Notifier]) -> Iterator[Delivery]:
-        """Attempt what is due, and give each attempt as soon as it is written down.
+    def start_afresh(self) -> None:
+        """Begin with a lock that nobody holds and nobody at work, in a forked child."""
+        self._looking = threading.Lock()
+        self._at_work: set[str] = set()
+        self._lines.start_afresh()
+        self._roster.start_afresh()
 
-        StorageError where the store does not answer. What goes wrong with one endpoint is no other's concern.
+    def forget(self, endpoint_id: str) -> None:
+        """Look at an endpoint's state again with the next run: it was changed."""
+        self._known.pop(endpoint_id, None)
+
+    def work(
+        self, notifiers: Mapping[str, Notifier], is_stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[Delivery]:
+        """Attempt what is due, several at a time, and give each attempt as soon as it is written down.
+
+        It ends once nothing is due any more; or, where `is_stopped` says so, within a second, and each thread of it
+        with the attempt that it is at. StorageError where the store does not answer. What goes wrong with one endpoint
+        is no other's concern.
         """
-        self._log.catch_up()
-        head = self._log.position
-        self.progress.begin()
-        pages: dict[int, Page] = {}  # most endpoints are at the same place in the log
-        for endpoint in self._endpoints.of_all_tenants():
-            notifier = notifiers.get(endpoint.destination.scheme)
-            if notifier is None or endpoint.is_paused or not notifier.takes(endpoint.destination):
-                continue
-            try:
-                yield from self._serve(endpoint, notifier, pages)
-            except ConflictError:
-                continue  # another process has it
-            except StorageError:
-                raise
-            except KeyturnError as error:
-                _log.warning("the endpoint %s cannot be told: %s", endpoint.endpoint_id, error)
-        self.progress.end(head)
+        crew: Crew[Delivery] = Crew(partial(self._serve, notifiers, is_stopped))
+        crew.take_on(self._due(notifiers))
+        looked_at, failure = monotonic(), None
+        try:
+            while crew.is_busy and not is_stopped():
+                try:
+                    delivery = crew.outcome(_LOOK_SECONDS)
+                except StorageError as error:
+                    failure = error
+                    self._leave(crew)
+                    continue
+                if delivery is not None:
+                    yield delivery
+                if failure is None and monotonic() - looked_at >= _LOOK_SECONDS:
+                    crew.take_on(self._due(notifiers))
+                    looked_at = monotonic()
+        finally:
+            self._leave(crew)
+        if failure is not None:
+            raise failure
 
-    def _serve(self, endpoint: Endpoint, notifier: Notifier, pages: dict[int, Page]) -> Iterator[Delivery]:
-        turn, now = self._states.read(endpoint), self._micros()
-        if turn.state.held_until > now:
-            self.progress.saw(turn.state)
+    def _leave(self, crew: Crew[Delivery]) -> None:
+        with self._looking:
+            self._at_work.difference_update(job.endpoint_id for job in crew.drop())
+
+    def _serve(
+        self,
+        notifiers: Mapping[str, Notifier],
+        is_stopped: Callable[[], bool],
+        job: Job,
+        give: Callable[[Delivery], None],
+    ) -> None:
+        endpoint = job.endpoint
+        try:
+            known = self._teller.turn(
+                endpoint, self._known.get(endpoint.endpoint_id), notifiers, give, is_stopped
+            )
+            self._known[endpoint.endpoint_id] = known
+        except ConflictError:
+            self.forget(endpoint.endpoint_id)  # another process was first
+        except StorageError:
+            self.forget(endpoint.endpoint_id)
+            raise
+        except KeyturnError as error:
+            _log.warning("the endpoint %s cannot be told: %s", endpoint.endpoint_id, error)
+            self._put_off(endpoint)
+        except Exception:  # noqa: BLE001 - a mistake that one endpoint brings to light is no other's concern
+            _log.exception("the endpoint %s cannot be told", endpoint.endpoint_id)
+            self._put_off(endpoint)
+        finally:
+            with self._looking:
+                self._at_work.discard(endpoint.endpoint_id)
+
+    def _put_off(self, endpoint: Endpoint) -> None:
+        until = self._micros() + _FAILED_SECONDS * SECOND
+        known = self._known.get(endpoint.endpoint_id)
+        self._known[endpoint.endpoint_id] = put_off(known, self._log.position, until)
+
+    def _due(self, notifiers: Mapping[str, Notifier]) -> list[Job]:
+        """Those that have something due, or of which nothing is known, and that nobody here is at."""
+        endpoints = [each for each in self._roster.present() if notifier_for(each, notifiers) is not None]
+        with self._looking:
+            self._compare(endpoints)
+            now, seen = self._micros(), _Glance(self._lines, self._log.position)
+            jobs = []
+            for endpoint in endpoints:
+                if endpoint.endpoint_id in self._at_work:
+                    continue
+                known = self._known.get(endpoint.endpoint_id)
+                if known is None or self._is_due(endpoint, known, now, seen):
+                    jobs.append(Job(endpoint, known is not None and known.is_doubtful))
+            self._at_work.update(job.endpoint_id for job in jobs)
+            known_here = (self._known.get(each.endpoint_id) for each in endpoints)
+            self.progress.look((each for each in known_here if each is not None), self._log.position)
+            return jobs
+
+    def _is_due(self, endpoint: Endpoint, known: Known, now: int, seen: _Glance) -> bool:
+        if known.wake_at is not None and known.wake_at <= now:
+            return True
+        if known.is_full:
+            return False
+        read_to, has_some = seen.read_on(endpoint, known.read_to)
+        if read_to != known.read_to:
+            self._known[endpoint.endpoint_id] = replace(known, read_to=read_to)
+        return has_some or read_to - known.kept_to >= UNWRITTEN
+
+    def _compare(self, endpoints: Sequence[Endpoint]) -> None:
+        """Forget what other processes have gone on with; and what is not there any more."""
+        if self._clock.steady() - self._compared_at < COMPARE_SECONDS:
             return
-        state = self._read_on(endpoint, turn, pages)
-        moved = state.read_to - turn.state.read_to
-        if state.due(now) is None and len(state.pending) == len(turn.state.pending) and moved < _UNWRITTEN:
-            self.progress.saw(state)
-            return  # a cursor that moves past nothing of interest need not be written each time
-        until = now + HELD * SECOND
-        turn = self._states.keep(endpoint, turn, replace(state, held_until=until))
-        made, state = self._deliver(endpoint, notifier, turn.state, until)
-        self._states.keep(endpoint, turn, replace(state, held_until=0))
-        self.progress.saw(state)
-        yield from made
-
-    def _read_on(self, endpoint: Endpoint, turn: Turn, pages: dict[int, Page]) -> Deliveries:
-        """The state with what the log has for the endpoint since, as far as it takes more in."""
-        state = turn.state
-        if state.read_to > self._log.position:  # a failover lost entries that were delivered
-            state = replace(state, read_to=self._log.position)
-        seen_turn, passed = self._passed.get(endpoint.endpoint_id, (-1, 0))
-        if seen_turn == turn.number and passed <= self._log.position:
-            state = replace(state, read_to=max(passed, state.read_to))
-        for _ in range(_PAGES):
-            page = pages.get(state.read_to)
-            if page is None:
-                page = pages[state.read_to] = self._trail.page(state.read_to)
-            if page.last == state.read_to:
-                break
-            wanted = [each for each in page.events if endpoint.wants(each.tenant, each.type)]
-            room, last = state.room, page.last
-            if len(wanted) > room:
-                wanted, last = wanted[:room], wanted[room].position - 1
-            state = state.with_read(last, [(each.position, _lane(each)) for each in wanted])
-            if last < page.last:
-                break
-        if state.pending == turn.state.pending:
-            self._passed[endpoint.endpoint_id] = (turn.number, state.read_to)
-        return state
-
-    def _deliver(
-        self, endpoint: Endpoint, notifier: Notifier, state: Deliveries, until: int
-    ) -> tuple[list[Delivery], Deliveries]:
-        """Attempt what is due while the endpoint is ours."""
-        made: list[Delivery] = []
-        for _ in range(AT_ONCE):
-            now = self._micros()
-            pending = state.due(now)
-            if pending is None or now + int(2 * SECONDS) * SECOND > until:
-                break
-            event = self._trail.at(pending.position)
-            if not endpoint.wants(event.tenant, event.type):
-                state = state.passed_over(pending)  # its filter was changed meanwhile
-                continue
-            outcome = self._attempted(endpoint, notifier, event)
-            before, state = state, self._after(state, pending, outcome)
-            self.progress.attempted(outcome, before, state)
-            made.append(
-                Delivery(
-                    endpoint_id=endpoint.endpoint_id,
-                    tenant=endpoint.tenant,
-                    position=pending.position,
-                    type=event.type,
-                    outcome=outcome,
-                )
-            )
-        return made, state
-
-    def _attempted(self, endpoint: Endpoint, notifier: Notifier, event: KeyUsageEvent) -> Outcome:
-        try:
-            sealed = self._parcels.sealed(endpoint, event)
-        except KeyturnError as error:
-            _log.warning("the new secret of entry %s could not be sealed: %s", event.position, error)
-            return Outcome(False, "the new secret could not be sealed")
-        outcome = self._told(endpoint, notifier, event, sealed)
-        if sealed is not None and outcome.delivered:
-            return self._handed_over(event, outcome)
-        return outcome
-
-    def _handed_over(self, event: KeyUsageEvent, outcome: Outcome) -> Outcome:
-        try:
-            self._parcels.arrived(event)
-        except KeyturnError as error:
-            _log.warning(
-                "the arrival of entry %s's secret could not be written down: %s", event.position, error
-            )
-            return Outcome(False, "the receiver has the new secret, but that could not be written down")
-        return outcome
-
-    def _told(
-        self, endpoint: Endpoint, notifier: Notifier, event: KeyUsageEvent, sealed_secret: str | None
-    ) -> Outcome:
-        now = self._clock.now()
-        secrets = self._endpoints.secrets(endpoint, now)
-        message = message_of(event, endpoint, secrets, self._log_id, now, sealed_secret=sealed_secret)
-        try:
-            return notifier.deliver(message)
-        except Exception as error:  # noqa: BLE001 - a callable of somebody else may raise anything
-            _log.exception("a notifier failed")
-            return Outcome(False, f"the notifier failed: {type(error).__name__}")
-
-    def _after(self, state: Deliveries, pending: Pending, outcome: Outcome) -> Deliveries:
-        now = self._micros()
-        if outcome.delivered:
-            return state.after_success(pending, now)
-        jitter = random.random()  # noqa: S311 - no secret
-        return state.after_failure(
-            pending, now, outcome.why, jitter, wait=outcome.wait, is_final=outcome.is_final
-        )
+        self._compared_at = self._clock.steady()
+        ids = [each.endpoint_id for each in endpoints]
+        for endpoint_id in self._known.keys() - set(ids):
+            self.forget(endpoint_id)
+        for first in range(0, len(ids), _AT_A_TIME):
+            some = ids[first : first + _AT_A_TIME]
+            for endpoint_id, turn in zip(some, self._states.turns(some), strict=True):
+                known = self._known.get(endpoint_id)
+                if known is not None and known.turn not in (turn, None):
+                    self.forget(endpoint_id)
 
     def _micros(self) -> int:
         return to_micros(self._clock.now())
 
 
-def _lane(event: KeyUsageEvent) -> str:
-    if not event.subjects:
-        raise IntegrityError(f"entry {event.position} is about nothing")
-    return event.subjects[0]
+class _Glance:
+    """One look at what is new in the log, shared by all endpoints that are at the same place."""
+
+    def __init__(self, lines: Lines, end: int) -> None:
+        self._lines = lines
+        self._end = end
+        self._found: dict[tuple[int, str], tuple[list[Line], int]] = {}
+
+    def read_on(self, endpoint: Endpoint, read_to: int) -> tuple[int, bool]:
+        """Up to where there is nothing for an endpoint; and whether there is something behind that.
+
+        At most a page a look. What cannot be read is looked at again.
+        """
+        if read_to >= self._end:
+            return self._end, False  # which is less, after a failover
+        found = self._found.get((read_to, endpoint.tenant))
+        if found is None:
+            found = self._found[read_to, endpoint.tenant] = self._read(endpoint, read_to)
+        lines, last = found
+        for line in lines:
+            if endpoint.wants(line.tenant, line.type):
+                return line.position - 1, True
+        return last, False
+
+    def _read(self, endpoint: Endpoint, read_to: int) -> tuple[list[Line], int]:
+        try:
+            lines = self._lines.after(read_to)
+        except IntegrityError as error:
+            _log.error("the log cannot be read for notices: %s", error)
+            return [], read_to
+        last = lines[-1].position if lines else read_to
+        return [each for each in lines if endpoint.hears(each.tenant)], last

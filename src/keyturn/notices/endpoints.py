@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -18,7 +18,6 @@ from keyturn.domain.notices.endpoint import (
     Endpoint,
     Signing,
     checked_events,
-    endpoint_from,
     endpoint_put,
 )
 from keyturn.domain.notices.receiver import Receiver
@@ -29,14 +28,16 @@ from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputE
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import Retrying
+from keyturn.notices.roster import Roster
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger, Row
+from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
 
 CHANGEABLE: Final = ("url", "events", "every_event", "is_paused", "receiver")
+MAX_ENDPOINTS: Final = 100  # of a tenant
+READS_THE_LOG: Final = "audit.read"  # whoever says where notices go may read what they say
 DEFAULT_OVERLAP: Final = 86_400  # seconds for which the secret before signs as well
 MAX_OVERLAP: Final = 30 * 86_400
-_PAGE: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +62,12 @@ class EndpointPage:
 class Endpoints:
     """Keeps endpoints."""
 
-    def __init__(self, *, ledger: Ledger, records: Records, keys: Keys, clock: Clock) -> None:
+    def __init__(self, *, ledger: Ledger, records: Records, keys: Keys, roster: Roster, clock: Clock) -> None:
+        self._roster = roster
         self._ledger = ledger
         self._records = records
         self._clock = clock
+        self._turns = keys.turns
         self._retrying = Retrying(turns=keys.turns, clock=clock)
 
     def create(
@@ -83,13 +86,14 @@ class Endpoints:
         The secret is in the answer, and nowhere later; an Ed25519 key stays here, and its public half is the
         endpoint's. With a `receiver` new secrets go there too, encrypted.
 
-        InvalidInputError for a URL, an event or a key that is none; ForbiddenError for a receiver that is named by who
-        could not issue every key.
+        InvalidInputError for a URL, an event or a key that is none, and beyond the tenant's MAX_ENDPOINTS.
+        ForbiddenError for who may not read the log, and for a receiver that is named by who could not issue every key.
         """
+        by.require(READS_THE_LOG)
         _require_may_name(receiver, by)
+        now, endpoint_id = self._clock.now(), ids.build(ids.ENDPOINT, random_base62(ids.ID_CHARACTERS))
         is_webhook = Destination.of(url).is_webhook
         signing = Signing.HMAC if is_webhook and signing is None else signing
-        now, endpoint_id = self._clock.now(), ids.build(ids.ENDPOINT, random_base62(ids.ID_CHARACTERS))
         secret = webhooks.new_secret() if is_webhook else None
         self._records.log.catch_up()
         endpoint = Endpoint(
@@ -108,14 +112,23 @@ class Endpoints:
             material=None if secret is None else self._sealed((secret,), by.tenant, endpoint_id, 1),
         )
         revealed = Revealed(endpoint=endpoint, secret=_told(signing, secret))
-        self._commit(EventType.ENDPOINT_CREATED, endpoint, by, now, beside=beside(revealed))
+        with self._turns.taken(f"endpoints of {by.tenant}"):
+            self._require_room(by.tenant)
+            self._commit(EventType.ENDPOINT_CREATED, endpoint, by, now, beside=beside(revealed))
         return revealed
+
+    def _require_room(self, tenant: str) -> None:
+        # Processes that make some in the same moment may go beyond it by one each, which harms nobody.
+        if sum(each.tenant == tenant for each in self._roster.present()) >= MAX_ENDPOINTS:
+            raise InvalidInputError(
+                f"a tenant has at most {MAX_ENDPOINTS} endpoints",
+                fix="Delete those that are not needed any more.",
+            )
 
     def get(self, endpoint_id: str, by: Principal) -> Endpoint:
         """An endpoint; NotFoundError for one that there is not, or not any more."""
-        opened = self._records.get(endpoint_id) if ids.is_id(ids.ENDPOINT, endpoint_id) else None
-        endpoint = None if opened is None else endpoint_from(opened.body, opened.row.material)
-        if endpoint is None or endpoint.tenant != by.tenant or endpoint.is_deleted:
+        endpoint = self._roster.get(endpoint_id) if ids.is_id(ids.ENDPOINT, endpoint_id) else None
+        if endpoint is None or endpoint.tenant != by.tenant:
             raise NotFoundError("there is no endpoint of this id")
         return endpoint
 
@@ -123,8 +136,9 @@ class Endpoints:
         """The endpoint with another `url`, `events`, `every_event`, `is_paused` or `receiver`.
 
         What is pending goes to where the endpoint is by then, if it wants it by then. InvalidInputError for another
-        kind of URL: an endpoint of its own is for that. ForbiddenError as for `create`, also for another URL of an
-        endpoint that new secrets go to: whoever answers there is taken to have them.
+        kind of URL: an endpoint of its own is for that. ForbiddenError as for `create`: another URL or filter takes
+        reading the log, and another URL of an endpoint that new secrets go to takes what the receiver does: whoever
+        answers there is taken to have them.
         """
         unknown = sorted(set(changes) - set(CHANGEABLE))
         if unknown or not changes:
@@ -136,8 +150,11 @@ class Endpoints:
 
         def attempt() -> Endpoint:
             before, now = self.get(endpoint_id, by), self._clock.now()
+            if {"url", "events", "every_event"} & changes.keys():
+                by.require(READS_THE_LOG)
             if {"url", "receiver"} & changes.keys():
                 _require_may_name(changes.get("receiver") or before.receiver, by)
+            _require_same_kind(before, changes.get("url", before.url))
             members = {**changes, **_filter_of(before, changes)}
             endpoint = before.changed(now, **members)
             self._commit(EventType.ENDPOINT_UPDATED, endpoint, by, now, details={"changed": sorted(changes)})
@@ -194,20 +211,17 @@ class Endpoints:
         self._retrying.change(endpoint_id, attempt)
 
     def list(self, by: Principal, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> EndpointPage:
-        """Endpoints of the caller's tenant, newest first; `limit` is 1 to 1,000."""
+        """Endpoints of the caller's tenant, newest first; `limit` is 1 to 1,000.
+
+        One whose row was altered is left out, and reported.
+        """
         check_limit(limit)
         cursors = Cursors(self._records.keyring, by.tenant, "endpoints")
         rows = self._ledger.list_endpoints(by.tenant, cursors.read(cursor), limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
-        items = tuple(endpoint for endpoint in self._opened(rows) if endpoint.tenant == by.tenant)
+        self._records.log.catch_up()
+        items = tuple(endpoint for endpoint in self._roster.opened(rows) if endpoint.tenant == by.tenant)
         return EndpointPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
-
-    def of_all_tenants(self) -> Iterator[Endpoint]:
-        """Every endpoint that there is, of every tenant, a page at a time."""
-        before = None
-        while rows := self._ledger.list_endpoints(None, before, _PAGE):
-            before = rows[-1].created
-            yield from self._opened(rows)
 
     def secrets(self, endpoint: Endpoint, now: datetime) -> tuple[Secret, ...]:
         """What signs at present, the latest secret first; none where nothing is signed."""
@@ -226,12 +240,6 @@ class Endpoints:
     def _sealed(self, secrets: Sequence[Secret], tenant: str, endpoint_id: str, generation: int) -> bytes:
         place = endpoint_place(tenant, endpoint_id, generation)
         return seal_material(self._records.keyring, webhooks.joined(secrets), place)
-
-    def _opened(self, rows: Sequence[Row]) -> Iterator[Endpoint]:
-        for opened in self._records.open_all(rows):
-            endpoint = endpoint_from(opened.body, opened.row.material)
-            if not endpoint.is_deleted:
-                yield endpoint
 
     def _commit(
         self,
@@ -264,6 +272,18 @@ def _require_may_name(receiver: Receiver | None, by: Principal) -> None:
         raise InvalidInputError("a receiver is a Receiver", field="receiver")
     by.require_grantable(("*",), KeyScope.FULL)
     require_usable(receiver.jwk)
+
+
+def _require_same_kind(before: Endpoint, url: str) -> None:
+    after = Destination.of(url)
+    if after.is_webhook != before.destination.is_webhook or (
+        not after.is_webhook and after.scheme != before.destination.scheme
+    ):
+        raise InvalidInputError(
+            "an endpoint stays of the kind that it is: a webhook, mail, or a callable",
+            field="url",
+            fix="Make another endpoint for that URL, and delete this one.",
+        )
 
 
 def _public_half(signing: Signing | None, secret: Secret | None) -> bytes | None:

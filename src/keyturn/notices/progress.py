@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
 from keyturn.domain.notices.deliveries import Deliveries
+from keyturn.errors import IntegrityError
 from keyturn.measures import Tally
+from keyturn.notices.known import Known
 from keyturn.ports.notifier import Outcome
 
 
 class Standing(NamedTuple):
-    """How it stood at the end of a round over all endpoints that this process delivers to.
+    """How it stood at the last look at all endpoints that this process delivers to.
 
     Attributes:
         pending, dead: deliveries, of all endpoints together.
@@ -27,11 +29,11 @@ class Standing(NamedTuple):
 
 
 class Progress:
-    """Adds up a round after the other.
+    """Adds up attempts, and looks over what is known of endpoints.
 
     Attributes:
         attempts: by what became of them: `delivered`, `failed` (and tried again), `dead`.
-        standing: after the latest round; None before the first.
+        standing: after the latest look; None before the first.
     """
 
     def __init__(self, time_of: Callable[[int], datetime]) -> None:
@@ -39,34 +41,26 @@ class Progress:
         self.standing: Standing | None = None
         self._time_of = time_of
         self._known: tuple[int, datetime] | None = None
-        self._pending = self._dead = 0
-        self._oldest: int | None = None
 
     def attempted(self, outcome: Outcome, before: Deliveries, after: Deliveries) -> None:
         """One attempt was made."""
         is_dead = len(after.dead) > len(before.dead)
         self.attempts.add("delivered" if outcome.delivered else "dead" if is_dead else "failed")
 
-    def saw(self, state: Deliveries) -> None:
-        """This is how an endpoint stands after its turn."""
-        self._pending += len(state.pending)
-        self._dead += len(state.dead)
-        oldest = min([state.read_to + 1, *(each.position for each in state.pending)])
-        self._oldest = oldest if self._oldest is None else min(self._oldest, oldest)
+    def look(self, all_known: Iterable[Known], head: int) -> None:
+        """This is what is known of the endpoints, and the log ends at `head`."""
+        pending = dead = 0
+        oldest = head + 1
+        for known in all_known:
+            pending, dead = pending + known.pending, dead + known.dead
+            oldest = min(oldest, known.read_to + 1, known.oldest or oldest)
+        since = None if oldest > head else self._since(oldest)
+        self.standing = Standing(pending, dead, head - oldest + 1, since)
 
-    def end(self, head: int) -> None:
-        """All endpoints had their turn; the log ended at `head`."""
-        oldest = self._oldest if self._oldest is not None and self._oldest <= head else None
-        entries = 0 if oldest is None else head - oldest + 1
-        since = None if oldest is None else self._since(oldest)
-        self.standing = Standing(self._pending, self._dead, entries, since)
-
-    def begin(self) -> None:
-        """A round begins; one that was broken off counts for nothing."""
-        self._pending = self._dead = 0
-        self._oldest = None
-
-    def _since(self, position: int) -> datetime:
+    def _since(self, position: int) -> datetime | None:
         if self._known is None or self._known[0] != position:
-            self._known = (position, self._time_of(position))
+            try:
+                self._known = (position, self._time_of(position))
+            except IntegrityError:
+                return None
         return self._known[1]

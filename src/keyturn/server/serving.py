@@ -73,6 +73,7 @@ def application(
     management = management_app(node, decider, generator, lifespan)
     management.state.collector = collector
     management.state.key_sets = key_sets
+    management.state.notifiers = notifiers
     return Dispatcher(
         endpoint=VerifyEndpoint(
             verifier=node.verifier, decider=decider, log=node.records.log, measured=measured

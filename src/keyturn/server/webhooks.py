@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from keyturn.domain.change import EventType
 from keyturn.domain.ids import ENDPOINT, ID_CHARACTERS
-from keyturn.domain.notices.deliveries import MAX_PENDING
-from keyturn.domain.notices.destination import MAX_URL_CHARACTERS
+from keyturn.domain.notices.deliveries import MAX_DEAD, MAX_PENDING
+from keyturn.domain.notices.destination import MAX_URL_CHARACTERS, Destination
 from keyturn.domain.notices.endpoint import Signing
 from keyturn.domain.notices.receiver import MAX_OWNERS, Receiver
+from keyturn.errors import InvalidInputError
 from keyturn.notice_views import deliveries_view, endpoint_view, revealed_view
 from keyturn.notices.endpoints import DEFAULT_OVERLAP, MAX_OVERLAP
+from keyturn.ports.notifier import Notifier
 from keyturn.server.access import MayReadWebhooks, MayUpdateWebhooks, TheNode
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.models import Body, Closed, example
@@ -25,6 +28,9 @@ from keyturn.views import View
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 EXAMPLE_ENDPOINT_ID: Final = "whe_6mqCIZlBsiYCHbDx0P49Yf"
+_UNDELIVERABLE_FIX: Final = (
+    "Set KEYTURN_SMTP and KEYTURN_SMTP_FROM for mail. Make endpoints of callables in Python, with KeyNotices."
+)
 EXAMPLE_JWK: Final = {  # RFC 8037, appendix A.6
     "kty": "OKP", "crv": "X25519", "x": "3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08",
 }  # fmt: skip
@@ -39,7 +45,7 @@ EndpointId = Annotated[
 Url = Annotated[
     str,
     shown(
-        "`https://…`, `mailto:` and one address, or `call:` and the name of a Python callable of the server's process.",
+        "`https://…`, or `mailto:` and one address where the server has a mail server.",
         minLength=1,
         maxLength=MAX_URL_CHARACTERS,
         example="https://hooks.example.org/keyturn",
@@ -109,6 +115,11 @@ class EndpointChanges(Closed):
         """What was sent, as an endpoint has it."""
         values = {name: getattr(self, name) for name in self.model_fields_set}
         values = {name: value for name, value in values.items() if value is not None or name == "receiver"}
+        if not values:
+            raise InvalidInputError(
+                "there is nothing to change",
+                fix=f"Name what shall change: {', '.join(type(self).model_fields)}.",
+            )
         if self.receiver is not None:
             values["receiver"] = self.receiver.receiver()
         if "events" in values:
@@ -132,6 +143,17 @@ class SecretTerms(Closed):
             example=DEFAULT_OVERLAP,
         ),
     ] = DEFAULT_OVERLAP
+
+
+class DismissalTerms(Closed):
+    """What to forget."""
+
+    model_config = example(positions=None)
+
+    positions: Annotated[
+        list[int] | None,
+        shown("Of entries whose delivery is dead; all dead ones where absent.", maxItems=MAX_DEAD),
+    ] = None
 
 
 class RedeliveryTerms(Closed):
@@ -215,6 +237,7 @@ class DeliveriesBody(Body):
     """How far deliveries to an endpoint have come."""
 
     model_config = example(
+        stalled=None,
         read_to=43,
         failures=0,
         pending=[],
@@ -222,6 +245,9 @@ class DeliveriesBody(Body):
         delivered=[],
     )
 
+    stalled: Annotated[
+        str | None, Field(description="Why nothing more is sent for now, where that does not end by itself.")
+    ]
     read_to: Annotated[int, Field(description="Position up to which the log was read for it.")]
     failures: Annotated[int, Field(description="How many attempts in a row have failed.")]
     pending: list[FailedBody]
@@ -239,10 +265,17 @@ class ListedEndpoints(Body):
 
 
 @router.post("", status_code=201, response_model=RevealedEndpointBody, responses={**REPLAYABLE, **CONFLICT})
-def create_webhook(wanted: NewEndpoint, node: TheNode, by: MayUpdateWebhooks, once: Once) -> Response:
-    """Tell somebody of what happens from now on: over HTTP (signed after Standard Webhooks) or by mail."""
+def create_webhook(
+    wanted: NewEndpoint, node: TheNode, by: MayUpdateWebhooks, once: Once, request: Request
+) -> Response:
+    """Tell somebody of what happens from now on: over HTTP (signed after Standard Webhooks) or by mail.
+
+    The key must hold `audit.read` as well: notices say what the log says.
+    """
 
     def make(keep: Keep) -> None:
+        if why := undeliverable(request, Destination.of(wanted.url)):
+            raise InvalidInputError(why, field="url", fix=_UNDELIVERABLE_FIX)
         node.notices.endpoints.create(
             wanted.url,
             by,
@@ -273,7 +306,10 @@ def get_webhook(endpoint_id: EndpointId, node: TheNode, by: MayReadWebhooks) -> 
 def update_webhook(
     endpoint_id: EndpointId, changes: EndpointChanges, node: TheNode, by: MayUpdateWebhooks
 ) -> View:
-    """Change an endpoint; what is pending goes to where it is by then."""
+    """Change an endpoint; what is pending goes to where it is by then.
+
+    For another URL or other events the key must hold `audit.read` as well.
+    """
     return endpoint_view(node.notices.endpoints.update(endpoint_id, by, changes.said()))
 
 
@@ -310,9 +346,13 @@ def rotate_webhook_secret(
 
 
 @router.get("/{endpoint_id}/deliveries", response_model=DeliveriesBody)
-def list_webhook_deliveries(endpoint_id: EndpointId, node: TheNode, by: MayReadWebhooks) -> View:
+def list_webhook_deliveries(
+    endpoint_id: EndpointId, node: TheNode, by: MayReadWebhooks, request: Request
+) -> View:
     """Show which deliveries are pending, which were given up, and the latest that were made."""
-    return deliveries_view(node.notices.redelivery.deliveries(endpoint_id, by))
+    to = node.notices.endpoints.get(endpoint_id, by).destination
+    state = node.notices.redelivery.deliveries(endpoint_id, by)
+    return deliveries_view(state, undeliverable=undeliverable(request, to))
 
 
 @router.post("/{endpoint_id}/redeliver", response_model=DeliveriesBody, responses=CONFLICT)
@@ -321,3 +361,24 @@ def redeliver_webhooks(
 ) -> View:
     """Deliver again what was given up, or what was delivered of late."""
     return deliveries_view(node.notices.redelivery.redeliver(endpoint_id, by, terms.positions))
+
+
+@router.post("/{endpoint_id}/dismiss", response_model=DeliveriesBody, responses=CONFLICT)
+def dismiss_webhooks(
+    endpoint_id: EndpointId, terms: DismissalTerms, node: TheNode, by: MayUpdateWebhooks
+) -> View:
+    """Forget deliveries that were given up, so that they make room for others."""
+    return deliveries_view(node.notices.redelivery.dismiss(endpoint_id, by, terms.positions))
+
+
+def undeliverable(request: Request, to: Destination) -> str | None:
+    """Why this server can deliver nothing there; None where it can."""
+    notifiers: Mapping[str, Notifier] | None = request.app.state.notifiers
+    notifier = None if notifiers is None else notifiers.get(to.scheme)
+    if notifiers is None or (notifier is not None and notifier.takes(to)):
+        return None
+    return (
+        "this server has no mail server"
+        if to.scheme == "mailto"
+        else "this server calls no functions: that is done where the callable is"
+    )

@@ -138,7 +138,7 @@ class Background:
         """Deliver the notices that are due; whatever is not delivered when this ends is delivered by the next."""
         while not self._stopping.wait(_NOTICE_SECONDS):
             try:
-                for delivery in self._node.notices.deliverer.work(self._notifiers):
+                for delivery in self._node.notices.deliverer.work(self._notifiers, self._stopping.is_set):
                     outcome = delivery.outcome
                     if not outcome.delivered:
                         _log.warning(
@@ -147,8 +147,6 @@ class Background:
                             delivery.endpoint_id,
                             outcome.why,
                         )
-                    if self._stopping.is_set():
-                        return
             except KeyturnError as error:
                 _log.warning("notices could not all be delivered: %s", error)
 

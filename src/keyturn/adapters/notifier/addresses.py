@@ -6,15 +6,12 @@ is resolved once, every address that it has is checked, and the connection goes 
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
+from keyturn.adapters.notifier.connecting import Names, Resolve, resolved
 from keyturn.domain.network import NetworkSet
-
-Resolve = Callable[[str, int], Sequence[str]]
-"""The addresses of a name; OSError where it has none."""
 
 _Address = IPv4Address | IPv6Address
 
@@ -34,12 +31,6 @@ class BlockedAddressError(Exception):
     """A name leads to an address that notices must not be sent to."""
 
 
-def resolved(host: str, port: int) -> Sequence[str]:
-    """The addresses that the system gives for a name, in its order."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 class AddressGuard:
     """Checks addresses.
 
@@ -50,15 +41,15 @@ class AddressGuard:
 
     def __init__(self, allowed: Sequence[str] = (), resolve: Resolve = resolved) -> None:
         self._allowed = NetworkSet(allowed)
-        self._resolve = resolve
+        self._names = Names(resolve)
 
-    def address_of(self, host: str, port: int, *, is_encrypted: bool) -> str:
-        """The address to connect to; OSError where there is none, BlockedAddressError where one must not be used.
+    def addresses_of(self, host: str, port: int, deadline: float, *, is_encrypted: bool) -> Sequence[str]:
+        """The addresses to connect to; OSError where there is none, BlockedAddressError where one must not be used.
 
         One address that is refused refuses the name: what is public with one look-up and private with the next is
-        no mistake.
+        no mistake. TimeoutError where they do not come before `deadline`, by the monotonic clock.
         """
-        addresses = self._resolve(host, port)
+        addresses = self._names.addresses(host, port, deadline)
         if not addresses:
             raise OSError("the name has no address")
         for address in addresses:
@@ -68,7 +59,7 @@ class AddressGuard:
                     if is_encrypted
                     else "without TLS, the URL has to lead to an address that is allowed"
                 )
-        return addresses[0]
+        return addresses
 
 
 def is_public(text: str) -> bool:

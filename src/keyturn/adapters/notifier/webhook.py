@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Final
 
 from keyturn.adapters.notifier.addresses import AddressGuard, BlockedAddressError
+from keyturn.adapters.notifier.connecting import connected, left
 from keyturn.domain.notices.destination import Destination
 from keyturn.ports.notifier import SECONDS, Message, Outcome
 
@@ -46,7 +47,7 @@ class WebhookNotifier:
         deadline = monotonic() + self._seconds
         try:
             with self._connected(message.to, deadline) as connection:
-                connection.settimeout(_left(deadline))
+                connection.settimeout(left(deadline))
                 connection.sendall(_request(message))
                 return _outcome(_final_head(connection, deadline))
         except BlockedAddressError as error:
@@ -64,12 +65,12 @@ class WebhookNotifier:
 
     def _connected(self, to: Destination, deadline: float) -> socket.socket:
         is_encrypted = to.scheme == "https"
-        address = self._guard.address_of(to.host, to.port, is_encrypted=is_encrypted)
-        connection = socket.create_connection((address, to.port), _left(deadline))
+        addresses = self._guard.addresses_of(to.host, to.port, deadline, is_encrypted=is_encrypted)
+        connection = connected(addresses, to.port, deadline)
         if not is_encrypted:
             return connection
         try:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(left(deadline))
             return self._tls.wrap_socket(connection, server_hostname=to.host)
         except BaseException:
             connection.close()
@@ -91,7 +92,7 @@ def _request(message: Message) -> bytes:
 
 def _final_head(connection: socket.socket, deadline: float) -> bytes:
     """Status line and fields of the answer; ValueError for what is none, or is too long."""
-    received = b""
+    received, room = b"", MAX_HEAD_BYTES
     while True:
         head, end, rest = received.partition(b"\r\n\r\n")
         if end and not head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
@@ -99,14 +100,15 @@ def _final_head(connection: socket.socket, deadline: float) -> bytes:
         if end:  # an interim answer (RFC 9110, section 15.2)
             received = rest
             continue
-        if len(received) > MAX_HEAD_BYTES:
+        if room <= 0:  # interim answers and all
             raise ValueError("too long")
         # The time that is left, not so much for each read: who sends a byte now and then would hold this for ever.
-        connection.settimeout(_left(deadline))
+        connection.settimeout(left(deadline))
         more = connection.recv(4_096)
         if not more:
             raise ValueError("cut off")
         received += more
+        room -= len(more)
 
 
 def _outcome(head: bytes) -> Outcome:
@@ -122,10 +124,3 @@ def _outcome(head: bytes) -> Outcome:
     if 300 <= status < 400:  # noqa: PLR2004
         why += "; redirects are not followed"
     return Outcome(False, why, wait, is_final=status == _GONE)
-
-
-def _left(deadline: float) -> float:
-    left = deadline - monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left

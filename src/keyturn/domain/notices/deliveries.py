@@ -77,6 +77,15 @@ class Deliveries:
         """How many more deliveries it takes in."""
         return MAX_PENDING - len(self.pending) if len(self.dead) < MAX_DEAD else 0
 
+    @property
+    def stalled(self) -> str | None:
+        """Why it takes in nothing more; None where it does."""
+        if len(self.dead) >= MAX_DEAD:
+            return f"{MAX_DEAD:,} deliveries were given up: have some redelivered, or dismiss them"
+        if not self.room:
+            return f"{MAX_PENDING} deliveries are pending"
+        return None
+
     def with_read(self, read_to: int, wanted: Iterable[tuple[int, str]]) -> Deliveries:
         """The log was read to a position, and has these positions with their lanes for the endpoint."""
         added = tuple(Pending(position, lane) for position, lane in wanted)
@@ -92,6 +101,13 @@ class Deliveries:
                 return each
             lanes.add(each.lane)
         return None
+
+    def due_from(self) -> int | None:
+        """When something is to be attempted next; None where nothing is pending."""
+        heads: dict[str, int] = {}
+        for each in self.pending:
+            heads.setdefault(each.lane, each.next_at)
+        return max(self.quiet_until, min(heads.values())) if heads else None
 
     def after_success(self, done: Pending, now: int) -> Deliveries:
         """It was delivered."""
@@ -131,6 +147,10 @@ class Deliveries:
         kept = [each for each in self.pending if each.position not in positions]
         dead = tuple(each for each in self.dead if each.position not in positions)
         return replace(self, quiet_until=0, pending=tuple(sorted([*kept, *anew])), dead=dead)
+
+    def without_dead(self, positions: Collection[int]) -> Deliveries:
+        """These dead ones are forgotten."""
+        return replace(self, dead=tuple(each for each in self.dead if each.position not in positions))
 
     def ended(self) -> dict[int, str]:
         """Positions of dead and of delivered ones, with their lanes."""

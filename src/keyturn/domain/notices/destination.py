@@ -17,14 +17,14 @@ from keyturn.errors import InvalidInputError
 MAX_URL_CHARACTERS: Final = 2_048
 _MAX_PORT: Final = 65_535
 _PORTS: Final = {"https": 443, "http": 80}
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST: Final = rf"(?=[A-Za-z0-9.-]{{1,253}}(?:[/:?]|\Z)){_LABEL}(?:\.{_LABEL})*"
 _WEBHOOK: Final = re.compile(
-    r"(https?)://([A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?"
+    rf"(https?)://({_HOST}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::([0-9]{{1,5}}))?"
     r"((?:/[!$-;=?-Z_a-z~%@]*)?(?:\?[!$-;=?-Z_a-z~%@]*)?)"
 )
 # RFC 5321 without quoted local parts and address literals.
-_MAIL: Final = re.compile(
-    r"mailto:([A-Za-z0-9!#$&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?)"
-)
+_MAIL: Final = re.compile(rf"mailto:([A-Za-z0-9!#$&'*+/=?^_`{{|}}~.-]{{1,64}}@{_HOST})")
 _CALL: Final = re.compile(r"call:([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})")
 _FIX: Final = (
     "Name a URL as https://host/path without user and fragment, mailto:name@host, or call:name of a callable."

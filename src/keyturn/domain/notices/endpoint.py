@@ -11,6 +11,7 @@ from typing import Final
 from keyturn.domain.body_parts import BODY_VERSION, Body, Members, guarded, micros_of, without_absent
 from keyturn.domain.bytestext import from_base64url, to_base64url
 from keyturn.domain.change import EventType, Put
+from keyturn.domain.ids import DEFAULT_TENANT, SYSTEM_TENANT
 from keyturn.domain.instants import to_micros
 from keyturn.domain.notices.destination import Destination
 from keyturn.domain.notices.receiver import Receiver
@@ -86,7 +87,14 @@ class Endpoint:
 
     def wants(self, tenant: str, kind: str) -> bool:
         """Whether it is told of an entry of this tenant and type."""
-        return tenant == self.tenant and (self.every_event or kind in self.events)
+        return self.hears(tenant) and (self.every_event or kind in self.events)
+
+    def hears(self, tenant: str) -> bool:
+        """Whether any entry of a tenant may be for it: its own, and for `default`'s those of the installation.
+
+        Whoever runs an installation works in `default`; in no tenant of their own would they learn of what was altered.
+        """
+        return tenant == self.tenant or (tenant == SYSTEM_TENANT and self.tenant == DEFAULT_TENANT)
 
     @property
     def _takes_secrets(self) -> bool:

@@ -1,0 +1,108 @@
+"""Every endpoint that there is, as this process knows it from the log: read once, and again where one was changed.
+
+    for endpoint in roster.present():
+        ...
+
+An endpoint whose row was altered is missing from it, and reported; it is no other endpoint's concern.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from keyturn.domain.ids import ENDPOINT
+from keyturn.domain.notices.endpoint import Endpoint, endpoint_from
+from keyturn.errors import IntegrityError
+from keyturn.ports.ledger import Ledger, Row
+from keyturn.records.records import Records
+
+_PAGE: Final = 200
+_log = logging.getLogger("keyturn.notices")
+
+
+class Roster:
+    """Knows them. Safe to call from several threads."""
+
+    def __init__(self, *, ledger: Ledger, records: Records) -> None:
+        self._ledger = ledger
+        self._records = records
+        self._known: dict[str, Endpoint] = {}
+        self._changed: set[str] = set()
+        self._is_whole = False
+        self.start_afresh()
+        records.log.listen(self._follow)
+
+    def start_afresh(self) -> None:
+        """Begin with locks that nobody holds, in a forked child."""
+        self._reading = threading.Lock()
+        self._noting = threading.Lock()
+
+    def present(self) -> list[Endpoint]:
+        """All of them that are not deleted, in no order. StorageError where the store does not answer."""
+        self._records.log.catch_up()
+        with self._reading:
+            with self._noting:
+                changed, is_whole = self._changed, self._is_whole
+                self._changed, self._is_whole = set(), True
+            try:
+                if not is_whole:
+                    self._known = {each.endpoint_id: each for each in self._listed()}
+                for endpoint_id in changed:
+                    self._renew(endpoint_id)
+            except BaseException:
+                with self._noting:
+                    self._is_whole = False
+                raise
+            return list(self._known.values())
+
+    def get(self, endpoint_id: str) -> Endpoint | None:
+        """An endpoint as it is in this moment; None where it is deleted, or there is none.
+
+        IntegrityError for a row that was altered.
+        """
+        opened = self._records.get(endpoint_id)
+        endpoint = None if opened is None else endpoint_from(opened.body, opened.row.material)
+        return None if endpoint is None or endpoint.is_deleted else endpoint
+
+    def opened(self, rows: Iterable[Row]) -> Iterator[Endpoint]:
+        """Those of these rows that hold and are not deleted, as the log was read."""
+        for row in rows:
+            try:
+                opened = self._records.open_sealed(row)
+                if not self._records.is_current(row.id, opened):  # it moved since, or somebody moved it back
+                    endpoint = self.get(row.id)
+                else:
+                    endpoint = endpoint_from(opened.body, opened.row.material)
+            except IntegrityError as error:
+                _log.error("the endpoint %s is left out: %s", row.id, error)
+                continue
+            if endpoint is not None and not endpoint.is_deleted:
+                yield endpoint
+
+    def _listed(self) -> Iterator[Endpoint]:
+        before = None
+        while rows := self._ledger.list_endpoints(None, before, _PAGE):
+            before = rows[-1].created
+            yield from self.opened(rows)
+
+    def _renew(self, endpoint_id: str) -> None:
+        try:
+            endpoint = self.get(endpoint_id)
+        except IntegrityError as error:
+            _log.error("the endpoint %s is left out: %s", endpoint_id, error)
+            endpoint = None
+        if endpoint is None:
+            self._known.pop(endpoint_id, None)
+        else:
+            self._known[endpoint_id] = endpoint
+
+    def _follow(self, changed: Sequence[str] | None) -> None:
+        """Called while the log is read on."""
+        with self._noting:
+            if changed is None:
+                self._is_whole = False
+            else:
+                self._changed.update(each for each in changed if each.startswith(f"{ENDPOINT}_"))
