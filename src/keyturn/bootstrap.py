@@ -112,8 +112,8 @@ class Node:
         self.verifier.start_afresh()
         self.recorder.start_afresh()
         self.published.start_afresh()
-        self.notices.deliverer.start_afresh()
         self.rotation.pick_ups.start_afresh()
+        self.notices.deliverer.start_afresh()
 
 
 def ledger_module(url: str) -> ModuleType:

@@ -419,3 +419,10 @@ def test_whoever_schedules_misses_a_policy_that_was_taken_away(world: World) -> 
     node = world.open()
     list(node.rotation.scheduler.work())
     assert reported(world, node) == {"policy kept"}
+
+
+def test_whoever_delivers_misses_an_endpoint_that_was_taken_away(world: World) -> None:
+    world.attacker.delete_rows(world.past.ids["endpoint changed"])
+    node = world.open()
+    assert list(node.notices.deliverer.work({})) == []
+    assert reported(world, node) == {"endpoint changed"}

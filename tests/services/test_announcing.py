@@ -339,7 +339,7 @@ def test_what_cannot_be_announced_yet_keeps_nobody_from_hearing_what_was_done(
     rotator = rotator_of(ours)
     rotator.rotate_key(ours.issue().key_id, overlap=HOUR)
     ours.clock.pass_time(HOUR)
-    ours.ledger.fail(StorageError("gone"), "list_rows")
+    ours.ledger.fail(StorageError("gone"), "last_uses")
     assert [event.type for event in rotator.check_rotation_schedules()] == ["rotation_completed"]
     assert "could not all be announced" in caplog.text
 

@@ -84,12 +84,14 @@ class Roster:
                 yield endpoint
 
     def _listed(self) -> Iterator[Endpoint]:
-        before, listed = None, set[str]()
+        before, seen = None, set[str]()
         while rows := self._ledger.list_endpoints(None, before, _PAGE):
             before = rows[-1].created
-            listed.update(row.id for row in rows)
+            seen.update(row.id for row in rows)
             yield from self.opened(rows)
-        yield from self.opened(each.row for each in self._records.open_left_out(f"{ENDPOINT}_", listed))
+        # What lists them is an index, and that is not sealed.
+        for opened in self._records.open_left_out(f"{ENDPOINT}_", seen):
+            yield from self.opened((opened.row,))
 
     def _renew(self, endpoint_id: str) -> None:
         try:
