@@ -27,6 +27,7 @@ COMMANDS = (
     "rotate-secret",
     "dead-letters",
     "redeliver",
+    "dismiss",
     "test",
 )
 SECONDS = 30.0
@@ -139,6 +140,21 @@ def test_what_was_given_up_is_listed_and_delivered_again(
         assert telling.run("endpoint", "redeliver", endpoint_id).status == 0
         until(lambda: len(receiver.got) == 2)
         until(lambda: not telling.run("endpoint", "dead-letters", endpoint_id).out)
+
+
+def test_what_was_given_up_is_dismissed(telling: Program, receiver: Receiver) -> None:
+    endpoint_id = made(telling, receiver.url, "--event", "key_created")["endpoint_id"]
+    telling.issue()
+    receiver.statuses = [410]
+    with RunningServer(telling.environment["KEYTURN_STORE"], KEYTURN_NOTICES_ALLOW="127.0.0.0/8"):
+        until(lambda: bool(telling.run("endpoint", "dead-letters", endpoint_id).out))
+        refused = telling.run("endpoint", "dismiss", endpoint_id, "--position", "1", "--json")
+        assert refused.error["code"] == "not_found"
+        assert (
+            telling.run("endpoint", "dismiss", endpoint_id).out == "0 deliveries are pending, 0 are dead.\n"
+        )
+    assert telling.run("endpoint", "dead-letters", endpoint_id).out == ""
+    assert len(receiver.got) == 1
 
 
 def test_a_server_announces_by_itself_what_is_about_to_happen(telling: Program, receiver: Receiver) -> None:

@@ -13,6 +13,7 @@ from keyturn.cli.opening import opened
 from keyturn.domain.change import EventType
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.members import parse_unambiguous
+from keyturn.domain.notices.deliveries import Deliveries
 from keyturn.domain.notices.endpoint import Endpoint, Signing
 from keyturn.domain.notices.receiver import Receiver
 from keyturn.notice_views import deliveries_view, endpoint_view, revealed_view
@@ -196,11 +197,27 @@ def redeliver(
 ) -> None:
     """Have what was given up delivered again, by whichever server comes next."""
     with opened(tenant) as work:
-        state = work.node.notices.redelivery.redeliver(endpoint_id, work.by, positions or None)
-        if as_json:
-            output.write_json(deliveries_view(state))
-        else:
-            output.write(f"{len(state.pending)} deliveries are pending, {len(state.dead)} are dead.\n")
+        _answer_deliveries(
+            work.node.notices.redelivery.redeliver(endpoint_id, work.by, positions or None), as_json=as_json
+        )
+
+
+@endpoint_app.command("dismiss")
+def dismiss(
+    *,
+    endpoint_id: EndpointId,
+    positions: Annotated[
+        list[int] | None,
+        options.text("--position", "NUMBER", "Of a dead entry; all dead ones if absent."),
+    ] = None,
+    tenant: options.Tenant = DEFAULT_TENANT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Forget what was given up: it is not delivered any more, and makes room for others."""
+    with opened(tenant) as work:
+        _answer_deliveries(
+            work.node.notices.redelivery.dismiss(endpoint_id, work.by, positions or None), as_json=as_json
+        )
 
 
 @endpoint_app.command("test")
@@ -252,6 +269,13 @@ def _hand_over(made: Revealed, *, as_json: bool) -> None:
             f"{made.endpoint.endpoint_id} has a new signing secret, and it could not be written out",
             fix=f"Make another one: 'keyturn endpoint rotate-secret {made.endpoint.endpoint_id} --overlap 0'.",
         ) from None
+
+
+def _answer_deliveries(state: Deliveries, *, as_json: bool) -> None:
+    if as_json:
+        output.write_json(deliveries_view(state))
+    else:
+        output.write(f"{len(state.pending)} deliveries are pending, {len(state.dead)} are dead.\n")
 
 
 def _answer(endpoint: Endpoint, *, as_json: bool) -> None:
