@@ -98,7 +98,10 @@ class Mover:
         why: Reason[PauseCode] = PAUSED_BY_SOMEBODY,
         note: str | None = None,
     ) -> Rotation:
-        """Let a rotation stand still. The old version goes on meanwhile, up to the longest overlap."""
+        """Let a rotation stand still. The old version goes on meanwhile, up to the longest overlap.
+
+        ForbiddenError for a key that holds more than the caller: an old secret would live longer by it.
+        """
         return self._acted(
             rotation_id, by, EventType.ROTATION_PAUSED, lambda s, now: s.rotation.paused_at(now, why), note
         )
@@ -220,8 +223,7 @@ class Mover:
         def acted(scene: Scene, now: datetime) -> Rotation:
             key = scene.found.key
             by.require_other_than(key.key_id)
-            if kind is not EventType.ROTATION_PAUSED:  # which leaves in service what is in service
-                by.require_grantable(key.permissions, key.scope)
+            by.require_grantable(key.permissions, key.scope)
             return act(scene, now)
 
         return self._acted_on(rotation_id, by, kind, acted, details).rotation
