@@ -89,13 +89,20 @@ class Starter:
             rsa_keys: where RSA keys come from.
 
         Raises:
+            ConflictError: the key was rotated as compromised by somebody else while this was under way: what it would
+                end is their new secret.
             IllegalTransitionError: the key is not active, or is being rotated already.
             InvalidInputError: the key is published, and its tenant's key set has no room for one more version.
         """
         made: list[Fresh] = []
+        is_exposed = terms.cause is Cause.COMPROMISED
+        # Read before its turn comes: who waits for another's rotation must see that it came in between.
+        exposed = self._keys.get(by.tenant, key_id).version if is_exposed else None
 
-        def attempt() -> Started:
+        def attempt() -> Started | None:
             found = self._keys.together(by.tenant, key_id)
+            if exposed is not None and self._has_been_replaced(found, exposed):
+                return None
             by.require_grantable(found.key.permissions, found.key.scope)
             if only_at is not None and found.key.revision != only_at:
                 raise ConflictError("the key has changed since its rotation was decided on")
@@ -116,9 +123,21 @@ class Starter:
             )
 
         if only_at is not None:
-            return attempt()  # whoever was first has done it
-        again = self._retrying.end if terms.cause is Cause.COMPROMISED else self._retrying.change
-        return again(key_id, attempt)
+            started = attempt()  # whoever was first has done it
+        else:
+            started = (self._retrying.end if is_exposed else self._retrying.change)(key_id, attempt)
+        if started is None:
+            raise ConflictError(
+                "the key was rotated as compromised a moment ago",
+                fix="Ask whoever did for the new secret; rotate again if that one is in wrong hands too.",
+            )
+        return started
+
+    def _has_been_replaced(self, found: Together, number: int) -> bool:
+        """Whether this version, which served, has been replaced after a compromise."""
+        if found.key.version == number:
+            return False
+        return self._keys.version(found.key, number).state is KeyState.COMPROMISED
 
     def problem_of(self, found: Together, terms: Terms, now: datetime) -> str | None:
         """Why the key cannot be rotated now; None where it can."""
@@ -229,8 +248,15 @@ def _require_rotatable(found: Together, terms: Terms, now: datetime) -> None:
         )
     if key.rotation is not None and terms.cause is not Cause.COMPROMISED:
         raise IllegalTransitionError(
-            f"the key is being rotated already: {key.rotation}",
-            fix="Complete that rotation, or roll it back.",
+            f"the key is being rotated already: {key.rotation}", fix=_ending(found.rotation)
         )
     if key.newest_version >= MAX_VERSION:
         raise IllegalTransitionError("the key has had all the versions that there can be")
+
+
+def _ending(rotation: Rotation | None) -> str:
+    """How somebody ends a rotation that is under way."""
+    if rotation is not None and rotation.awaited:
+        awaited = ", ".join(sorted(each.value for each in rotation.awaited))
+        return f"Roll that rotation back, or let happen what it awaits ({awaited}) and complete it."
+    return "Complete that rotation, or roll it back."
