@@ -53,7 +53,7 @@ def test_of_two_callers_of_one_process_the_one_who_waits_for_the_other_is_told_s
     waiting = threading.Thread(target=other)
 
     def meanwhile() -> None:
-        ours.ledger.after("read", lambda: None, has_read.set)  # for its terms, and before its turn
+        ours.ledger.after("read", has_read.set)  # before its turn
         waiting.start()
         assert has_read.wait(20)
 

@@ -69,6 +69,7 @@ class Starter:
         *,
         keeps_secret: bool = False,
         due_from: datetime | None = None,
+        exposed: int | None = None,
         only_at: int | None = None,
         requires: tuple[Require, ...] = (),
         beside: Beside = lambda _: (),
@@ -83,27 +84,25 @@ class Starter:
             keeps_secret: whether a token's new secret is kept, sealed, until somebody picks it up, and the old version
                 serves so long; otherwise it is in the answer and nowhere else.
             due_from: what a schedule counts from afterwards; now, when absent.
+            exposed: number of the version that served when a compromise was reported.
             only_at: the key's revision for which this was decided; ConflictError for another.
             requires: other rows that it was decided from, as they were; ConflictError where one has moved.
             beside: rows for the same commit.
             rsa_keys: where RSA keys come from.
 
         Raises:
-            ConflictError: the key was rotated as compromised by somebody else while this was under way: what it would
-                end is their new secret.
+            ConflictError: `exposed` was replaced by somebody else after a compromise: what this would end is their new
+                secret.
             IllegalTransitionError: the key is not active, or is being rotated already.
             InvalidInputError: the key is published, and its tenant's key set has no room for one more version.
         """
         made: list[Fresh] = []
-        is_exposed = terms.cause is Cause.COMPROMISED
-        # Read before its turn comes: who waits for another's rotation must see that it came in between.
-        exposed = self._keys.get(by.tenant, key_id).version if is_exposed else None
 
         def attempt() -> Started | None:
             found = self._keys.together(by.tenant, key_id)
-            if exposed is not None and self._has_been_replaced(found, exposed):
-                return None
             by.require_grantable(found.key.permissions, found.key.scope)
+            if exposed is not None and self._has_been_replaced(found, exposed):
+                return None  # and not an error that would have it tried again
             if only_at is not None and found.key.revision != only_at:
                 raise ConflictError("the key has changed since its rotation was decided on")
             now = self._clock.now()
@@ -125,7 +124,8 @@ class Starter:
         if only_at is not None:
             started = attempt()  # whoever was first has done it
         else:
-            started = (self._retrying.end if is_exposed else self._retrying.change)(key_id, attempt)
+            again = self._retrying.end if terms.cause is Cause.COMPROMISED else self._retrying.change
+            started = again(key_id, attempt)
         if started is None:
             raise ConflictError(
                 "the key was rotated as compromised a moment ago",
