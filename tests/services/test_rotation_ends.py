@@ -204,6 +204,29 @@ def test_the_way_back_from_what_does_not_sign_stays_open_for_as_long_as_it_was_t
     assert store.sign(key.key_id, b"data").version == 1
 
 
+def test_after_a_failure_what_either_version_signed_verifies_if_it_is_named(ours: Process) -> None:
+    """Without a name it is held against the version that served."""
+    key = ours.issue(key_type=KeyType.HMAC, key_scope=KeyScope.FULL, expires_in=HOUR)
+    rotator, store = rotator_of(ours), ours.store()
+    rotator.rotate_key(key.key_id, strategy=GRADUAL, shares=(50, 100), dwell=HOUR)
+    signed: dict[int, bytes] = {}
+    while len(signed) < 2:
+        signature = store.sign(key.key_id, b"data")
+        signed[signature.version] = signature.value
+
+    def codes(**named: int) -> list[str]:
+        found = [store.verify_signature(key.key_id, b"data", signed[each], **named) for each in (1, 2)]
+        return [each.code.value for each in found]
+
+    assert codes() == ["valid", "valid"]
+    ours.clock.pass_time(HOUR)
+    assert [event.type for event in rotator.check_rotation_schedules()] == ["rotation_failed"]
+    assert codes() == ["valid", "invalid_signature"]
+    assert (codes(version=1)[0], codes(version=2)[1]) == ("valid", "valid")
+    with pytest.raises(IllegalTransitionError, match="not in service"):
+        store.sign(key.key_id, b"data")
+
+
 # -- what is said of an end ----------------------------------------------------------------------------------------
 
 
