@@ -65,11 +65,13 @@ class Requests:
         With `is_compromised` there is no grace: the old version is marked as compromised and refused at once, and a
         rotation that is under way ends. Without a policy and a strategy both versions verify for seven days.
         """
-        terms = self._terms(self._keys.get(by.tenant, key_id), strategy, is_compromised, said or {})
+        key = self._keys.get(by.tenant, key_id)
         return self._starter.start(
             key_id,
             by,
-            terms,
+            self._terms(key, strategy, is_compromised, said or {}),
+            # Found before its turn comes: who waits for another's rotation must see that it came in between.
+            exposed=key.version if is_compromised else None,
             keeps_secret=keeps_secret and not is_compromised,
             beside=beside,
             rsa_keys=rsa_keys,

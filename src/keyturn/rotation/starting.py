@@ -69,6 +69,7 @@ class Starter:
         *,
         keeps_secret: bool = False,
         due_from: datetime | None = None,
+        exposed: int | None = None,
         only_at: int | None = None,
         requires: tuple[Require, ...] = (),
         beside: Beside = lambda _: (),
@@ -83,20 +84,25 @@ class Starter:
             keeps_secret: whether a token's new secret is kept, sealed, until somebody picks it up, and the old version
                 serves so long; otherwise it is in the answer and nowhere else.
             due_from: what a schedule counts from afterwards; now, when absent.
+            exposed: number of the version that served when a compromise was reported.
             only_at: the key's revision for which this was decided; ConflictError for another.
             requires: other rows that it was decided from, as they were; ConflictError where one has moved.
             beside: rows for the same commit.
             rsa_keys: where RSA keys come from.
 
         Raises:
+            ConflictError: `exposed` was replaced by somebody else after a compromise: what this would end is their new
+                secret.
             IllegalTransitionError: the key is not active, or is being rotated already.
             InvalidInputError: the key is published, and its tenant's key set has no room for one more version.
         """
         made: list[Fresh] = []
 
-        def attempt() -> Started:
+        def attempt() -> Started | None:
             found = self._keys.together(by.tenant, key_id)
             by.require_grantable(found.key.permissions, found.key.scope)
+            if exposed is not None and self._has_been_replaced(found, exposed):
+                return None  # and not an error that would have it tried again
             if only_at is not None and found.key.revision != only_at:
                 raise ConflictError("the key has changed since its rotation was decided on")
             now = self._clock.now()
@@ -116,9 +122,22 @@ class Starter:
             )
 
         if only_at is not None:
-            return attempt()  # whoever was first has done it
-        again = self._retrying.end if terms.cause is Cause.COMPROMISED else self._retrying.change
-        return again(key_id, attempt)
+            started = attempt()  # whoever was first has done it
+        else:
+            again = self._retrying.end if terms.cause is Cause.COMPROMISED else self._retrying.change
+            started = again(key_id, attempt)
+        if started is None:
+            raise ConflictError(
+                "the key was rotated as compromised a moment ago",
+                fix="Ask whoever did for the new secret; rotate again if that one is in wrong hands too.",
+            )
+        return started
+
+    def _has_been_replaced(self, found: Together, number: int) -> bool:
+        """Whether this version, which served, has been replaced after a compromise."""
+        if found.key.version == number:
+            return False
+        return self._keys.version(found.key, number).state is KeyState.COMPROMISED
 
     def problem_of(self, found: Together, terms: Terms, now: datetime) -> str | None:
         """Why the key cannot be rotated now; None where it can."""
@@ -229,8 +248,15 @@ def _require_rotatable(found: Together, terms: Terms, now: datetime) -> None:
         )
     if key.rotation is not None and terms.cause is not Cause.COMPROMISED:
         raise IllegalTransitionError(
-            f"the key is being rotated already: {key.rotation}",
-            fix="Complete that rotation, or roll it back.",
+            f"the key is being rotated already: {key.rotation}", fix=_ending(found.rotation)
         )
     if key.newest_version >= MAX_VERSION:
         raise IllegalTransitionError("the key has had all the versions that there can be")
+
+
+def _ending(rotation: Rotation | None) -> str:
+    """How somebody ends a rotation that is under way."""
+    if rotation is not None and rotation.awaited:
+        awaited = ", ".join(sorted(each.value for each in rotation.awaited))
+        return f"Roll that rotation back, or let happen what it awaits ({awaited}) and complete it."
+    return "Complete that rotation, or roll it back."
