@@ -10,12 +10,14 @@ from typing import Any
 from keyturn.crypto.generation import RsaKeys
 from keyturn.crypto.key_pairs import make_rsa_key
 from keyturn.domain.key import Key
+from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.preview import Foreseen, foreseen
 from keyturn.domain.rotation.rotation import Cause
 from keyturn.domain.rotation.schedule import next_due
-from keyturn.errors import InvalidInputError, NotFoundError, shown
+from keyturn.errors import IllegalTransitionError, InvalidInputError, NotFoundError, shown
+from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
 from keyturn.rotation.starting import Beside, Started, Starter
@@ -57,6 +59,7 @@ class Requests:
         is_compromised: bool = False,
         keeps_secret: bool = False,
         said: Mapping[str, Any] | None = None,
+        only_if: Condition = always,
         beside: Beside = lambda _: (),
         rsa_keys: RsaKeys = make_rsa_key,
     ) -> Started:
@@ -64,16 +67,65 @@ class Requests:
 
         With `is_compromised` there is no grace: the old version is marked as compromised and refused at once, and a
         rotation that is under way ends. Without a policy and a strategy both versions verify for seven days.
+
+        `only_if` is asked about the key as it is, each time that it is tried. IllegalTransitionError where somebody
+        else was first to rotate it as compromised: one more rotation would end the secret that they were given.
         """
-        terms = self._terms(self._keys.get(by.tenant, key_id), strategy, is_compromised, said or {})
+        decided = self._keys.get(by.tenant, key_id)
+        terms = self._terms(decided, strategy, is_compromised, said or {}, keeps_secret=keeps_secret)
+
+        def is_still_meant(key: Key) -> None:
+            only_if(key)
+            if is_compromised and key.newest_version != decided.newest_version:
+                self._require_unended(key, decided.version)
+
         return self._starter.start(
             key_id,
             by,
             terms,
-            keeps_secret=keeps_secret and not is_compromised,
+            keeps_secret=keeps_secret,
+            only_if=is_still_meant,
             beside=beside,
             rsa_keys=rsa_keys,
         )
+
+    @staticmethod
+    def require_meaning(
+        *,
+        strategy: RotationStrategy | None,
+        is_compromised: bool,
+        keeps_secret: bool,
+        said: Mapping[str, Any],
+    ) -> None:
+        """InvalidInputError for terms that suit no key."""
+        unknown = sorted(set(said) - MAY_BE_SAID)
+        if unknown:
+            raise InvalidInputError(
+                f"a rotation has no {shown(unknown[0])}",
+                field=unknown[0],
+                fix=f"It has: {', '.join(sorted(MAY_BE_SAID))}.",
+            )
+        if is_compromised and (strategy is not None or said):
+            raise InvalidInputError(
+                "a compromised key is rotated at once, without any grace",
+                field="compromised",
+                fix="Leave the strategy and its parameters out.",
+            )
+        if is_compromised and keeps_secret:
+            raise InvalidInputError(
+                "a compromised key's new secret is in the answer: nothing serves until it is picked up",
+                field="keep_secret",
+                fix="Leave keep_secret out, and hand the new secret over.",
+            )
+        if not is_compromised and (strategy is not None or said):
+            Terms.asked(strategy or RotationStrategy.OVERLAPPING, dict(said))
+
+    def _require_unended(self, key: Key, number: int) -> None:
+        if self._keys.version(key, number).state is KeyState.COMPROMISED:
+            raise IllegalTransitionError(
+                "somebody else has just rotated the key as compromised",
+                fix="They have its new secret. Rotate it again only if that one is in wrong hands too.",
+            )
 
     def preview(
         self,
@@ -109,22 +161,20 @@ class Requests:
         strategy: RotationStrategy | None,
         is_compromised: bool,
         said: Mapping[str, Any],
+        *,
+        keeps_secret: bool = False,
     ) -> Terms:
-        unknown = sorted(set(said) - MAY_BE_SAID)
-        if unknown:
-            raise InvalidInputError(
-                f"a rotation has no {shown(unknown[0])}",
-                field=unknown[0],
-                fix=f"It has: {', '.join(sorted(MAY_BE_SAID))}.",
-            )
+        self.require_meaning(
+            strategy=strategy, is_compromised=is_compromised, keeps_secret=keeps_secret, said=said
+        )
         if is_compromised:
-            if strategy is not None or said:
-                raise InvalidInputError(
-                    "a compromised key is rotated at once, without any grace",
-                    field="compromised",
-                    fix="Leave the strategy and its parameters out.",
-                )
             return Terms.after_compromise()
+        if said.get("lead") and key.type.is_token:
+            raise InvalidInputError(
+                "a lead is for keys that sign: nobody else has to know a token before it is used",
+                field="lead",
+                fix="Leave it out.",
+            )
         if strategy is None and not said and key.rotation_policy_id is not None:
             try:
                 policy = self._keys.policy(key.tenant, key.rotation_policy_id).policy

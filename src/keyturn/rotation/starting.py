@@ -21,6 +21,7 @@ from keyturn.domain.rotation.rotation import Cause, Rotation, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConflictError, IllegalTransitionError, InvalidInputError
+from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys, Together
 from keyturn.issuing.publishing import PublishedRoom
 from keyturn.issuing.retrying import Retrying
@@ -70,6 +71,7 @@ class Starter:
         keeps_secret: bool = False,
         due_from: datetime | None = None,
         only_at: int | None = None,
+        only_if: Condition = always,
         requires: tuple[Require, ...] = (),
         beside: Beside = lambda _: (),
         rsa_keys: RsaKeys = make_rsa_key,
@@ -84,6 +86,7 @@ class Starter:
                 serves so long; otherwise it is in the answer and nowhere else.
             due_from: what a schedule counts from afterwards; now, when absent.
             only_at: the key's revision for which this was decided; ConflictError for another.
+            only_if: asked about the key as it is, each time that it is tried.
             requires: other rows that it was decided from, as they were; ConflictError where one has moved.
             beside: rows for the same commit.
             rsa_keys: where RSA keys come from.
@@ -99,6 +102,7 @@ class Starter:
             by.require_grantable(found.key.permissions, found.key.scope)
             if only_at is not None and found.key.revision != only_at:
                 raise ConflictError("the key has changed since its rotation was decided on")
+            only_if(found.key)
             now = self._clock.now()
             self._require_rotatable(found, terms, now)
             if not made:  # once: an RSA key takes its time
