@@ -55,7 +55,10 @@ def test_all_keys_of_an_owner_are_rotated_and_again_only_those_that_are_left(pro
     assert is_valid(program, other["key"])
     since = done.err.partition("--since ")[2].split()[0]
     again = program.run("rotate", "--owner", "acme", "--compromised", "--since", since)
-    assert (again.status, again.out) == (0, "")
+    assert again.status == 0
+    left = [json.loads(line) for line in again.out.splitlines()]
+    assert {line["key_id"] for line in left} == {key["key_id"] for key in keys}
+    assert all(line["skipped"].startswith("rotated at 2") and "key" not in line for line in left)
 
 
 def test_a_policy_is_made_followed_previewed_and_deleted(program: Program) -> None:
