@@ -56,8 +56,11 @@ def offer_code(
     *,
     rotation_id: options.RotationId,
     lifetime: Annotated[
-        int, options.time("--lifetime", "How long it is good for: 1h, 7d at most.", options.duration)
-    ] = DEFAULT_LIFETIME,
+        int | None,
+        options.time(
+            "--lifetime", "How long it is good for: 10m, 7d at most; 1h if absent.", options.duration
+        ),
+    ] = None,
     tenant: options.Tenant = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
@@ -66,7 +69,9 @@ def offer_code(
     The code is the last line. Hand it to the holder in place of the secret.
     """
     with opened(tenant) as work, uninterrupted():
-        offered = work.node.rotation.pick_ups.offer(rotation_id, work.by, lifetime=lifetime)
+        offered = work.node.rotation.pick_ups.offer(
+            rotation_id, work.by, lifetime=DEFAULT_LIFETIME if lifetime is None else lifetime
+        )
         try:
             _show_offered(offered, as_json=as_json)
         except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from datetime import datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -57,8 +58,17 @@ def _blackout(value: Any) -> BlackoutWindow:
     members = dict(_object("blackouts", value, _BLACKOUT))
     for name in ("starts_at", "ends_at"):
         if isinstance(members.get(name), str):
-            members[name] = parse_rfc3339(members[name])
+            members[name] = _instant(members[name])
     return BlackoutWindow(**members)
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return parse_rfc3339(text)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            str(error), field="blackouts", fix="Write it as 2026-01-31T12:00:00Z."
+        ) from None
 
 
 def _object(field: str, value: Any, known: Collection[str]) -> Mapping[str, Any]:
