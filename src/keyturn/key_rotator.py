@@ -19,6 +19,7 @@ from typing import Any
 
 from keyturn.domain.key import Key as KeyMetadata
 from keyturn.domain.key import KeyType
+from keyturn.domain.network import check_address
 from keyturn.domain.notices.announcements import DEFAULT_TERMS, Terms
 from keyturn.domain.rotation.blackout import BlackoutWindow
 from keyturn.domain.rotation.policy import (
@@ -217,7 +218,10 @@ class KeyRotator:
         """Rotate all keys of an owner or a type, and give each as soon as it is done, with its new secret or a problem.
 
         Whoever is interrupted gives the same `since` again, the time at which they began: what was rotated since then
-        is left alone.
+        is left alone, and each such key is given with `skipped`, so that none whose secret was lost is overlooked.
+
+        Raises:
+            InvalidInputError: at once, for terms that suit no key, or a `since` that has not come.
         """
         if owner is None and key_type is None:
             raise InvalidInputError(
@@ -251,6 +255,8 @@ class KeyRotator:
 
     def redeem_pick_up(self, code: str | Secret, *, ip: str | None = None) -> PickedUp:
         """The new secret for a code, this once; then the new version takes over. `ip` is for the log."""
+        if ip is not None:
+            check_address(ip)
         services, _ = self._store.rotation()
         return services.pick_ups.redeem(code, ip=ip)
 

@@ -33,7 +33,7 @@ COMMANDS = {
     "verify-signature": ["KEY_ID", "--signature", "--version", *TOKEN, "--tenant", "--json"],
     "jwks": ["--tenant"],
     "rotate": ["KEY_ID", "--owner", "--all", "--type", "--strategy", "--overlap", "--compromised", "--keep-secret",
-               "--since", "--tenant", "--json"],
+               "--since", "--more", "--tenant", "--json"],
     "policy": [],
     "rotation": [],
     "revoke": ["KEY_ID", "--owner", "--reason", "--note", "--wait", "--tenant", "--json"],

@@ -99,6 +99,10 @@ def test_a_policy_is_kept_changed_followed_and_deleted(served: Served) -> None:
     key = served.issue(rotation_policy_id=name)
     assert key["rotation_policy_id"] == name
     preview = served.call("GET", f"/v1/keys/{key['key_id']}/rotation-preview").ok()
+    at_once = served.call("GET", f"/v1/keys/{key['key_id']}/rotation-preview?strategy=immediate").ok()
+    assert at_once["strategy"] == "immediate"
+    unknown = served.call("GET", f"/v1/keys/{key['key_id']}/rotation-preview?overlap=5")
+    assert unknown.status == 422
     assert [each["stage"] for each in preview["stages"]] == ["overlap", "completed"]
     assert preview["next_due"] is not None
     assert rotate(served, key["key_id"])["policy_id"] == name

@@ -59,6 +59,14 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
+def with_more(given: dict[str, Any], more: dict[str, Any] | None) -> dict[str, Any]:
+    """What options gave and what --more did; BadParameter for what both did."""
+    both = sorted(given.keys() & (more or {}).keys())
+    if both:
+        raise typer.BadParameter(f"{both[0]} has an option of its own, which is given too; write it once")
+    return {**given, **(more or {})}
+
+
 def text(flag: str, metavar: str, says: str, **more: Any) -> Any:
     """An option that takes a text."""
     return typer.Option(flag, metavar=metavar, help=says, **more)
@@ -82,6 +90,9 @@ def choice(flag: str, metavar: str, says: str, members: Iterable[Enum]) -> Any:
 AsJson = Annotated[bool, switch("--json", "Print JSON for programs instead of text for people.")]
 Tenant = Annotated[str, text("--tenant", "NAME", "The tenant to work in.")]
 KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key: key_ and 22 letters and digits.")]
+RotationId = Annotated[
+    str, typer.Argument(metavar="ROTATION_ID", help="The rotation: rot_ and 22 letters and digits.")
+]
 Note = Annotated[str | None, text("--note", "TEXT", "Why, for the audit log.")]
 
 Scope = Annotated[KeyScope, choice("--scope", "SCOPE", "What the key may do", KeyScope)]

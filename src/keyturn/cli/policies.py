@@ -18,6 +18,8 @@ from keyturn.domain.rotation.policy import (
     RotationPolicy,
     RotationStrategy,
 )
+from keyturn.domain.scope import KeyScope
+from keyturn.rotation.said import policy_fields
 from keyturn.rotation_views import policy_view
 from keyturn.views import key_view
 
@@ -45,6 +47,10 @@ Types = Annotated[
 ]
 Owners = Annotated[list[str] | None, options.text("--owner", "ID", "Keys of this owner. Repeatable.")]
 Tags = Annotated[list[str] | None, options.text("--tag", "TAG", "Keys with this tag. Repeatable.")]
+Scopes = Annotated[
+    list[KeyScope] | None, options.choice("--scope", "SCOPE", "Keys of this scope; repeatable", KeyScope)
+]
+KeyIds = Annotated[list[str] | None, options.text("--key", "KEY_ID", "This key. Repeatable.")]
 EveryKey = Annotated[bool, options.switch("--every-key", "All keys that name no policy.")]
 SelectNone = Annotated[bool, options.switch("--may-select-none", "Keep it even if no key is selected yet.")]
 More = Annotated[
@@ -68,6 +74,8 @@ def create(
     types: Types = None,
     owners: Owners = None,
     tags: Tags = None,
+    scopes: Scopes = None,
+    key_ids: KeyIds = None,
     every_key: EveryKey = False,
     may_select_none: SelectNone = False,
     more: More = None,
@@ -75,10 +83,19 @@ def create(
     as_json: options.AsJson = False,
 ) -> None:
     """Keep a policy. Rotations begin by it once they are due, wherever a server runs."""
-    said = _said(frequency, strategy, cron, time_zone, overlap, max_age, more)
+    said = _said(
+        more,
+        _keys(types, owners, tags, scopes, key_ids, every_key=every_key),
+        frequency=frequency,
+        strategy=strategy,
+        cron=cron,
+        time_zone=time_zone,
+        overlap=overlap,
+        max_age=max_age,
+    )
     if "frequency" not in said or "strategy" not in said:
         raise MisuseError("a policy has a frequency and a strategy", fix="Add --frequency and --strategy.")
-    policy = RotationPolicy(policy_id=policy_id, keys=_keys(types, owners, tags, every_key), **said)
+    policy = RotationPolicy(policy_id=policy_id, **said)
     with opened(tenant) as work:
         kept = work.node.rotation.policies.create(policy, work.by, may_select_none=may_select_none)
         _answer(kept, as_json=as_json)
@@ -97,6 +114,8 @@ def update(
     types: Types = None,
     owners: Owners = None,
     tags: Tags = None,
+    scopes: Scopes = None,
+    key_ids: KeyIds = None,
     every_key: EveryKey = False,
     may_select_none: SelectNone = False,
     more: More = None,
@@ -104,10 +123,16 @@ def update(
     as_json: options.AsJson = False,
 ) -> None:
     """Change a policy; what is not named stays, and rotations that have begun go on as planned."""
-    changes = _said(frequency, strategy, cron, time_zone, overlap, max_age, more)
-    keys = _keys(types, owners, tags, every_key)
-    if keys is not None:
-        changes["keys"] = keys
+    changes = _said(
+        more,
+        _keys(types, owners, tags, scopes, key_ids, every_key=every_key),
+        frequency=frequency,
+        strategy=strategy,
+        cron=cron,
+        time_zone=time_zone,
+        overlap=overlap,
+        max_age=max_age,
+    )
     with opened(tenant) as work:
         kept = work.node.rotation.policies.update(
             policy_id, work.by, changes, may_select_none=may_select_none
@@ -184,35 +209,30 @@ def assign(
             output.write(f"{key.key_id} follows {policy_id or 'no policy'} now.\n")
 
 
-def _said(
-    frequency: RotationFrequency | None,
-    strategy: RotationStrategy | None,
-    cron: str | None,
-    time_zone: str | None,
-    *numbers_and_more: Any,
-) -> dict[str, Any]:
-    overlap, max_age, more = numbers_and_more
-    given = {
-        "frequency": frequency,
-        "strategy": strategy,
-        "cron": cron,
-        "time_zone": time_zone,
-        "overlap": overlap,
-        "max_age": max_age,
-    }
-    others = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in (more or {}).items()
-    }
-    return {**{name: value for name, value in given.items() if value is not None}, **others}
+def _said(more: dict[str, Any] | None, keys: KeySelection | None, **given: Any) -> dict[str, Any]:
+    """What was said of a policy, by options and by --more."""
+    said = {name: value for name, value in {**given, "keys": keys}.items() if value is not None}
+    return options.with_more(said, None if more is None else policy_fields(more))
 
 
 def _keys(
-    types: list[KeyType] | None, owners: list[str] | None, tags: list[str] | None, every_key: bool
+    types: list[KeyType] | None,
+    owners: list[str] | None,
+    tags: list[str] | None,
+    scopes: list[KeyScope] | None,
+    key_ids: list[str] | None,
+    *,
+    every_key: bool,
 ) -> KeySelection | None:
-    if not (types or owners or tags or every_key):
+    if not (types or owners or tags or scopes or key_ids or every_key):
         return None
     return KeySelection(
-        types=tuple(types or ()), owners=tuple(owners or ()), tags=tuple(tags or ()), every_key=every_key
+        types=tuple(types or ()),
+        owners=tuple(owners or ()),
+        tags=tuple(tags or ()),
+        scopes=tuple(scopes or ()),
+        key_ids=tuple(key_ids or ()),
+        every_key=every_key,
     )
 
 

@@ -9,33 +9,38 @@ from typing import Annotated, Any
 
 import typer
 
-from keyturn.cli import options, output
-from keyturn.cli.failures import MisuseError, UnshownSecretError
-from keyturn.cli.opening import Work, opened
+from keyturn.cli import options, output, taking_over
+from keyturn.cli.failures import MisuseError
+from keyturn.cli.handing_over import hand_over
+from keyturn.cli.interrupting import uninterrupted
+from keyturn.cli.opening import opened
+from keyturn.cli.rotating_many import rotate_many
 from keyturn.domain.ids import DEFAULT_TENANT
-from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import KeyType
-from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.rotation import Rotation
 from keyturn.issuing.reading import KeyFilter
-from keyturn.rotation.bulk import BulkOutcome
 from keyturn.rotation.moving import Mover
-from keyturn.rotation.starting import Started
 from keyturn.rotation_views import event_view, preview_view, rotation_view, statistics_view
-from keyturn.views import View
 
 rotation_app = typer.Typer(no_args_is_help=True, help="Rotations under way, and past ones.")
 
-RotationId = Annotated[
-    str, typer.Argument(metavar="ROTATION_ID", help="The rotation: rot_ and 22 letters and digits.")
-]
 Strategy = Annotated[
     RotationStrategy | None,
     options.choice("--strategy", "STRATEGY", "How; by its policy if absent", RotationStrategy),
 ]
 Overlap = Annotated[
     int | None, options.time("--overlap", "How long both verify: 3600 (seconds), 12h, 7d.", options.duration)
+]
+
+More = Annotated[
+    dict[str, Any] | None,
+    options.text(
+        "--more",
+        "JSON",
+        "Other parameters as HTTP has them: '{\"dwell\": 3600}'.",
+        parser=options.json_object,
+    ),
 ]
 
 
@@ -65,19 +70,14 @@ def rotate(
             "--since", f"Go on with what began at {options.EXAMPLE_TIME}: skip what was rotated since."
         ),
     ] = None,
+    more: More = None,
     tenant: options.Tenant = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
     """Give a key a new secret and print it, this once; its id, prefix, limits and history stay.
 
-    Of many keys each is one line of JSON, as soon as it is done.
+    Of many keys each is one line of JSON, as soon as it is done; those that were rotated since --since say so.
     """
-    how: dict[str, Any] = {
-        "strategy": strategy,
-        "is_compromised": compromised,
-        "keeps_secret": keep_secret,
-        "said": {} if overlap is None else {"overlap": overlap},
-    }
     if (key_id is not None) + (owner is not None) + everything != 1:
         raise MisuseError(
             "one key, an owner's keys or all of a type are rotated",
@@ -85,50 +85,26 @@ def rotate(
         )
     if everything and key_type is None:
         raise MisuseError("all keys of which type", fix="Add --type.")
+    if key_id is not None and (since is not None or key_type is not None):
+        raise MisuseError(
+            "--since and --type are for many keys", fix="Leave them out, or give --owner or --all instead."
+        )
+    how: dict[str, Any] = {
+        "strategy": strategy,
+        "is_compromised": compromised,
+        "keeps_secret": keep_secret,
+        "said": _said(overlap, more),
+    }
     with opened(tenant) as work:
-        if key_id is not None:
-            started = work.node.rotation.requests.rotate(key_id, work.by, **how)
-            _hand_over(started, as_json=as_json)
+        if key_id is None:
+            rotate_many(work, KeyFilter(owner=owner, type=key_type), since, how, as_json=as_json)
             return
-        began = work.node.clock.now() if since is None else since
-        output.note(f"If this is interrupted, go on with: --since {rfc3339(began)}")
-        matching = KeyFilter(owner=owner, type=key_type)
-        failed = 0
-        for outcome in work.node.rotation.bulk.rotate(work.by, matching, since=began, **how):
-            output.write(json.dumps(_outcome_view(outcome)) + "\n")
-            failed += outcome.problem is not None
-        if failed:
-            raise typer.Exit(1)
+        with uninterrupted():
+            hand_over(work.node.rotation.requests.rotate(key_id, work.by, **how), as_json=as_json)
 
 
-def _outcome_view(outcome: BulkOutcome) -> View:
-    if outcome.started is None:
-        return {"key_id": outcome.key_id, "problem": outcome.problem}
-    return {**_started_view(outcome.started), "problem": None}
-
-
-def _started_view(started: Started) -> View:
-    secret = None if started.secret is None else started.secret.reveal()
-    return {**rotation_view(started.rotation), "key": secret, "public_key": started.public_key}
-
-
-def _hand_over(started: Started, *, as_json: bool) -> None:
-    try:
-        if as_json:
-            output.write_json(_started_view(started))
-            return
-        output.write_fields(rotation_view(started.rotation))
-        if started.secret is not None:
-            output.note("The last line is the new secret. It is shown this once.")
-            output.write(f"\n{started.secret.reveal()}\n")
-        elif started.public_key is not None:
-            output.write(f"\n{started.public_key}")
-    except OSError:
-        raise UnshownSecretError(
-            f"{started.key.key_id} was rotated, but its new secret could not be written out",
-            fix=f"Roll it back ('keyturn rotation rollback {started.rotation.rotation_id}') and rotate again;"
-            " where that is refused, rotate again.",
-        ) from None
+def _said(overlap: int | None, more: dict[str, Any] | None) -> dict[str, Any]:
+    return options.with_more({} if overlap is None else {"overlap": overlap}, more)
 
 
 @rotation_app.command("list")
@@ -156,7 +132,10 @@ def list_rotations(
 
 @rotation_app.command("show")
 def show(
-    *, rotation_id: RotationId, tenant: options.Tenant = DEFAULT_TENANT, as_json: options.AsJson = False
+    *,
+    rotation_id: options.RotationId,
+    tenant: options.Tenant = DEFAULT_TENANT,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show one rotation."""
     with opened(tenant) as work:
@@ -169,12 +148,13 @@ def preview(
     key_id: options.KeyId,
     strategy: Strategy = None,
     overlap: Overlap = None,
+    more: More = None,
     tenant: options.Tenant = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
     """Show what rotating a key would do now, stage by stage."""
     with opened(tenant) as work:
-        said = {} if overlap is None else {"overlap": overlap}
+        said = _said(overlap, more)
         view = preview_view(
             work.node.rotation.requests.preview(key_id, work.by, strategy=strategy, said=said)
         )
@@ -214,37 +194,20 @@ def stats(*, tenant: options.Tenant = DEFAULT_TENANT, as_json: options.AsJson = 
             output.write_fields({**view, "stragglers": len(view["stragglers"])})
 
 
-@rotation_app.command("pick-up")
-def pick_up(
-    *, rotation_id: RotationId, tenant: options.Tenant = DEFAULT_TENANT, as_json: options.AsJson = False
-) -> None:
-    """Print the new secret that waits, this once; then the new version takes over."""
-    with opened(tenant) as work:
-        picked = work.node.rotation.mover.pick_up(rotation_id, work.by)
-        _hand_over(Started(rotation=picked.rotation, key=picked.key, secret=picked.secret), as_json=as_json)
-
-
 def _acting(name: str, says: str, act: Callable[[Mover], Callable[..., Rotation]]) -> None:
     def command(
         *,
-        rotation_id: RotationId,
+        rotation_id: options.RotationId,
         note: options.Note = None,
         tenant: options.Tenant = DEFAULT_TENANT,
         as_json: options.AsJson = False,
     ) -> None:
         with opened(tenant) as work:
-            _answer(act(_mover(work))(rotation_id, _by(work), note=note), as_json=as_json)
+            rotation = act(work.node.rotation.mover)(rotation_id, work.by, note=note)
+            _answer(rotation, as_json=as_json)
 
     command.__doc__ = says
     rotation_app.command(name)(command)
-
-
-def _mover(work: Work) -> Mover:
-    return work.node.rotation.mover
-
-
-def _by(work: Work) -> Principal:
-    return work.by
 
 
 _acting("pause", "Let a rotation stand still; the old version goes on.", lambda mover: mover.pause)
@@ -252,6 +215,10 @@ _acting("resume", "Let a rotation go on, with what was left of its times.", lamb
 _acting("rollback", "Put the old version back, and end the new one.", lambda mover: mover.roll_back)
 _acting("complete", "End the old version now, ahead of its time.", lambda mover: mover.complete)
 _acting("approve", "Let a staged version take over.", lambda mover: mover.approve)
+rotation_app.command("prove")(taking_over.prove)
+rotation_app.command("pick-up")(taking_over.pick_up)
+rotation_app.command("offer-code")(taking_over.offer_code)
+rotation_app.command("redeem-code")(taking_over.redeem_code)
 
 
 def _answer(rotation: Rotation, *, as_json: bool) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from getpass import getpass
 from typing import Annotated, Final
 
 import typer
 
 from keyturn.cli import options, output
-from keyturn.cli.failures import MisuseError, secret_in_arguments
+from keyturn.cli.failures import secret_in_arguments
 from keyturn.cli.opening import opened
+from keyturn.cli.presenting import presented
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.network import check_address
 from keyturn.domain.scope import KeyScope
-from keyturn.domain.token import MAX_TOKEN_CHARACTERS
 from keyturn.domain.verdict import Verification
 from keyturn.verifier.decision import Demand
 from keyturn.views import verification_view
@@ -52,25 +50,11 @@ def verify(
     if ip is not None:
         check_address(ip)
     with opened(tenant) as work:
-        verification = work.node.verifier.authenticate(_presented(), demand, ip)
+        token = presented("Key: ", what="key", example="keyturn verify < key.txt")
+        verification = work.node.verifier.authenticate(token, demand, ip)
         _show(verification, as_json=as_json)
     if not verification:
         raise typer.Exit(INVALID)
-
-
-def _presented() -> str:
-    """The key that is presented; MisuseError for none. What is no text is no key either, but for `verify` to say."""
-    if sys.stdin is None:
-        line = ""
-    elif sys.stdin.isatty():
-        line = getpass("Key: ")
-    else:
-        line = sys.stdin.buffer.readline(MAX_TOKEN_CHARACTERS * 2).decode("utf-8-sig", "surrogateescape")
-    if not line.strip():
-        raise MisuseError(
-            "there is no key on standard input", fix="Let it come from there: keyturn verify < key.txt"
-        )
-    return line.strip()
 
 
 def _show(verification: Verification, *, as_json: bool) -> None:

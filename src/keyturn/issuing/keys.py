@@ -139,11 +139,11 @@ class Keys:
 
     def policy_row_id(self, tenant: str, policy_id: str) -> str:
         """The id of a policy's row."""
-        return build(POLICY, self._records.keyring.pseudonym("policy", tenant, policy_id))
+        return build(POLICY, self._records.keyring.pseudonym("policy", tenant, check_policy_id(policy_id)))
 
     def kept_policy(self, tenant: str, policy_id: str) -> KeptPolicy | None:
         """A policy's row, be it deleted; None where there never was one of that name."""
-        opened = self._records.get(self.policy_row_id(tenant, check_policy_id(policy_id)))
+        opened = self._records.get(self.policy_row_id(tenant, policy_id))
         kept = None if opened is None else policy_from(opened.body)
         if kept is not None and (kept.tenant, kept.policy.policy_id) != (tenant, policy_id):
             raise IntegrityError("a policy's row names another policy")

@@ -15,6 +15,7 @@ from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, Owner
 from keyturn.domain.lifecycle import Act, KeyState, RevocationReason, act_for, next_state
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
+from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.errors import ConflictError
 from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
@@ -128,8 +129,8 @@ class Lifecycle:
     def _last_numbers(self, key: Key) -> set[int]:
         """The versions that are destroyed together with the key: the newest, and those that serve, however old."""
         serving = {key.version}
-        if key.rotation is not None:
-            rotation = self._keys.rotation(key.tenant, key.rotation)
+        # A rotation whose row is missing or does not hold must not keep a key's secrets from being destroyed.
+        for rotation in self._intact.named([key.rotation] if key.rotation else [], rotation_from):
             serving |= {rotation.old, rotation.new}
         return serving.union(
             range(max(1, key.newest_version - _VERSIONS_AT_ONCE + 1), key.newest_version + 1)

@@ -10,10 +10,12 @@ from keyturn.domain.fields import check_policy_id
 from keyturn.domain.ids import KEY, is_id
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import rotation_from
+from keyturn.domain.rotation.checks import require_kind
 from keyturn.domain.rotation.rotation import Rotation, Stage
 from keyturn.errors import InvalidInputError
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.ports.ledger import Ledger, RotationFilter
+from keyturn.records.intact import Intact
 from keyturn.records.records import Records
 
 _PAGE: Final = 500
@@ -28,11 +30,15 @@ class RotationPage:
 
 
 class History:
-    """Reads rotations for callers of one process."""
+    """Reads rotations for callers of one process.
+
+    One whose row does not hold is left out, and the program's log says so.
+    """
 
     def __init__(self, *, ledger: Ledger, records: Records) -> None:
         self._ledger = ledger
         self._records = records
+        self._intact = Intact(records)
 
     def list(
         self,
@@ -52,6 +58,8 @@ class History:
             raise InvalidInputError(
                 "that is no key_id", field="key_id", fix="A key_id is 'key_' and 22 letters and digits."
             )
+        if stage is not None:
+            require_kind("stage", stage, Stage)
         cursors = Cursors(
             self._records.keyring, by.tenant, f"rotations {key_id!r} {policy_id!r} {stage and stage.value!r}"
         )
@@ -64,11 +72,10 @@ class History:
         )
         rows = self._ledger.list_rotations(matching, limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
-        found = (rotation_from(opened.body) for opened in self._records.open_all(rows))
         # Index columns found these rows; the sealed bodies have the last word.
         items = tuple(
             rotation
-            for rotation in found
+            for rotation in self._intact.read(rows, rotation_from)
             if rotation.tenant == by.tenant
             and key_id in (None, rotation.key_id)
             and policy_id in (None, rotation.policy_id)
@@ -80,5 +87,4 @@ class History:
         before = None
         while rows := self._ledger.list_rotations(RotationFilter(tenant=tenant, before=before), _PAGE):
             before = rows[-1].created
-            for opened in self._records.open_all(rows):
-                yield rotation_from(opened.body)
+            yield from self._intact.read(rows, rotation_from)

@@ -6,6 +6,7 @@ picked = pick_ups.redeem(offered.code)                # the secret; once it has 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,6 +39,7 @@ MAX_LIFETIME: Final = 7 * 86_400
 _MIN_LIFETIME: Final = 60
 _PREFIX: Final = "ktpick_"
 _CHARACTERS: Final = 43  # base62: 256 bits
+_CODE: Final = re.compile(f"{_PREFIX}[0-9A-Za-z]{{{_CHARACTERS}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ class PickUps:
         code or otherwise: somebody has it who should not, or lost an answer, so the log has an alarm
         (`pick_up_repeated`), one for each code. ThrottledError where codes from an address were none too often.
         """
-        pick_up = self._found(code if isinstance(code, Secret) else Secret(code), ip)
+        pick_up = self._found(code, ip)
         now = self._clock.now()
         if pick_up.used_at is None and now >= pick_up.expires_at:
             raise _no_code()
@@ -159,7 +161,7 @@ class PickUps:
             if self._get(pick_up.row_id).repeated_at is None:
                 raise
 
-    def _found(self, code: Secret, ip: str | None) -> PickUp:
+    def _found(self, code: Secret | str, ip: str | None) -> PickUp:
         now, row_id = self._clock.steady(), self._row_id(code)
         if row_id is None:  # nothing is looked up, and that costs nobody else anything
             self._throttle.failed(ip, now)
@@ -179,13 +181,13 @@ class PickUps:
             raise _no_code()
         return pick_up_from(opened.body)
 
-    def _row_id(self, code: Secret) -> str | None:
+    def _row_id(self, code: Secret | str) -> str | None:
         """The row of a code; None for what cannot be one."""
         try:
-            text = code.reveal()
+            text = code.reveal() if isinstance(code, Secret) else code
         except UnicodeDecodeError:
             return None
-        if len(text) != len(_PREFIX) + _CHARACTERS or not text.startswith(_PREFIX):
+        if not isinstance(text, str) or _CODE.fullmatch(text) is None:
             return None
         return self._row_of(text)
 

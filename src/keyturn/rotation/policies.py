@@ -23,7 +23,8 @@ from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import Retrying
 from keyturn.issuing.updating import Updater
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger, Row, RowFilter
+from keyturn.ports.ledger import Ledger, RowFilter
+from keyturn.records.intact import Intact
 from keyturn.records.records import Records
 from keyturn.rotation.policy_details import change_of, creation_of, details_of
 from keyturn.rotation.selecting import is_selected
@@ -62,6 +63,7 @@ class Policies:
     ) -> None:
         self._ledger = ledger
         self._records = records
+        self._intact = Intact(records)
         self._keys = keys
         self._updater = updater
         self._clock = clock
@@ -183,19 +185,20 @@ class Policies:
         return self._updater.update(key_id, by, {"rotation_policy_id": policy_id}, only_if=always)
 
     def list(self, by: Principal, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> PolicyPage:
-        """Policies of the caller's tenant, newest first; `limit` is 1 to 1,000."""
+        """Policies of the caller's tenant, newest first; `limit` is 1 to 1,000.
+
+        One whose row does not hold is left out, and the program's log says so.
+        """
         check_limit(limit)
         cursors = Cursors(self._records.keyring, by.tenant, "rotation policies")
         rows = self._ledger.list_policies(by.tenant, cursors.read(cursor), limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
-        items = tuple(kept for kept in self._opened(rows) if kept.tenant == by.tenant)
+        items = tuple(
+            kept
+            for kept in self._intact.read(rows, policy_from)
+            if kept.tenant == by.tenant and not kept.is_deleted
+        )
         return PolicyPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
-
-    def _opened(self, rows: Sequence[Row]) -> Iterator[KeptPolicy]:
-        for opened in self._records.open_all(rows):
-            kept = policy_from(opened.body)
-            if not kept.is_deleted:
-                yield kept
 
     def _require_keys(self, policy: RotationPolicy, by: Principal) -> None:
         if policy.keys is None:

@@ -16,6 +16,7 @@ from keyturn.domain.rotation.preview import Foreseen, foreseen
 from keyturn.domain.rotation.rotation import Cause
 from keyturn.domain.rotation.schedule import next_due
 from keyturn.errors import InvalidInputError, NotFoundError, shown
+from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
 from keyturn.rotation.starting import Beside, Started, Starter
@@ -57,6 +58,7 @@ class Requests:
         is_compromised: bool = False,
         keeps_secret: bool = False,
         said: Mapping[str, Any] | None = None,
+        only_if: Condition = always,
         beside: Beside = lambda _: (),
         rsa_keys: RsaKeys = make_rsa_key,
     ) -> Started:
@@ -64,18 +66,53 @@ class Requests:
 
         With `is_compromised` there is no grace: the old version is marked as compromised and refused at once, and a
         rotation that is under way ends. Without a policy and a strategy both versions verify for seven days.
+
+        `only_if` is asked about the key as it is, each time that it is tried. ConflictError where somebody else was
+        first to rotate it as compromised: one more rotation would end the secret that they were given.
         """
         key = self._keys.get(by.tenant, key_id)
         return self._starter.start(
             key_id,
             by,
-            self._terms(key, strategy, is_compromised, said or {}),
+            self._terms(key, strategy, is_compromised, said or {}, keeps_secret=keeps_secret),
             # Found before its turn comes: who waits for another's rotation must see that it came in between.
             exposed=key.version if is_compromised else None,
-            keeps_secret=keeps_secret and not is_compromised,
+            keeps_secret=keeps_secret,
+            only_if=only_if,
             beside=beside,
             rsa_keys=rsa_keys,
         )
+
+    @staticmethod
+    def require_meaning(
+        *,
+        strategy: RotationStrategy | None,
+        is_compromised: bool,
+        keeps_secret: bool,
+        said: Mapping[str, Any],
+    ) -> None:
+        """InvalidInputError for terms that suit no key."""
+        unknown = sorted(set(said) - MAY_BE_SAID)
+        if unknown:
+            raise InvalidInputError(
+                f"a rotation has no {shown(unknown[0])}",
+                field=unknown[0],
+                fix=f"It has: {', '.join(sorted(MAY_BE_SAID))}.",
+            )
+        if is_compromised and (strategy is not None or said):
+            raise InvalidInputError(
+                "a compromised key is rotated at once, without any grace",
+                field="compromised",
+                fix="Leave the strategy and its parameters out.",
+            )
+        if is_compromised and keeps_secret:
+            raise InvalidInputError(
+                "a compromised key's new secret is in the answer: nothing serves until it is picked up",
+                field="keep_secret",
+                fix="Leave keep_secret out, and hand the new secret over.",
+            )
+        if not is_compromised and (strategy is not None or said):
+            Terms.asked(strategy or RotationStrategy.OVERLAPPING, dict(said))
 
     def preview(
         self,
@@ -111,22 +148,20 @@ class Requests:
         strategy: RotationStrategy | None,
         is_compromised: bool,
         said: Mapping[str, Any],
+        *,
+        keeps_secret: bool = False,
     ) -> Terms:
-        unknown = sorted(set(said) - MAY_BE_SAID)
-        if unknown:
-            raise InvalidInputError(
-                f"a rotation has no {shown(unknown[0])}",
-                field=unknown[0],
-                fix=f"It has: {', '.join(sorted(MAY_BE_SAID))}.",
-            )
+        self.require_meaning(
+            strategy=strategy, is_compromised=is_compromised, keeps_secret=keeps_secret, said=said
+        )
         if is_compromised:
-            if strategy is not None or said:
-                raise InvalidInputError(
-                    "a compromised key is rotated at once, without any grace",
-                    field="compromised",
-                    fix="Leave the strategy and its parameters out.",
-                )
             return Terms.after_compromise()
+        if said.get("lead") and key.type.is_token:
+            raise InvalidInputError(
+                "a lead is for keys that sign: nobody else has to know a token before it is used",
+                field="lead",
+                fix="Leave it out.",
+            )
         if strategy is None and not said and key.rotation_policy_id is not None:
             try:
                 policy = self._keys.policy(key.tenant, key.rotation_policy_id).policy

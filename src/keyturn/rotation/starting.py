@@ -21,6 +21,7 @@ from keyturn.domain.rotation.rotation import Cause, Rotation, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConflictError, IllegalTransitionError, InvalidInputError
+from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys, Together
 from keyturn.issuing.publishing import PublishedRoom
 from keyturn.issuing.retrying import Retrying
@@ -71,6 +72,7 @@ class Starter:
         due_from: datetime | None = None,
         exposed: int | None = None,
         only_at: int | None = None,
+        only_if: Condition = always,
         requires: tuple[Require, ...] = (),
         beside: Beside = lambda _: (),
         rsa_keys: RsaKeys = make_rsa_key,
@@ -86,6 +88,7 @@ class Starter:
             due_from: what a schedule counts from afterwards; now, when absent.
             exposed: number of the version that served when a compromise was reported.
             only_at: the key's revision for which this was decided; ConflictError for another.
+            only_if: asked about the key as it is, each time that it is tried.
             requires: other rows that it was decided from, as they were; ConflictError where one has moved.
             beside: rows for the same commit.
             rsa_keys: where RSA keys come from.
@@ -101,6 +104,7 @@ class Starter:
         def attempt() -> Started | None:
             found = self._keys.together(by.tenant, key_id)
             by.require_grantable(found.key.permissions, found.key.scope)
+            only_if(found.key)
             if exposed is not None and self._has_been_replaced(found, exposed):
                 return None  # and not an error that would have it tried again
             if only_at is not None and found.key.revision != only_at:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
+from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.rotation import Stage
 from keyturn.rotation.moving import PickedUp
 from keyturn.rotation.starting import Started
@@ -84,6 +85,16 @@ class ListedRotations(Body):
     stage: Stage | None = None
 
 
+class AskedPreview(Body):
+    """The query of a preview."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    strategy: Annotated[
+        RotationStrategy | None, Field(description="The key's policy decides where it is left out.")
+    ] = None
+
+
 class AskedStatistics(Body):
     """The query of statistics."""
 
@@ -131,9 +142,11 @@ def _rotated_view(started: Started) -> View:
 
 
 @router.get("/keys/{key_id}/rotation-preview", response_model=PreviewBody)
-def preview_rotation(key_id: KeyId, node: TheNode, by: MayReadRotation) -> View:
+def preview_rotation(
+    key_id: KeyId, asked: Annotated[AskedPreview, Query()], node: TheNode, by: MayReadRotation
+) -> View:
     """Say what rotating a key would do now, stage by stage; nothing is changed."""
-    return preview_view(node.rotation.requests.preview(key_id, by))
+    return preview_view(node.rotation.requests.preview(key_id, by, strategy=asked.strategy))
 
 
 @router.get("/rotations", response_model=RotationListBody)

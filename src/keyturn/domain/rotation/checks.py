@@ -24,6 +24,14 @@ def unchecked(kind: type[_T], **members: object) -> _T:
     return made
 
 
+def freeze(made: object, *names: str) -> None:
+    """Make tuples of these members of a frozen value, where they were given as lists."""
+    for name in names:
+        value = getattr(made, name)
+        if isinstance(value, list):
+            object.__setattr__(made, name, tuple(value))
+
+
 def require_kind(name: str, value: object, kind: type[Enum]) -> None:
     """InvalidInputError, which lists the members, for what is none of them."""
     if not isinstance(value, kind):
@@ -37,7 +45,9 @@ def require_kind(name: str, value: object, kind: type[Enum]) -> None:
 def require_each(name: str, values: object, kind: type, most: int = MAX_LISTED) -> None:
     """InvalidInputError for what is no tuple of this kind, is too long, or has something in it twice."""
     if not isinstance(values, tuple) or not all(type(value) is kind for value in values):
-        raise InvalidInputError(f"{name} is a tuple of {kind.__name__}", field=name)
+        raise InvalidInputError(
+            f"{name} is a list of {kind.__name__}", field=name, fix="Give a list or a tuple of nothing else."
+        )
     if len(values) > most or len(set(values)) < len(values):
         raise InvalidInputError(f"{name}: at most {most}, none of them twice", field=name)
 

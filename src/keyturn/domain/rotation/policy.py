@@ -19,7 +19,14 @@ from typing import Final, cast
 
 from keyturn.domain import fields
 from keyturn.domain.rotation.blackout import BlackoutWindow, opening_from
-from keyturn.domain.rotation.checks import DAY, require_each, require_kind, require_range, require_seconds
+from keyturn.domain.rotation.checks import (
+    DAY,
+    freeze,
+    require_each,
+    require_kind,
+    require_range,
+    require_seconds,
+)
 from keyturn.domain.rotation.cron import parse_cron
 from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.rotation.zones import UTC_NAME, zone_of
@@ -122,6 +129,7 @@ class RotationPolicy:
     blackouts: tuple[BlackoutWindow, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        freeze(self, "shares", "notices", "blackouts")
         fields.check_policy_id(self.policy_id)
         require_kind("frequency", self.frequency, RotationFrequency)
         require_kind("strategy", self.strategy, RotationStrategy)
