@@ -26,6 +26,7 @@ from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, Row, RowFilter
 from keyturn.records.records import Records
 from keyturn.rotation.policy_details import change_of, creation_of, details_of
+from keyturn.rotation.policy_writers import require_may_write
 from keyturn.rotation.selecting import is_selected
 
 CHANGEABLE: Final = frozenset(each.name for each in fields(RotationPolicy)) - {"policy_id"}
@@ -78,8 +79,9 @@ class Policies:
         """Keep a policy, with the rows that `beside` gives in the same commit.
 
         ConflictError where there is one of that name already; InvalidInputError for a selection that no key of the
-        tenant meets, unless `may_select_none`.
+        tenant meets, unless `may_select_none`. ForbiddenError for who could not issue every key.
         """
+        require_may_write(by)
         if not isinstance(policy, RotationPolicy):
             raise InvalidInputError("a policy is a RotationPolicy", field="policy")
         if not may_select_none:
@@ -120,8 +122,10 @@ class Policies:
     ) -> KeptPolicy:
         """The policy with these fields changed. Rotations that have begun go on as they were planned.
 
-        With another strategy or frequency, what is not named beside it is filled in anew.
+        With another strategy or frequency, what is not named beside it is filled in anew. ForbiddenError as for
+        `create`.
         """
+        require_may_write(by)
         unknown = sorted(set(changes) - CHANGEABLE)
         if unknown or not changes:
             raise InvalidInputError(
@@ -168,7 +172,8 @@ class Policies:
         return self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
 
     def resume(self, policy_id: str, by: Principal) -> KeptPolicy:
-        """Let rotations begin by a policy again."""
+        """Let rotations begin by a policy again. ForbiddenError as for `create`: to stop it takes less."""
+        require_may_write(by)
 
         def attempt() -> KeptPolicy:
             kept, now = self.get(policy_id, by), self._clock.now()

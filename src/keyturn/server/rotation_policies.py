@@ -230,7 +230,10 @@ class ListedPolicies(Body):
 
 @router.post("", status_code=201, response_model=PolicyBody, responses={**REPLAYABLE, **CONFLICT})
 def create_rotation_policy(wanted: NewPolicy, node: TheNode, by: MayUpdateRotation, once: Once) -> Response:
-    """Keep a rotation policy. Rotations begin by it within a minute of being due."""
+    """Keep a rotation policy. Rotations begin by it within a minute of being due.
+
+    Needs `*` and the scope full besides: a policy rotates keys of any kind.
+    """
 
     def make(keep: Keep) -> None:
         policy = RotationPolicy(policy_id=wanted.policy_id, **wanted.said())
@@ -263,7 +266,10 @@ def get_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayReadRotati
 def update_rotation_policy(
     policy_id: ThePolicyId, changes: PolicyChanges, node: TheNode, by: MayUpdateRotation
 ) -> View:
-    """Change a rotation policy; rotations that have begun go on as they were planned."""
+    """Change a rotation policy; rotations that have begun go on as they were planned.
+
+    Needs `*` and the scope full besides.
+    """
     kept = node.rotation.policies.update(
         policy_id, by, changes.said(), may_select_none=changes.may_select_none
     )
@@ -286,5 +292,8 @@ def pause_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayUpdateRo
 
 @router.post("/{policy_id}/resume", response_model=PolicyBody, responses=CONFLICT)
 def resume_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayUpdateRotation) -> View:
-    """Let rotations begin by a policy again, also by one that has stopped by itself."""
+    """Let rotations begin by a policy again, also by one that has stopped by itself.
+
+    Needs `*` and the scope full besides.
+    """
     return policy_view(node.rotation.policies.resume(policy_id, by))
