@@ -67,7 +67,7 @@ def test_a_weak_key_may_stop_what_a_policy_does(ours: Process) -> None:
 
 def test_a_weak_key_rotates_by_no_policy_what_it_may_not_rotate_itself(ours: Process) -> None:
     key = ours.issue(key_type=KeyType.HMAC, key_scope=KeyScope.FULL)
-    policies, weak = ours.node.rotation.policies, WEAK[0]
+    policies, weak = ours.node.rotation.policies, replace(WEAK[0], scope=KeyScope.READ)
     with pytest.raises(ForbiddenError):
         ours.node.rotation.requests.rotate(key.key_id, weak)
     wanted = daily(
