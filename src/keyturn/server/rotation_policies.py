@@ -12,6 +12,8 @@ from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.blackout import BlackoutWindow
 from keyturn.domain.rotation.checks import MAX_LISTED
 from keyturn.domain.rotation.policy import (
+    MAX_BLACKOUTS,
+    SHORTEST_PERIOD,
     KeySelection,
     RotationFrequency,
     RotationPolicy,
@@ -128,11 +130,14 @@ class PolicyFields(Closed):
     ] = None
     requires_check: bool | None = None
     rollback_window: Annotated[Seconds | None, shown("After the switch.", example=86_400)] = None
-    max_age: Annotated[Seconds | None, shown("After which a version is replaced.", example=7_776_000)] = None
+    max_age: Annotated[
+        int | None,
+        shown("Seconds after which a version is replaced.", minimum=SHORTEST_PERIOD, example=7_776_000),
+    ] = None
     notices: Annotated[list[int] | None, shown("Seconds before a rotation.", example=[604_800, 86_400])] = (
         None
     )
-    blackouts: list[BlackoutBody] | None = None
+    blackouts: Annotated[list[BlackoutBody] | None, shown(maxItems=MAX_BLACKOUTS)] = None
     may_select_none: Annotated[
         bool, Field(description="Whether the selection may meet no key that there is yet.")
     ] = False

@@ -93,10 +93,15 @@ class Cron:
         return None
 
 
-@lru_cache(maxsize=_KEPT)
 def parse_cron(text: str) -> Cron:
     """The expression; InvalidInputError, which says what is wrong, for one that is none or can never fire."""
-    parts = text.upper().split() if isinstance(text, str) and len(text) <= MAX_CRON_CHARACTERS else []
+    is_text = isinstance(text, str) and len(text) <= MAX_CRON_CHARACTERS
+    return _parsed(text if is_text else "")
+
+
+@lru_cache(maxsize=_KEPT)
+def _parsed(text: str) -> Cron:
+    parts = text.upper().split()
     if len(parts) != len(_FIELDS):
         raise InvalidInputError("a cron expression has five fields", field="cron", fix=_FIX)
     minutes, hours, days, months, weekdays = (

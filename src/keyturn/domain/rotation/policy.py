@@ -182,6 +182,7 @@ class RotationPolicy:
         self._check_blackouts(zone)
 
     def _check_cron(self) -> None:
+        parse_cron(cast(str, self.cron))
         if _shortest_gap(cast(str, self.cron)) < SHORTEST_PERIOD:
             raise InvalidInputError(
                 f"the cron expression has times less than {SHORTEST_PERIOD:,} seconds apart",

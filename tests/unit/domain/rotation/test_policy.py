@@ -35,6 +35,8 @@ CUSTOM, NEVER, DAILY = RotationFrequency.CUSTOM, RotationFrequency.NEVER, Rotati
         ({"strategy": "overlapping"}, "strategy"),
         ({"cron": "0 0 1 * *"}, "cron"),
         ({"frequency": CUSTOM}, "cron"),
+        ({"frequency": CUSTOM, "cron": ["0 0 1 * *"]}, "cron"),
+        ({"frequency": CUSTOM, "cron": "0 0 1 * *".ljust(300)}, "cron"),
         ({"frequency": CUSTOM, "cron": "0 0 30 2 *"}, "cron"),
         ({"time_zone": "Mars/Olympus_Mons"}, "time_zone"),
         ({"time_zone": "../../etc/passwd"}, "time_zone"),
@@ -136,6 +138,7 @@ def test_a_selection_admits_what_is_in_each_of_its_lists() -> None:
         {"starts_at": NOON.replace(tzinfo=None), "ends_at": NOON},
         {"cron": "* * * * *", "duration": 0},
         {"cron": "nonsense", "duration": 60},
+        {"cron": ["0 0 1 * *"], "duration": 60},
     ],
 )
 def test_a_window_is_once_or_recurs(given: dict[str, Any]) -> None:
