@@ -21,13 +21,10 @@ from keyturn.domain.key import Key as KeyMetadata
 from keyturn.domain.key import KeyType
 from keyturn.domain.notices.announcements import DEFAULT_TERMS, Terms
 from keyturn.domain.rotation.blackout import BlackoutWindow
-from keyturn.domain.rotation.policy import (
-    KeySelection,
-    RotationFrequency,
-    RotationPolicy,
-    RotationStrategy,
-)
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.policy import RotationFrequency, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.selection import KeySelection
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.secret import Secret
 from keyturn.errors import InvalidInputError, KeyturnError
 from keyturn.issuing.cursors import DEFAULT_LIMIT

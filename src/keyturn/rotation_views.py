@@ -10,9 +10,10 @@ from typing import Any
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.rotation.blackout import BlackoutWindow
 from keyturn.domain.rotation.kept_policy import KeptPolicy
-from keyturn.domain.rotation.policy import KeySelection, RotationPolicy
+from keyturn.domain.rotation.policy import RotationPolicy
 from keyturn.domain.rotation.reasons import Reason
 from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.rotation.events import RotationEvent
 from keyturn.rotation.requesting import Preview
 from keyturn.rotation.statistics import RotationStatistics

@@ -19,7 +19,7 @@ from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import KeyType
 from keyturn.domain.notices.announcements import Terms
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.policy import KeySelection
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import StorageError
 from keyturn.key_generator import SecureKeyGenerator

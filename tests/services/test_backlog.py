@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from keyturn import KeyRotator, RotationFrequency, RotationPolicy, RotationStrategy
-from keyturn.domain.rotation.policy import KeySelection
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.key_generator import SecureKeyGenerator
 from tests.fakes import Process
 from tests.services.samples import on_both

@@ -10,7 +10,7 @@ import pytest
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.rotation import Stage
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import (

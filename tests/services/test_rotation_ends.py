@@ -16,7 +16,7 @@ from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import RevocationReason
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.reasons import Outcome, PauseCode
-from keyturn.domain.rotation.rotation import Stage
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ForbiddenError, IllegalTransitionError

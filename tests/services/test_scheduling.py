@@ -11,7 +11,7 @@ import pytest
 
 from keyturn.domain.principal import LIBRARY_ACTOR, Principal
 from keyturn.domain.rotation.reasons import POLICY_PAUSED_BY_SOMEBODY
-from keyturn.domain.rotation.rotation import Stage
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import InvalidInputError, StorageError
 from keyturn.key_rotator import KeySelection, RotationFrequency, RotationPolicy, RotationStrategy

@@ -10,10 +10,12 @@ from typing import Final, NamedTuple
 from keyturn.domain.bodies import key_from
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, KeyType
-from keyturn.domain.rotation.bodies import policy_from, rotation_from
+from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.policy_bodies import policy_from
+from keyturn.domain.rotation.rotation import Rotation
 from keyturn.domain.rotation.schedule import latest_counted_from, next_due
+from keyturn.domain.rotation.stages import Stage
 from keyturn.errors import InvalidInputError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger

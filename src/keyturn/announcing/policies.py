@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from keyturn.domain.key import Key
-from keyturn.domain.rotation.bodies import policy_from
 from keyturn.domain.rotation.policy import RotationPolicy
+from keyturn.domain.rotation.policy_bodies import policy_from
 from keyturn.domain.rotation.schedule import due_at
 from keyturn.errors import KeyturnError
 from keyturn.ports.ledger import Ledger

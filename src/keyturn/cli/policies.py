@@ -12,12 +12,8 @@ from keyturn.cli.opening import opened
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.kept_policy import KeptPolicy
-from keyturn.domain.rotation.policy import (
-    KeySelection,
-    RotationFrequency,
-    RotationPolicy,
-    RotationStrategy,
-)
+from keyturn.domain.rotation.policy import RotationFrequency, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.rotation_views import policy_view
 from keyturn.views import key_view
 

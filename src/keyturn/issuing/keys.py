@@ -10,8 +10,9 @@ from keyturn.domain.bodies import key_from, owner_from, version_from
 from keyturn.domain.fields import check_policy_id
 from keyturn.domain.ids import KEY, OWNER, POLICY, ROTATION, build, is_id, version_row_id
 from keyturn.domain.key import Key, Owner, Version
-from keyturn.domain.rotation.bodies import policy_from, rotation_from
+from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
+from keyturn.domain.rotation.policy_bodies import policy_from
 from keyturn.domain.rotation.rotation import Rotation
 from keyturn.errors import IntegrityError, InvalidInputError, NotFoundError, StorageBusyError
 from keyturn.issuing.turns import Turns

@@ -16,10 +16,9 @@ from keyturn.domain.instants import to_micros
 from keyturn.domain.key import Key, KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
-from keyturn.domain.rotation.bodies import policy_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import RotationPolicy
-from keyturn.domain.rotation.rotation import Cause
+from keyturn.domain.rotation.policy_bodies import policy_from
 from keyturn.domain.rotation.schedule import (
     cohort_delay,
     cohort_stage,
@@ -28,6 +27,7 @@ from keyturn.domain.rotation.schedule import (
     latest_counted_from,
     unstaggered_due,
 )
+from keyturn.domain.rotation.stages import Cause
 from keyturn.errors import ConflictError, IllegalTransitionError, KeysUnavailableError, NotFoundError
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock

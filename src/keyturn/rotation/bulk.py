@@ -14,7 +14,7 @@ from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.policy import RotationStrategy
-from keyturn.domain.rotation.rotation import Cause
+from keyturn.domain.rotation.stages import Cause
 from keyturn.errors import (
     ConflictError,
     ForbiddenError,

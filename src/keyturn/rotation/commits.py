@@ -10,7 +10,8 @@ from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.change import ChangeSet, Event, EventType, Put, Require
 from keyturn.domain.key import Key, Version
 from keyturn.domain.rotation.bodies import rotation_put
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.rotation.steps import Moved
 from keyturn.issuing.keys import Together
 

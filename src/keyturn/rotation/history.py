@@ -10,7 +10,8 @@ from keyturn.domain.fields import check_policy_id
 from keyturn.domain.ids import KEY, is_id
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import rotation_from
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Stage
 from keyturn.errors import InvalidInputError
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.ports.ledger import Ledger, RotationFilter

@@ -12,9 +12,9 @@ from keyturn.domain.change import ChangeSet, Event, EventType, Put
 from keyturn.domain.fields import check_policy_id
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.bodies import policy_from, policy_put
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import UNSAID, RotationPolicy
+from keyturn.domain.rotation.policy_bodies import policy_from, policy_put
 from keyturn.domain.rotation.reasons import POLICY_PAUSED_BY_SOMEBODY, PolicyPauseCode, Reason
 from keyturn.errors import ConflictError, InvalidInputError, shown
 from keyturn.issuing.conditions import always

@@ -17,7 +17,8 @@ from keyturn.domain.lifecycle import Act, KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import rotation_put
 from keyturn.domain.rotation.reasons import Outcome, Reason
-from keyturn.domain.rotation.rotation import Cause, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Cause, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConflictError, IllegalTransitionError, InvalidInputError

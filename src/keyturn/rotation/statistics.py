@@ -13,9 +13,10 @@ from keyturn.domain.bodies import key_from
 from keyturn.domain.instants import from_micros
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.bodies import policy_from
 from keyturn.domain.rotation.policy import RotationPolicy
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.policy_bodies import policy_from
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.spec import check_instant
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, RowFilter

@@ -18,8 +18,9 @@ from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import WHOLE
 from keyturn.domain.rotation.reasons import PolicyPauseCode, Reason
-from keyturn.domain.rotation.rotation import Awaited, Cause, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
 from keyturn.domain.rotation.schedule import cohort_stage
+from keyturn.domain.rotation.stages import Awaited, Cause, Stage
 from keyturn.ports.ledger import Ledger, Position, RotationFilter, Row
 from keyturn.records.intact import Intact
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
-from keyturn.domain.rotation.rotation import Awaited
+from keyturn.domain.rotation.stages import Awaited
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.material import material_of
 from keyturn.ports.clock import Clock

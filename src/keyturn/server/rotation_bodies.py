@@ -9,7 +9,7 @@ from pydantic import Field
 
 from keyturn.domain.ids import ID_CHARACTERS, ROTATION
 from keyturn.domain.rotation.policy import RotationStrategy
-from keyturn.domain.rotation.rotation import Awaited, Cause, Stage
+from keyturn.domain.rotation.stages import Awaited, Cause, Stage
 from keyturn.server.models import Body, Closed, example
 from keyturn.server.rotation_policies import ReasonBody, Seconds
 from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TIME, EXAMPLE_TOKEN, KEY_ID_PATTERN, Time, shown

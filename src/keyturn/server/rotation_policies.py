@@ -11,12 +11,8 @@ from keyturn.domain.fields import POLICY_ID_PATTERN
 from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.blackout import BlackoutWindow
 from keyturn.domain.rotation.checks import MAX_LISTED
-from keyturn.domain.rotation.policy import (
-    KeySelection,
-    RotationFrequency,
-    RotationPolicy,
-    RotationStrategy,
-)
+from keyturn.domain.rotation.policy import RotationFrequency, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.scope import KeyScope
 from keyturn.rotation_views import policy_view
 from keyturn.server.access import MayReadRotation, MayUpdateRotation, TheNode

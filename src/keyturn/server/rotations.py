@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
-from keyturn.domain.rotation.rotation import Stage
+from keyturn.domain.rotation.stages import Stage
 from keyturn.rotation.moving import PickedUp
 from keyturn.rotation.starting import Started
 from keyturn.rotation_views import preview_view, rotation_view, statistics_view

@@ -19,8 +19,9 @@ from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.rotation.policy import RotationPolicy
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
 from keyturn.domain.rotation.schedule import next_due, notices_due
+from keyturn.domain.rotation.stages import Stage
 from keyturn.errors import InvalidInputError
 
 DAY: Final = 86_400  # seconds

@@ -34,8 +34,6 @@ from keyturn.domain.rotation.reasons import Outcome, PauseCode, Reason
 from keyturn.domain.rotation.stages import NEXT, REMINDER, TRANSITIONS, Awaited, Cause, Move, Stage
 from keyturn.errors import IllegalTransitionError
 
-__all__ = ["REMINDER", "TRANSITIONS", "Awaited", "Cause", "Move", "Paused", "Plan", "Rotation", "Stage"]
-
 _IN_TIME: Final = Reason(Outcome.COMPLETED, "all its stages are over")
 _AHEAD_OF_TIME: Final = Reason(Outcome.COMPLETED, "somebody completed it")
 _FOUND_WANTING: Final[Mapping[PauseCode | str, Outcome]] = MappingProxyType(

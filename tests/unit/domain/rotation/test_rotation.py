@@ -12,10 +12,12 @@ import pytest
 
 from keyturn.domain.key import KeyType, Version
 from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.rotation.plan import Plan
 from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.preview import foreseen
 from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, Outcome, PauseCode, Reason
-from keyturn.domain.rotation.rotation import TRANSITIONS, Awaited, Cause, Plan, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import TRANSITIONS, Awaited, Cause, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.errors import IllegalTransitionError
 from tests.unit.domain.rotation.samples import key_of
