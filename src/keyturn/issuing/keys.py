@@ -43,7 +43,7 @@ class Together:
 
 
 class Keys:
-    """Reads keys, versions and owners.
+    """Reads keys and what they name: versions, owners, rotations and rotation policies.
 
     Attributes:
         turns: in which this process changes them.

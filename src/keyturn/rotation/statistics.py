@@ -13,8 +13,6 @@ from keyturn.domain.bodies import key_from
 from keyturn.domain.instants import from_micros
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.policy import RotationPolicy
-from keyturn.domain.rotation.policy_bodies import policy_from
 from keyturn.domain.rotation.rotation import Rotation
 from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.spec import check_instant
@@ -22,6 +20,7 @@ from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, RowFilter
 from keyturn.records.intact import Intact
 from keyturn.rotation.history import History
+from keyturn.rotation.listing import policies_of
 from keyturn.rotation.selecting import is_selected
 
 DEFAULT_SINCE: Final = timedelta(days=30)
@@ -145,7 +144,8 @@ class Statistics:
         )
 
     def _ages(self, by: Principal, keys: Iterator[Key], now: datetime) -> tuple[int, float | None, int]:
-        aging = [policy for policy in self._aging_policies(by.tenant) if policy.max_age is not None]
+        policies = (kept.policy for kept in policies_of(self._ledger, self._intact, by.tenant))
+        aging = [policy for policy in policies if policy.max_age is not None]
         count, total, past = 0, timedelta(0), 0
         for key in keys:
             age = now - (key.rotated_at or key.created_at)
@@ -157,14 +157,6 @@ class Statistics:
                 for policy in aging
             )
         return count, total.total_seconds() / count if count else None, past
-
-    def _aging_policies(self, tenant: str) -> Iterator[RotationPolicy]:
-        before = None
-        while rows := self._ledger.list_policies(tenant, before, _PAGE):
-            before = rows[-1].created
-            for kept in self._intact.read(rows, policy_from):
-                if kept.tenant == tenant and not kept.is_deleted:
-                    yield kept.policy
 
     def _keys_in_service(self, tenant: str) -> Iterator[Key]:
         before = None

@@ -1,6 +1,6 @@
 """What a rotation's stage makes of the key and of its two versions.
 
-    begun = begin(...)                                  # the rotation, and whether it goes on at once
+    rotation = begin(...)                               # in the first stage that it has to stay in
     moved = brought(rotation, key, old, new, now)       # the key and the versions as the stage has them
 
 Only this decides which state a version is in while its key is being rotated.
