@@ -11,7 +11,6 @@ from keyturn.cli.failures import MisuseError
 from keyturn.cli.opening import opened
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.key import KeyType
-from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import RotationFrequency, RotationPolicy, RotationStrategy
 from keyturn.domain.rotation.selection import KeySelection
 from keyturn.rotation_views import policy_view
@@ -71,13 +70,21 @@ def create(
     as_json: options.AsJson = False,
 ) -> None:
     """Keep a policy. Rotations begin by it once they are due, wherever a server runs."""
-    said = _said(frequency, strategy, cron, time_zone, overlap, max_age, more)
+    said = _said(
+        more,
+        frequency=frequency,
+        strategy=strategy,
+        cron=cron,
+        time_zone=time_zone,
+        overlap=overlap,
+        max_age=max_age,
+    )
     if "frequency" not in said or "strategy" not in said:
         raise MisuseError("a policy has a frequency and a strategy", fix="Add --frequency and --strategy.")
     policy = RotationPolicy(policy_id=policy_id, keys=_keys(types, owners, tags, every_key), **said)
     with opened(tenant) as work:
         kept = work.node.rotation.policies.create(policy, work.by, may_select_none=may_select_none)
-        _answer(kept, as_json=as_json)
+        output.write_view(policy_view(kept), as_json=as_json)
 
 
 @policy_app.command("update")
@@ -100,7 +107,15 @@ def update(
     as_json: options.AsJson = False,
 ) -> None:
     """Change a policy; what is not named stays, and rotations that have begun go on as planned."""
-    changes = _said(frequency, strategy, cron, time_zone, overlap, max_age, more)
+    changes = _said(
+        more,
+        frequency=frequency,
+        strategy=strategy,
+        cron=cron,
+        time_zone=time_zone,
+        overlap=overlap,
+        max_age=max_age,
+    )
     keys = _keys(types, owners, tags, every_key)
     if keys is not None:
         changes["keys"] = keys
@@ -108,7 +123,7 @@ def update(
         kept = work.node.rotation.policies.update(
             policy_id, work.by, changes, may_select_none=may_select_none
         )
-        _answer(kept, as_json=as_json)
+        output.write_view(policy_view(kept), as_json=as_json)
 
 
 @policy_app.command("list")
@@ -132,7 +147,8 @@ def show(
 ) -> None:
     """Show one policy."""
     with opened(tenant) as work:
-        _answer(work.node.rotation.policies.get(policy_id, work.by), as_json=as_json)
+        kept = work.node.rotation.policies.get(policy_id, work.by)
+        output.write_view(policy_view(kept), as_json=as_json)
 
 
 @policy_app.command("delete")
@@ -149,7 +165,7 @@ def pause(
     """Let no rotation begin by a policy for now."""
     with opened(tenant) as work:
         kept = work.node.rotation.policies.pause(policy_id, work.by)
-        _answer(kept, as_json=as_json)
+        output.write_view(policy_view(kept), as_json=as_json)
 
 
 @policy_app.command("resume")
@@ -158,7 +174,8 @@ def resume(
 ) -> None:
     """Let rotations begin by a policy again, also by one that has stopped by itself."""
     with opened(tenant) as work:
-        _answer(work.node.rotation.policies.resume(policy_id, work.by), as_json=as_json)
+        kept = work.node.rotation.policies.resume(policy_id, work.by)
+        output.write_view(policy_view(kept), as_json=as_json)
 
 
 @policy_app.command("assign")
@@ -180,22 +197,8 @@ def assign(
             output.write(f"{key.key_id} follows {policy_id or 'no policy'} now.\n")
 
 
-def _said(
-    frequency: RotationFrequency | None,
-    strategy: RotationStrategy | None,
-    cron: str | None,
-    time_zone: str | None,
-    *numbers_and_more: Any,
-) -> dict[str, Any]:
-    overlap, max_age, more = numbers_and_more
-    given = {
-        "frequency": frequency,
-        "strategy": strategy,
-        "cron": cron,
-        "time_zone": time_zone,
-        "overlap": overlap,
-        "max_age": max_age,
-    }
+def _said(more: dict[str, Any] | None, **given: object) -> dict[str, Any]:
+    """The fields that options give, and those of `--more`."""
     others = {
         name: tuple(value) if isinstance(value, list) else value for name, value in (more or {}).items()
     }
@@ -210,10 +213,3 @@ def _keys(
     return KeySelection(
         types=tuple(types or ()), owners=tuple(owners or ()), tags=tuple(tags or ()), every_key=every_key
     )
-
-
-def _answer(kept: KeptPolicy, *, as_json: bool) -> None:
-    if as_json:
-        output.write_json(policy_view(kept))
-    else:
-        output.write_fields(policy_view(kept))

@@ -11,18 +11,17 @@ import typer
 
 from keyturn.cli import options, output
 from keyturn.cli.failures import MisuseError, UnshownSecretError
-from keyturn.cli.opening import Work, opened
+from keyturn.cli.opening import opened
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import KeyType
-from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.rotation import Rotation
 from keyturn.issuing.reading import KeyFilter
 from keyturn.rotation.bulk import BulkOutcome
 from keyturn.rotation.moving import Mover
 from keyturn.rotation.starting import Started
-from keyturn.rotation_views import event_view, preview_view, rotation_view, statistics_view
+from keyturn.rotation_views import event_view, preview_view, rotation_view, started_view, statistics_view
 from keyturn.views import View
 
 rotation_app = typer.Typer(no_args_is_help=True, help="Rotations under way, and past ones.")
@@ -104,18 +103,13 @@ def rotate(
 def _outcome_view(outcome: BulkOutcome) -> View:
     if outcome.started is None:
         return {"key_id": outcome.key_id, "problem": outcome.problem}
-    return {**_started_view(outcome.started), "problem": None}
-
-
-def _started_view(started: Started) -> View:
-    secret = None if started.secret is None else started.secret.reveal()
-    return {**rotation_view(started.rotation), "key": secret, "public_key": started.public_key}
+    return {**started_view(outcome.started), "problem": None}
 
 
 def _hand_over(started: Started, *, as_json: bool) -> None:
     try:
         if as_json:
-            output.write_json(_started_view(started))
+            output.write_json(started_view(started))
             return
         output.write_fields(rotation_view(started.rotation))
         if started.secret is not None:
@@ -160,7 +154,8 @@ def show(
 ) -> None:
     """Show one rotation."""
     with opened(tenant) as work:
-        _answer(work.node.rotation.mover.get(rotation_id, work.by), as_json=as_json)
+        rotation = work.node.rotation.mover.get(rotation_id, work.by)
+        output.write_view(rotation_view(rotation), as_json=as_json)
 
 
 @rotation_app.command("preview")
@@ -233,18 +228,11 @@ def _acting(name: str, says: str, act: Callable[[Mover], Callable[..., Rotation]
         as_json: options.AsJson = False,
     ) -> None:
         with opened(tenant) as work:
-            _answer(act(_mover(work))(rotation_id, _by(work), note=note), as_json=as_json)
+            rotation = act(work.node.rotation.mover)(rotation_id, work.by, note=note)
+            output.write_view(rotation_view(rotation), as_json=as_json)
 
     command.__doc__ = says
     rotation_app.command(name)(command)
-
-
-def _mover(work: Work) -> Mover:
-    return work.node.rotation.mover
-
-
-def _by(work: Work) -> Principal:
-    return work.by
 
 
 _acting("pause", "Let a rotation stand still; the old version goes on.", lambda mover: mover.pause)
@@ -252,10 +240,3 @@ _acting("resume", "Let a rotation go on, with what was left of its times.", lamb
 _acting("rollback", "Put the old version back, and end the new one.", lambda mover: mover.roll_back)
 _acting("complete", "End the old version now, ahead of its time.", lambda mover: mover.complete)
 _acting("approve", "Let a staged version take over.", lambda mover: mover.approve)
-
-
-def _answer(rotation: Rotation, *, as_json: bool) -> None:
-    if as_json:
-        output.write_json(rotation_view(rotation))
-    else:
-        output.write_fields(rotation_view(rotation))
