@@ -13,7 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from keyturn import KeyRotator, KeyScope, KeyType, RotationStrategy, SecureKeyGenerator
+from keyturn import KeyScope, KeyType, RotationStrategy
 from keyturn.adapters.ledger.sqlite.location import parse_url
 from keyturn.domain.publishing import (
     CACHE_SECONDS,
@@ -27,9 +27,8 @@ from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ForbiddenError, IntegrityError, InvalidInputError, StorageError
 from tests.contract.ledger_stores import Store
 from tests.fakes import BY, Process
+from tests.services.rotating import HOUR, rotator_of
 from tests.services.samples import on_both
-
-HOUR: Final = 3_600
 
 
 def in_base64(raw: bytes) -> bytes:
@@ -66,10 +65,6 @@ def shown(process: Process, tenant: str = "default") -> list[str]:
 def rotate(process: Process, key: GeneratedKey, **terms: Any) -> str:
     rotated = rotator_of(process).rotate_key(key.key_id, **terms)
     return rotated.rotation.rotation_id
-
-
-def rotator_of(process: Process) -> KeyRotator:
-    return KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
 
 
 @on_both

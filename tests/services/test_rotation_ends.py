@@ -20,9 +20,7 @@ from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ForbiddenError, IllegalTransitionError
-from keyturn.key_generator import SecureKeyGenerator
 from keyturn.key_rotator import (
-    KeyRotator,
     RotatedKey,
     RotationFrequency,
     RotationPolicy,
@@ -30,15 +28,10 @@ from keyturn.key_rotator import (
 )
 from tests.contract.ledger_stores import Store
 from tests.fakes import BY, Process
+from tests.services.rotating import DAY, HOUR, rotator_of
 from tests.services.samples import events, head, types
 
-HOUR: Final = 3_600
-DAY: Final = 86_400
 BLUE_GREEN, GRADUAL = RotationStrategy.BLUE_GREEN, RotationStrategy.GRADUAL
-
-
-def rotator_of(process: Process) -> KeyRotator:
-    return KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
 
 
 def token_of(rotated: RotatedKey) -> str:
@@ -227,7 +220,7 @@ def test_a_new_version_that_the_check_refused_is_told_from_one_that_somebody_rol
     ours: Process,
 ) -> None:
     key = ours.issue(key_type=KeyType.HMAC, key_scope=KeyScope.FULL)
-    checked = KeyRotator(SecureKeyGenerator(clock=ours.clock), ours.store(), check=lambda rotation: False)
+    checked = rotator_of(ours, check=lambda rotation: False)
     rotation_id = checked.rotate_key(
         key.key_id, strategy=BLUE_GREEN, requires_check=True
     ).rotation.rotation_id
