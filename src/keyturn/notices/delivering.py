@@ -35,9 +35,7 @@ from keyturn.records.log_reader import LogReader
 
 COMPARE_SECONDS: Final = 10.0  # after which it shows here that another process had something delivered again
 _LOOK_SECONDS: Final = 1.0  # while some are at work, what else has come to be due
-_FAILED_SECONDS: Final = (
-    60  # until an endpoint that could not be served, for a reason of ours, is tried again
-)
+_FAILED_SECONDS: Final = 60  # until an endpoint that could not be served for a reason of ours is tried again
 _AT_A_TIME: Final = 20  # states, of up to 1 MiB
 _log = logging.getLogger("keyturn.notices")
 
