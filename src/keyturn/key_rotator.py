@@ -151,13 +151,6 @@ class KeyRotator:
         self._announce()
         return done
 
-    def _announce(self) -> None:
-        try:
-            for _ in self._store.announcer().sweep(self._announced):
-                pass
-        except KeyturnError as error:  # what was done by then is to be told all the same
-            _log.warning("what is due could not all be announced yet: %s", error)
-
     def preview_rotation(
         self, key_id: str, *, strategy: RotationStrategy | None = None, **said: Any
     ) -> RotationPreview:
@@ -305,3 +298,10 @@ class KeyRotator:
         """How rotations since a time, 30 days ago when absent, have gone, how old keys are, and who lags behind."""
         services, by = self._store.rotation()
         return services.statistics.of(by, since)
+
+    def _announce(self) -> None:
+        try:
+            for _ in self._store.announcer().sweep(self._announced):
+                pass
+        except KeyturnError as error:  # what was done by then is to be told all the same
+            _log.warning("what is due could not all be announced yet: %s", error)

@@ -11,7 +11,7 @@ import typer
 
 from keyturn.cli import options, output
 from keyturn.cli.failures import MisuseError, UnshownSecretError
-from keyturn.cli.opening import opened
+from keyturn.cli.opening import Work, opened
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import KeyType
@@ -89,15 +89,18 @@ def rotate(
             started = work.node.rotation.requests.rotate(key_id, work.by, **how)
             _hand_over(started, as_json=as_json)
             return
-        began = work.node.clock.now() if since is None else since
-        output.note(f"If this is interrupted, go on with: --since {rfc3339(began)}")
-        matching = KeyFilter(owner=owner, type=key_type)
-        failed = 0
-        for outcome in work.node.rotation.bulk.rotate(work.by, matching, since=began, **how):
-            output.write(json.dumps(_outcome_view(outcome)) + "\n")
-            failed += outcome.problem is not None
-        if failed:
-            raise typer.Exit(1)
+        _rotate_all(work, KeyFilter(owner=owner, type=key_type), since, how)
+
+
+def _rotate_all(work: Work, matching: KeyFilter, since: datetime | None, how: dict[str, Any]) -> None:
+    began = work.node.clock.now() if since is None else since
+    output.note(f"If this is interrupted, go on with: --since {rfc3339(began)}")
+    failed = 0
+    for outcome in work.node.rotation.bulk.rotate(work.by, matching, since=began, **how):
+        output.write(json.dumps(_outcome_view(outcome)) + "\n")
+        failed += outcome.problem is not None
+    if failed:
+        raise typer.Exit(1)
 
 
 def _outcome_view(outcome: BulkOutcome) -> View:

@@ -185,13 +185,7 @@ class Starter:
             moved=moved,
             added=new,
         )
-        public = fresh.material.public_key
-        started = Started(
-            rotation=rotation,
-            key=moved.key,
-            secret=None if is_kept or public is not None else fresh.material.secret,
-            public_key=None if public is None else public_pem(public),
-        )
+        started = _told(rotation, moved.key, fresh, is_kept=is_kept)
         changes = self._with_exposed(step.changes(by.actor, now), found, rotation, by, now)
         changes = replace(changes, requires=(*changes.requires, *requires))
         self._records.commit(changes.with_rows(beside(started)))
@@ -216,6 +210,17 @@ class Starter:
             EventType.ROTATION_FAILED, failed, rows=rows, actor=by.actor, now=now, details=details
         )
         return replace(changes, puts=(*changes.puts, *puts), events=(event, *changes.events))
+
+
+def _told(rotation: Rotation, key: Key, fresh: Fresh, *, is_kept: bool) -> Started:
+    """What whoever asked for a rotation is told, with the new secret unless that waits to be picked up."""
+    public = fresh.material.public_key
+    return Started(
+        rotation=rotation,
+        key=key,
+        secret=None if is_kept or public is not None else fresh.material.secret,
+        public_key=None if public is None else public_pem(public),
+    )
 
 
 def _require_rotatable(found: Together, terms: Terms, now: datetime) -> None:
