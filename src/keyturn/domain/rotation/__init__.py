@@ -6,7 +6,7 @@ blackout       when no rotation begins
 cron           times by a cron expression, on a clock on the wall
 zones          what instant a clock on the wall shows
 schedule       when a key is due under a policy
-stages         where a rotation may stand, and what may happen there
+stages         where a rotation may stand, what it waits for, and which stage follows which
 plan           what a rotation takes from its policy, and what was left of its times when it was paused
 rotation       one rotation
 steps          what each step does to the versions and to the key
