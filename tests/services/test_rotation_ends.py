@@ -21,22 +21,16 @@ from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ForbiddenError, IllegalTransitionError
 from keyturn.key_rotator import (
-    RotatedKey,
     RotationFrequency,
     RotationPolicy,
     RotationStrategy,
 )
 from tests.contract.ledger_stores import Store
 from tests.fakes import BY, Process
-from tests.services.rotating import DAY, HOUR, rotator_of
+from tests.services.rotating import DAY, HOUR, rotator_of, token_of
 from tests.services.samples import events, head, types
 
 BLUE_GREEN, GRADUAL = RotationStrategy.BLUE_GREEN, RotationStrategy.GRADUAL
-
-
-def token_of(rotated: RotatedKey) -> str:
-    assert rotated.secret is not None
-    return rotated.secret.reveal()
 
 
 def switched(process: Process, window: int = HOUR) -> tuple[GeneratedKey, str, str]:
