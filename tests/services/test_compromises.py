@@ -8,12 +8,12 @@ from typing import Final
 
 import pytest
 
-from keyturn.domain.rotation.rotation import Stage
+from keyturn.domain.rotation.stages import Stage
 from keyturn.errors import ConflictError, IllegalTransitionError
 from keyturn.key_rotator import RotatedKey, RotationStrategy
 from tests.fakes import BY, Process
+from tests.services.rotating import HOUR, rotator_of, token_of
 from tests.services.samples import on_both
-from tests.services.test_rotation import HOUR, rotator_of, token_of
 
 LOST: Final = "rotated as compromised a moment ago"
 

@@ -11,8 +11,8 @@ import pytest
 from keyturn.errors import IllegalTransitionError
 from keyturn.key_rotator import RotationStrategy
 from tests.fakes import BY, Process
+from tests.services.rotating import HOUR, rotator_of
 from tests.services.samples import events
-from tests.services.test_rotation import HOUR, rotator_of
 
 TERMS: Final[dict[str, dict[str, Any]]] = {
     "overlapping": {"strategy": RotationStrategy.OVERLAPPING},

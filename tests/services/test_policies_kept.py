@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from keyturn.domain.rotation.cron import MAX_CRON_CHARACTERS
 from keyturn.domain.rotation.policy import MAX_BLACKOUTS
 from keyturn.errors import InvalidInputError
-from keyturn.key_generator import SecureKeyGenerator
 from keyturn.key_rotator import (
     BlackoutWindow,
-    KeyRotator,
     KeySelection,
     RotationFrequency,
     RotationPolicy,
@@ -20,14 +18,10 @@ from keyturn.key_rotator import (
 )
 from keyturn.rotation.policy_details import LISTED
 from tests.fakes import Process
+from tests.services.rotating import DAY, rotator_of
 from tests.services.samples import events, on_both
 
-DAY: Final = 86_400
 GRADUAL = RotationStrategy.GRADUAL
-
-
-def rotator_of(process: Process) -> KeyRotator:
-    return KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
 
 
 def detail(process: Process, kind: str) -> Any:

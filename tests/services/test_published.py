@@ -13,7 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from keyturn import KeyRotator, KeyScope, KeyType, RotationStrategy, SecureKeyGenerator
+from keyturn import KeyScope, KeyType, RotationStrategy
 from keyturn.adapters.ledger.sqlite.location import parse_url
 from keyturn.domain.publishing import (
     CACHE_SECONDS,
@@ -33,9 +33,9 @@ from keyturn.errors import (
 )
 from tests.contract.ledger_stores import Store
 from tests.fakes import BY, Process
+from tests.services.rotating import HOUR, rotator_of
 from tests.services.samples import on_both
 
-HOUR: Final = 3_600
 LONG: Final = 240 * HOUR  # in which a key has more versions than there is room for, each with its lead
 
 
@@ -73,10 +73,6 @@ def shown(process: Process, tenant: str = "default") -> list[str]:
 def rotate(process: Process, key: GeneratedKey, **terms: Any) -> str:
     rotated = rotator_of(process).rotate_key(key.key_id, **terms)
     return rotated.rotation.rotation_id
-
-
-def rotator_of(process: Process) -> KeyRotator:
-    return KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
 
 
 @on_both

@@ -17,34 +17,21 @@ from keyturn.domain.lifecycle import RevocationReason
 from keyturn.domain.principal import Principal
 from keyturn.domain.publishing import LEAD_SECONDS
 from keyturn.domain.rotation.reasons import Outcome, PauseCode
-from keyturn.domain.rotation.rotation import Stage
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ForbiddenError, IllegalTransitionError
-from keyturn.key_generator import SecureKeyGenerator
 from keyturn.key_rotator import (
-    KeyRotator,
-    RotatedKey,
     RotationFrequency,
     RotationPolicy,
     RotationStrategy,
 )
 from tests.contract.ledger_stores import Store
 from tests.fakes import BY, Process
+from tests.services.rotating import DAY, HOUR, rotator_of, token_of
 from tests.services.samples import events, head, types
 
-HOUR: Final = 3_600
-DAY: Final = 86_400
 BLUE_GREEN, GRADUAL = RotationStrategy.BLUE_GREEN, RotationStrategy.GRADUAL
-
-
-def rotator_of(process: Process) -> KeyRotator:
-    return KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
-
-
-def token_of(rotated: RotatedKey) -> str:
-    assert rotated.secret is not None
-    return rotated.secret.reveal()
 
 
 def switched(process: Process, window: int = HOUR) -> tuple[GeneratedKey, str, str]:
@@ -315,7 +302,7 @@ def test_a_new_version_that_the_check_refused_is_told_from_one_that_somebody_rol
     ours: Process,
 ) -> None:
     key = ours.issue(key_type=KeyType.HMAC, key_scope=KeyScope.FULL)
-    checked = KeyRotator(SecureKeyGenerator(clock=ours.clock), ours.store(), check=lambda rotation: False)
+    checked = rotator_of(ours, check=lambda rotation: False)
     rotation_id = checked.rotate_key(
         key.key_id, strategy=BLUE_GREEN, requires_check=True
     ).rotation.rotation_id

@@ -15,7 +15,8 @@ from keyturn.domain.instants import from_micros
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, PauseCode, Reason
-from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Awaited, Stage
 from keyturn.domain.rotation.steps import brought
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConflictError, IllegalTransitionError, IntegrityError, InvalidInputError

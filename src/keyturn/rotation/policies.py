@@ -12,11 +12,12 @@ from keyturn.domain.change import ChangeSet, Event, EventType, Put
 from keyturn.domain.fields import check_policy_id
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.bodies import policy_from, policy_put
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import UNSAID, RotationPolicy
+from keyturn.domain.rotation.policy_bodies import policy_from, policy_put
 from keyturn.domain.rotation.reasons import POLICY_PAUSED_BY_SOMEBODY, PolicyPauseCode, Reason
 from keyturn.errors import ConflictError, InvalidInputError, shown
+from keyturn.issuing.changes import require_changes
 from keyturn.issuing.conditions import always
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.issuing.keys import Keys
@@ -135,13 +136,7 @@ class Policies:
         `create`.
         """
         require_may_write(by)
-        unknown = sorted(set(changes) - CHANGEABLE)
-        if unknown or not changes:
-            raise InvalidInputError(
-                "there is nothing to change" if not unknown else f"{shown(unknown[0])} cannot be changed",
-                field=unknown[0] if unknown else "",
-                fix=f"Name what shall change: {', '.join(sorted(CHANGEABLE))}.",
-            )
+        require_changes(changes, CHANGEABLE)
 
         def attempt() -> KeptPolicy:
             kept, now = self.get(policy_id, by), self._clock.now()

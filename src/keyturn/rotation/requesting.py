@@ -13,8 +13,8 @@ from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.preview import Foreseen, foreseen
-from keyturn.domain.rotation.rotation import Cause
 from keyturn.domain.rotation.schedule import next_due
+from keyturn.domain.rotation.stages import Cause
 from keyturn.errors import InvalidInputError, NotFoundError, shown
 from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys

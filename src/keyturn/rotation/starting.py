@@ -17,7 +17,8 @@ from keyturn.domain.lifecycle import Act, KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import rotation_put
 from keyturn.domain.rotation.reasons import Outcome, Reason
-from keyturn.domain.rotation.rotation import Cause, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Cause, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConflictError, IllegalTransitionError, InvalidInputError
@@ -207,13 +208,7 @@ class Starter:
             moved=moved,
             added=new,
         )
-        public = fresh.material.public_key
-        started = Started(
-            rotation=rotation,
-            key=moved.key,
-            secret=None if is_kept or public is not None else fresh.material.secret,
-            public_key=None if public is None else public_pem(public),
-        )
+        started = _told(rotation, moved.key, fresh, is_kept=is_kept)
         changes = self._with_exposed(step.changes(by.actor, now), found, rotation, by, now)
         changes = replace(changes, requires=(*changes.requires, *requires))
         self._records.commit(changes.with_rows(beside(started)))
@@ -238,6 +233,17 @@ class Starter:
             EventType.ROTATION_FAILED, failed, rows=rows, actor=by.actor, now=now, details=details
         )
         return replace(changes, puts=(*changes.puts, *puts), events=(event, *changes.events))
+
+
+def _told(rotation: Rotation, key: Key, fresh: Fresh, *, is_kept: bool) -> Started:
+    """What whoever asked for a rotation is told, with the new secret unless that waits to be picked up."""
+    public = fresh.material.public_key
+    return Started(
+        rotation=rotation,
+        key=key,
+        secret=None if is_kept or public is not None else fresh.material.secret,
+        public_key=None if public is None else public_pem(public),
+    )
 
 
 def _require_rotatable(found: Together, terms: Terms, now: datetime) -> None:

@@ -12,8 +12,8 @@ from keyturn.domain import canonical
 from keyturn.domain.bodies import key_put
 from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.key import Key
-from keyturn.domain.rotation.bodies import policy_put
 from keyturn.domain.rotation.kept_policy import KeptPolicy
+from keyturn.domain.rotation.policy_bodies import policy_put
 from keyturn.errors import PreconditionFailedError
 from keyturn.rotation_views import policy_view
 from keyturn.server.exchange import RefusedRequestError, fields_of

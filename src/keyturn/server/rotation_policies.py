@@ -14,11 +14,11 @@ from keyturn.domain.rotation.checks import MAX_LISTED
 from keyturn.domain.rotation.policy import (
     MAX_BLACKOUTS,
     SHORTEST_PERIOD,
-    KeySelection,
     RotationFrequency,
     RotationPolicy,
     RotationStrategy,
 )
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.scope import KeyScope
 from keyturn.rotation_views import policy_view
 from keyturn.server.access import MayReadRotation, MayUpdateRotation, TheNode

@@ -35,13 +35,6 @@ from keyturn.domain.rotation.zones import UTC_NAME, zone_of
 from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.errors import InvalidInputError
 
-__all__ = [
-    "KeySelection",
-    "RotationFrequency",
-    "RotationPolicy",
-    "RotationStrategy",
-]
-
 MAX_SECONDS: Final = int(MAX_LIFETIME.total_seconds())
 MAX_STAGES: Final = 100
 MAX_NOTICES: Final = 16

@@ -32,10 +32,8 @@ from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.plan import Paused, Plan
 from keyturn.domain.rotation.policy import WHOLE, RotationStrategy
 from keyturn.domain.rotation.reasons import Outcome, PauseCode, Reason
-from keyturn.domain.rotation.stages import NEXT, REMINDER, TRANSITIONS, Awaited, Cause, Move, Stage
+from keyturn.domain.rotation.stages import NEXT, REMINDER, Awaited, Cause, Stage
 from keyturn.errors import IllegalTransitionError
-
-__all__ = ["REMINDER", "TRANSITIONS", "Awaited", "Cause", "Move", "Paused", "Plan", "Rotation", "Stage"]
 
 _IN_TIME: Final = Reason(Outcome.COMPLETED, "all its stages are over")
 _AHEAD_OF_TIME: Final = Reason(Outcome.COMPLETED, "somebody completed it")
@@ -137,7 +135,7 @@ class Rotation:
         While something is awaited it only notes when to bring that to mind again. IllegalTransitionError where it is
         paused, or the time has not come.
         """
-        self.require(Move.ADVANCE)
+        self.require_running()
         if self.paused is not None or not self.is_due(now):
             raise IllegalTransitionError(
                 "the rotation's next step is not due",
@@ -186,7 +184,7 @@ class Rotation:
 
     def completed(self, now: datetime) -> Rotation:
         """Completed ahead of its time; IllegalTransitionError while something is awaited, or the lead is not over."""
-        self.require(Move.COMPLETE)
+        self.require_running()
         if self.awaited:
             names = ", ".join(sorted(each.value for each in self.awaited))
             raise IllegalTransitionError(
@@ -206,7 +204,7 @@ class Rotation:
 
     def met(self, condition: Awaited, now: datetime) -> Rotation:
         """With one thing less to wait for; once nothing is left its time counts again, at the earliest from now."""
-        self.require(Move.ADVANCE)
+        self.require_running()
         if condition not in self.awaited:
             raise IllegalTransitionError(
                 f"the rotation does not await {condition.value}",
@@ -222,7 +220,7 @@ class Rotation:
 
     def paused_at(self, now: datetime, why: Reason[PauseCode]) -> Rotation:
         """Standing still until it is resumed. The old version goes on meanwhile, up to its ceiling."""
-        self.require(Move.PAUSE)
+        self.require_running()
         if self.paused is not None:
             raise IllegalTransitionError(
                 "the rotation is paused already", fix="Leave it so, or resume it first."
@@ -242,7 +240,7 @@ class Rotation:
 
     def resumed(self, now: datetime) -> Rotation:
         """Going on, with what was left of its times when it was paused."""
-        self.require(Move.RESUME)
+        self.require_running()
         if self.paused is None:
             raise IllegalTransitionError(
                 "the rotation is not paused", fix="There is nothing to resume: it goes on by itself."
@@ -257,7 +255,7 @@ class Rotation:
 
     def rolled_back(self, now: datetime) -> Rotation:
         """Ended with the old version in service; IllegalTransitionError once that has come to its end."""
-        self.require(Move.ROLL_BACK)
+        self.require_running()
         self._require_old(now)
         return self._ended(Stage.ROLLED_BACK, now, self._cause_of_roll_back())
 
@@ -269,20 +267,16 @@ class Rotation:
 
     def failed(self, now: datetime, why: Reason[Outcome]) -> Rotation:
         """Ended because the key has: it is refused as a whole, or another rotation took over."""
-        self.require(Move.FAIL)
+        self.require_running()
         return self._ended(Stage.FAILED, now, why)
 
-    def require(self, move: Move) -> None:
-        """IllegalTransitionError where its stage does not allow the move."""
-        if move not in TRANSITIONS[self.stage]:
+    def require_running(self) -> None:
+        """IllegalTransitionError where it has ended: no end is ever left."""
+        if self.stage.is_end:
             raise IllegalTransitionError(
                 f"the rotation is {self.stage.value.replace('_', ' ')}: nothing more happens to it",
                 fix="Rotate the key again.",
             )
-
-    def require_running(self) -> None:
-        """IllegalTransitionError where it has ended."""
-        self.require(Move.ADVANCE)
 
     def _require_old(self, now: datetime) -> None:
         if self.has_lost_old(now):

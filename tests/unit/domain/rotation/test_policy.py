@@ -9,7 +9,8 @@ import pytest
 
 from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.blackout import BlackoutWindow
-from keyturn.domain.rotation.policy import KeySelection, RotationFrequency, RotationStrategy
+from keyturn.domain.rotation.policy import RotationFrequency, RotationStrategy
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import InvalidInputError
 from tests.unit.domain.rotation.samples import key_of, policy
