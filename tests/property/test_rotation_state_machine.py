@@ -88,6 +88,7 @@ class Rotations(RuleBasedStateMachine):
         self.acknowledged: set[str] = set()
         self.dead: set[tuple[str, int]] = set()
         self.newest = {"token": 1, "signing": 1}
+        self.has_expired = False  # and its rotation failed, perhaps; a clock that is set back brings it back
 
     def teardown(self) -> None:
         if hasattr(self, "site"):
@@ -239,7 +240,9 @@ class Rotations(RuleBasedStateMachine):
         key, rotation, now = self.key("token"), self.running("token"), self.clock.now()
         versions = self.versions("token")
         assert key.expires_at == self.expiry, "a rotation moved the key's expiry"
+        self.has_expired |= key.is_expired(now)
         good = self.good(key, rotation, TOKENS)
+        good |= {number for number in self.left_as_they_were() if versions[number].state is KeyState.ACTIVE}
         in_service = key.state is KeyState.ACTIVE and not key.is_expired(now)
         valid = set()
         for number, token in self.tokens.items():
@@ -298,8 +301,16 @@ class Rotations(RuleBasedStateMachine):
             assert (name, number) not in self.dead or version.state in ENDED, "what had ended is back"
         running = self.running(name)
         alive = {number for number, version in found.items() if version.state not in ENDED}
-        assert alive <= {key.version} | ({running.old, running.new} if running else set())
+        named = {running.old, running.new} if running else set()
+        assert alive <= {key.version} | named | (self.left_as_they_were() if name == "token" else set())
         return found
+
+    def left_as_they_were(self) -> set[int]:
+        """The token's versions whose rotation failed as the key expired: from then on only that refuses them."""
+        if not self.has_expired:
+            return set()
+        latest = self.rotator(0).get_rotation_history(key_id=self.ids["token"], limit=1).items
+        return {number for each in latest if each.stage is Stage.FAILED for number in (each.old, each.new)}
 
     def good(self, key: Key, rotation: Rotation | None, named: dict[str, set[str]]) -> set[int]:
         """The versions that the page on rotation names for the stage."""
