@@ -54,7 +54,7 @@ CUSTOM, NEVER, DAILY = RotationFrequency.CUSTOM, RotationFrequency.NEVER, Rotati
         ({"strategy": GRADUAL, "shares": (10, 50)}, "shares"),
         ({"strategy": GRADUAL, "shares": (50, 10, 100)}, "shares"),
         ({"strategy": GRADUAL, "shares": (10, 10, 100)}, "shares"),
-        ({"strategy": GRADUAL, "shares": [10, 100]}, "shares"),
+        ({"strategy": GRADUAL, "shares": {10, 100}}, "shares"),
         ({"strategy": GRADUAL, "dwell": 10 * DAY}, "overlap"),
         ({"strategy": GRADUAL, "pause_above": 101}, "pause_above"),
         ({"dwell": 60}, "dwell"),
