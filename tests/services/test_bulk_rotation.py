@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import IllegalTransitionError, InvalidInputError
@@ -211,3 +212,14 @@ def test_a_single_suspended_key_is_rotated_only_after_a_leak(ours: Process) -> N
     ours.node.lifecycle.suspend(key.key_id, BY)
     rotated = rotator.rotate_key(key.key_id, compromised=True)
     assert ours.ask(token_of(rotated)).code == "suspended"
+
+
+def test_terms_that_do_not_suit_one_key_are_its_problem_and_no_others(ours: Process) -> None:
+    token_key, hmac_key = ours.issue(owner="acme"), ours.issue(owner="acme", key_type=KeyType.HMAC)
+    ours.clock.pass_time(1)
+    run = rotator_of(ours).rotate_keys(
+        owner="acme", since=ours.clock.now(), strategy=RotationStrategy.OVERLAPPING, lead=HOUR
+    )
+    done = {each.key_id: each for each in run}
+    assert "lead" in str(done[token_key.key_id].problem)
+    assert done[hmac_key.key_id].started is not None
