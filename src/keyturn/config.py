@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 from keyturn.adapters.ledger.sqlite.location import parse_url
 from keyturn.domain.fields import check_networks
-from keyturn.domain.notices.announcements import DAY, DEFAULT_TERMS, MAX_LEADS, MAX_SECONDS, Terms
+from keyturn.domain.notices.announcements import DEFAULT_TERMS, MAX_LEADS, MAX_SECONDS, Terms
 from keyturn.domain.plain import require_plain
+from keyturn.domain.rotation.checks import DAY
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConfigurationError, InvalidInputError, shown
 from keyturn.verifier.verifier import DEFAULT_MAX_STALENESS, MAX_STALENESS_RANGE, check_staleness

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from keyturn.adapters.notifier.addresses import AddressGuard
 from keyturn.adapters.notifier.calling import CallingNotifier, Receive
 from keyturn.adapters.notifier.smtp import MailNotifier, MailServer
-from keyturn.adapters.notifier.webhook import WebhookNotifier
+from keyturn.adapters.notifier.webhook import webhook_notifiers
 from keyturn.domain.notices.announcements import Terms
 from keyturn.domain.notices.deliveries import Deliveries
 from keyturn.domain.notices.endpoint import Endpoint, Signing
@@ -23,7 +22,7 @@ from keyturn.issuing.cursors import DEFAULT_LIMIT
 from keyturn.key_store import SecureKeyStore
 from keyturn.notices.endpoints import DEFAULT_OVERLAP, EndpointPage, Revealed
 from keyturn.notices.telling import Delivery
-from keyturn.ports.notifier import Notifier, Outcome
+from keyturn.ports.notifier import Outcome
 
 __all__ = ["KeyNotices", "MailServer", "Outcome", "Receiver", "Revealed", "Signing", "Terms"]
 
@@ -48,8 +47,7 @@ class KeyNotices:
         mail: MailServer | None = None,
     ) -> None:
         self._store = store
-        webhook = WebhookNotifier(AddressGuard(allow))
-        self._notifiers: dict[str, Notifier] = {"https": webhook, "http": webhook}
+        self._notifiers = webhook_notifiers(allow)
         if callables:
             self._notifiers["call"] = CallingNotifier(callables)
         if mail is not None:

@@ -22,13 +22,10 @@ from keyturn.domain.key import KeyType
 from keyturn.domain.network import check_address
 from keyturn.domain.notices.announcements import DEFAULT_TERMS, Terms
 from keyturn.domain.rotation.blackout import BlackoutWindow
-from keyturn.domain.rotation.policy import (
-    KeySelection,
-    RotationFrequency,
-    RotationPolicy,
-    RotationStrategy,
-)
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.policy import RotationFrequency, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.selection import KeySelection
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.secret import Secret
 from keyturn.errors import InvalidInputError, KeyturnError
 from keyturn.issuing.cursors import DEFAULT_LIMIT
@@ -154,13 +151,6 @@ class KeyRotator:
             done += services.checks.ask(self._check, by)
         self._announce()
         return done
-
-    def _announce(self) -> None:
-        try:
-            for _ in self._store.announcer().sweep(self._announced):
-                pass
-        except KeyturnError as error:  # what was done by then is to be told all the same
-            _log.warning("what is due could not all be announced yet: %s", error)
 
     def preview_rotation(
         self, key_id: str, *, strategy: RotationStrategy | None = None, **said: Any
@@ -314,3 +304,10 @@ class KeyRotator:
         """How rotations since a time, 30 days ago when absent, have gone, how old keys are, and who lags behind."""
         services, by = self._store.rotation()
         return services.statistics.of(by, since)
+
+    def _announce(self) -> None:
+        try:
+            for _ in self._store.announcer().sweep(self._announced):
+                pass
+        except KeyturnError as error:  # what was done by then is to be told all the same
+            _log.warning("what is due could not all be announced yet: %s", error)

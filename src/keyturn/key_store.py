@@ -266,9 +266,10 @@ class SecureKeyStore:
     def verify_signature(
         self, key_id: str, data: bytes, signature: bytes, *, version: int | None = None
     ) -> SignatureCheck:
-        """Whether a signature over data is the key's: by its present version, or by the one that is named.
+        """Whether a signature over data is the key's: by the version that is named, or else by the one that serves.
 
-        What was signed before the key was revoked still verifies, unless the reason was keyCompromise.
+        While a rotation lets both of its versions verify, a signature by either is the key's. What was signed before
+        the key was revoked still verifies, unless the reason was keyCompromise.
         """
         return self._node.signer.verify(key_id, data, signature, self._principal, version=version)
 

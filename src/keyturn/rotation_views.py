@@ -10,11 +10,13 @@ from typing import Any
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.rotation.blackout import BlackoutWindow
 from keyturn.domain.rotation.kept_policy import KeptPolicy
-from keyturn.domain.rotation.policy import KeySelection, RotationPolicy
+from keyturn.domain.rotation.policy import RotationPolicy
 from keyturn.domain.rotation.reasons import Reason
 from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.rotation.events import RotationEvent
 from keyturn.rotation.requesting import Preview
+from keyturn.rotation.starting import Started
 from keyturn.rotation.statistics import RotationStatistics
 from keyturn.views import View
 
@@ -48,6 +50,12 @@ def rotation_view(rotation: Rotation) -> View:
         "finished_at": shown(rotation.finished_at),
         "outcome": shown(rotation.outcome),
     }
+
+
+def started_view(started: Started) -> View:
+    """A rotation that has begun, with the new secret, which is shown this once."""
+    secret = None if started.secret is None else started.secret.reveal()
+    return {**rotation_view(started.rotation), "key": secret, "public_key": started.public_key}
 
 
 def preview_view(preview: Preview) -> View:

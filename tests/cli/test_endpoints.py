@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from joserfc.jwk import ECKey
 from standardwebhooks.webhooks import Webhook
 
 from tests.cli.program import Program
+from tests.contract.waiting import until
 from tests.notices.receiver import Receiver, receiving
 from tests.running_server import RunningServer
 
@@ -51,13 +52,6 @@ def made(program: Program, *arguments: str) -> dict[str, Any]:
     assert done.status == 0, done.err
     found: dict[str, Any] = done.json
     return found
-
-
-def until(holds: Callable[[], bool]) -> None:
-    ends = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < ends, "it did not come to that"
-        time.sleep(0.05)
 
 
 def test_help_lists_the_commands(program: Program) -> None:
@@ -131,15 +125,15 @@ def test_what_was_given_up_is_listed_and_delivered_again(
     telling.issue()
     receiver.statuses = [410]
     with RunningServer(telling.environment["KEYTURN_STORE"], KEYTURN_NOTICES_ALLOW="127.0.0.0/8"):
-        until(lambda: bool(telling.run("endpoint", "dead-letters", endpoint_id).out))
+        until(lambda: bool(telling.run("endpoint", "dead-letters", endpoint_id).out), SECONDS)
         (dead,) = telling.run("endpoint", "dead-letters", endpoint_id, "--json").json["items"]
         assert (dead["attempts"], dead["why"]) == (1, "the receiver answered 410")
         assert "410" in telling.run("endpoint", "dead-letters", endpoint_id).out
         refused = telling.run("endpoint", "redeliver", endpoint_id, "--position", "1", "--json")
         assert refused.error["code"] == "not_found"
         assert telling.run("endpoint", "redeliver", endpoint_id).status == 0
-        until(lambda: len(receiver.got) == 2)
-        until(lambda: not telling.run("endpoint", "dead-letters", endpoint_id).out)
+        until(lambda: len(receiver.got) == 2, SECONDS)
+        until(lambda: not telling.run("endpoint", "dead-letters", endpoint_id).out, SECONDS)
 
 
 def test_what_was_given_up_is_dismissed(telling: Program, receiver: Receiver) -> None:
@@ -147,7 +141,7 @@ def test_what_was_given_up_is_dismissed(telling: Program, receiver: Receiver) ->
     telling.issue()
     receiver.statuses = [410]
     with RunningServer(telling.environment["KEYTURN_STORE"], KEYTURN_NOTICES_ALLOW="127.0.0.0/8"):
-        until(lambda: bool(telling.run("endpoint", "dead-letters", endpoint_id).out))
+        until(lambda: bool(telling.run("endpoint", "dead-letters", endpoint_id).out), SECONDS)
         refused = telling.run("endpoint", "dismiss", endpoint_id, "--position", "1", "--json")
         assert refused.error["code"] == "not_found"
         assert (
@@ -162,7 +156,7 @@ def test_a_server_announces_by_itself_what_is_about_to_happen(telling: Program, 
     key = telling.issue("--expires-in", str(7 * 86_400 + 1))
     time.sleep(1.5)  # the second by which it lives for more than a week
     with RunningServer(telling.environment["KEYTURN_STORE"], KEYTURN_NOTICES_ALLOW="127.0.0.0/8"):
-        until(lambda: len(receiver.got) == 2)
+        until(lambda: len(receiver.got) == 2, SECONDS)
     first, second = (json.loads(got.body) for got in receiver.got)
     assert (first["type"], second["type"]) == ("key_created", "key_expiring")
     assert second["data"]["subjects"] == [key["key_id"]]
@@ -188,9 +182,11 @@ def test_a_new_secret_goes_encrypted_to_the_receiver_in_a_file(
     key = telling.issue("--owner", "acme")
     assert telling.run("rotate", key["key_id"], "--keep-secret").status == 0
     with RunningServer(telling.environment["KEYTURN_STORE"], KEYTURN_NOTICES_ALLOW="127.0.0.0/8"):
-        until(lambda: bool(receiver.got))
+        until(lambda: bool(receiver.got), SECONDS)
         rotation_id = json.loads(receiver.got[0].body)["data"]["subjects"][1]
-        until(lambda: telling.run("rotation", "show", rotation_id, "--json").json["stage"] == "overlap")
+        until(
+            lambda: telling.run("rotation", "show", rotation_id, "--json").json["stage"] == "overlap", SECONDS
+        )
     token = json.loads(receiver.got[0].body)["data"]["sealed_secret"]
     opened = jwe.decrypt_compact(token, private, algorithms=["ECDH-ES+A256KW", "A256GCM"]).plaintext
     assert opened is not None

@@ -23,12 +23,8 @@ from keyturn.adapters.ledger.sqlite.location import parse_url
 from keyturn.bootstrap import Node, initialise, open_node
 from keyturn.domain.bytestext import from_base64url
 from keyturn.domain.principal import LOCAL_ACTOR, Principal
-from keyturn.domain.rotation.policy import (
-    KeySelection,
-    RotationFrequency,
-    RotationPolicy,
-    RotationStrategy,
-)
+from keyturn.domain.rotation.policy import RotationFrequency, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.errors import KeyturnError, SchemaError

@@ -17,8 +17,7 @@ from keyturn.domain.principal import LOCAL_ACTOR, Principal
 from keyturn.domain.secret import Secret
 from keyturn.domain.spec import GeneratedKey
 from keyturn.key_generator import SecureKeyGenerator
-from tests.contract.ledger_stores import Store, postgres_store, sqlite_store
-from tests.contract.postgres_server import PostgresDatabase
+from tests.contract.ledger_stores import Store
 from tests.running_server import KEK, RunningServer, program_environment, run_program
 
 NEW = "hex:" + "4e" * 32
@@ -26,15 +25,6 @@ KEYS = 250
 RATE = "150"  # rows a second: resealing takes some seconds, in which the servers are asked
 STALE = 5  # answers in a row that a busy machine may cause
 BY = Principal(actor=LOCAL_ACTOR)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def bare(request: pytest.FixtureRequest) -> Store:
-    """A store that is not made yet."""
-    if request.param == "sqlite":
-        return sqlite_store(request.getfixturevalue("tmp_path") / "keyturn.db")
-    database: PostgresDatabase = request.getfixturevalue("postgres_database")
-    return postgres_store(database)
 
 
 class Site:

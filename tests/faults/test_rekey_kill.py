@@ -6,20 +6,10 @@ import random
 
 import pytest
 
-from tests.contract.ledger_stores import Store, postgres_store, sqlite_store
-from tests.contract.postgres_server import PostgresDatabase
+from tests.contract.ledger_stores import Store
 from tests.faults.rekey_loop import KEYS, Rekeyed
 
 KILLS = 60
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def bare(request: pytest.FixtureRequest) -> Store:
-    """A store that is not made yet."""
-    if request.param == "sqlite":
-        return sqlite_store(request.getfixturevalue("tmp_path") / "keyturn.db")
-    database: PostgresDatabase = request.getfixturevalue("postgres_database")
-    return postgres_store(database)
 
 
 @pytest.mark.timeout(300)

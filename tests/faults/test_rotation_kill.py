@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
-from tests.contract.ledger_stores import Store, postgres_store, sqlite_store
-from tests.contract.postgres_server import PostgresDatabase
+from tests.contract.ledger_stores import Store
 from tests.faults.rotation_loop import KEYS, Fleet
 
 KILLS = 8
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def bare(request: pytest.FixtureRequest) -> Store:
-    """A store that is not made yet."""
-    if request.param == "sqlite":
-        return sqlite_store(request.getfixturevalue("tmp_path") / "keyturn.db")
-    database: PostgresDatabase = request.getfixturevalue("postgres_database")
-    return postgres_store(database)
 
 
 def test_schedulers_that_are_killed_leave_what_any_other_goes_on_from(bare: Store) -> None:

@@ -104,7 +104,12 @@ BODIES: Final[Mapping[str, object]] = {
 }
 
 # What a call takes beside the permission of its route, as what is in it demands.
-BESIDE: Final[Mapping[str, tuple[str, ...]]] = {"POST /v1/webhooks": ("audit.read",)}
+BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
+    "POST /v1/webhooks": ("audit.read",),
+    "POST /v1/rotation-policies": ("*",),
+    "PATCH /v1/rotation-policies/{policy_id}": ("*",),
+    "POST /v1/rotation-policies/{policy_id}/resume": ("*",),
+}
 
 # Ids in paths: one that nobody has, and how to make one in another tenant.
 IDS: Final[Mapping[str, tuple[str, Callable[[Served], str]]]] = {

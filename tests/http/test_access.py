@@ -138,7 +138,7 @@ def test_its_own_permission_opens_a_route(served: Served, route: Route) -> None:
     own = permission_of(served, route)
     for grant in (own, f"{own.partition('.')[0]}.*", "*"):
         key = route.suited(served, owner=f"somebody who {own} {grant}")
-        caller = served.provision(grant, *BESIDE.get(str(route), ()))
+        caller = served.provision(*{grant, *BESIDE.get(str(route), ())})
         answer = route.call(
             served,
             key=caller,

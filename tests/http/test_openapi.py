@@ -188,6 +188,7 @@ ONE_KEY: Final = {
     "resume_key",
     "destroy_key",
 }
+ONE_POLICY: Final = {f"{act}_rotation_policy" for act in ("create", "get", "update", "pause", "resume")}
 KEY_SETS: Final = {"get_key_set", "get_tenants_key_set"}
 
 
@@ -200,7 +201,7 @@ def test_fields_that_matter_are_described(call: str, operation: Operation) -> No
         for status, answer in operation["responses"].items()
         if status < "400"
     }
-    assert any("ETag" in each for each in fields.values()) == (name in ONE_KEY | KEY_SETS)
+    assert any("ETag" in each for each in fields.values()) == (name in ONE_KEY | ONE_POLICY | KEY_SETS)
     assert ("If-None-Match" in parameters) == ("304" in fields)
     is_replayed = any("Idempotent-Replayed" in each for each in fields.values())
     assert ("Idempotency-Key" in parameters) == is_replayed == ("201" in fields or name == "pick_up_secret")

@@ -44,3 +44,9 @@ def test_a_code_is_made_once_for_an_idempotency_key(served: Served) -> None:
     path, fields = f"/v1/rotations/{rotation_id}/pick-up-code", [("Idempotency-Key", "pick-up-1")]
     first, second = (served.call("POST", path, {}, fields=fields).ok(201) for _ in range(2))
     assert first == second
+
+
+def test_a_code_needs_no_body(served: Served) -> None:
+    rotation_id = str(served.rotate(keep_secret=True)["rotation_id"])
+    offered = served.call("POST", f"/v1/rotations/{rotation_id}/pick-up-code").ok(201)
+    assert served.call("POST", "/v1/pick-ups", key=offered["code"]).ok()["rotation_id"] == rotation_id

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from tests.contract.waiting import until
 from tests.http.served import Served
 from tests.notices.receiver import receiving
 from tests.running_server import RunningServer
 
 SECONDS = 30.0
 NEW = {"url": "https://hooks.example.org/keyturn", "events": ["key_revoked", "key_created"]}
-
-
-def until(holds: Callable[[], bool]) -> None:
-    ends = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < ends, "it did not come to that"
-        time.sleep(0.05)
 
 
 def test_the_secret_is_in_the_answer_that_makes_it_and_nowhere_later(served: Served) -> None:
@@ -107,7 +99,7 @@ def test_deliveries_that_were_given_up_can_be_dismissed(tmp_path: Path) -> None:
         receiver.statuses = [410]
         server.call("POST", "/v1/keys", {}, key=key)
         path = f"/v1/webhooks/{made['endpoint_id']}"
-        until(lambda: bool(server.call("GET", f"{path}/deliveries", key=key)[1]["dead"]))
+        until(lambda: bool(server.call("GET", f"{path}/deliveries", key=key)[1]["dead"]), SECONDS)
         assert server.call("POST", f"{path}/dismiss", {"positions": [1]}, key=key)[0] == 404
         status, left = server.call("POST", f"{path}/dismiss", {}, key=key)
         assert (status, left["dead"], left["stalled"]) == (200, [], None)
@@ -167,11 +159,11 @@ def test_a_server_delivers_to_what_is_allowed(tmp_path: Path) -> None:
         ]
         receiver.statuses = [503]
         issued = server.call("POST", "/v1/keys", {}, key=key)[1]
-        until(lambda: len(receiver.got) == 2)
+        until(lambda: len(receiver.got) == 2, SECONDS)
         told = Webhook(made["secret"]).verify(receiver.got[1].body, receiver.got[1].fields)
         assert told["data"]["subjects"] == [issued["key_id"]]
         path = f"/v1/webhooks/{made['endpoint_id']}/deliveries"
-        until(lambda: bool(server.call("GET", path, key=key)[1]["delivered"]))
+        until(lambda: bool(server.call("GET", path, key=key)[1]["delivered"]), SECONDS)
         assert server.call("GET", path, key=key)[1]["delivered"][0]["attempts"] == 2
         assert issued["key"] not in str([got.body for got in receiver.got])
 
@@ -189,6 +181,6 @@ def test_a_server_makes_no_request_into_its_own_network_by_itself(tmp_path: Path
             answers = [server.call("GET", path, key=key)[1] for path in paths]
             return [each["why"] for answer in answers for each in answer["pending"]]
 
-        until(lambda: len([why for why in whys() if why]) == len(paths))
+        until(lambda: len([why for why in whys() if why]) == len(paths), SECONDS)
         assert all("allowed" in why for why in whys())
         assert receiver.got == []

@@ -21,6 +21,7 @@ from keyturn.errors import (
 from keyturn.rotation.pick_ups import PickUps
 from keyturn.verifier.throttle import FAILURE_BURST, RESERVED_BURST, VAIN_BURST
 from tests.fakes import BY, Process
+from tests.services.rotating import rotator_of
 from tests.services.samples import events, on_both
 
 
@@ -125,7 +126,7 @@ def test_a_code_ends_with_its_makers_time(process: Process, pick_ups: PickUps) -
 
 def test_what_a_key_makes_after_its_rotation_is_good(process: Process, pick_ups: PickUps) -> None:
     by = maker(process)
-    rotator = KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
+    rotator = rotator_of(process)
     rotator.rotate_key(by.actor.removeprefix("key:"), compromised=True)
     process.clock.pass_time(1)
     assert pick_ups.redeem(pick_ups.offer(waiting(process), by).code).secret

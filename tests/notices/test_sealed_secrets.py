@@ -14,7 +14,8 @@ from standardwebhooks.webhooks import Webhook
 from keyturn import KeyScope
 from keyturn.domain.notices.receiver import Receiver
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Awaited, Stage
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import ForbiddenError, IllegalTransitionError, InvalidInputError, StorageError
 from keyturn.notices.endpoints import Revealed

@@ -6,7 +6,8 @@ import pytest
 
 from keyturn.adapters.notifier.smtp import MailNotifier
 from keyturn.config import settings_from
-from keyturn.domain.notices.announcements import DAY, Terms
+from keyturn.domain.notices.announcements import Terms
+from keyturn.domain.rotation.checks import DAY
 from keyturn.errors import ConfigurationError
 from keyturn.serving.notifying import notifiers_from
 

@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from keyturn.domain.key import Key, KeyType
 from keyturn.domain.lifecycle import KeyState
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import (
     ConflictError,
@@ -201,6 +202,11 @@ class Rotations(RuleBasedStateMachine):
         done = self.attempt(which, crash, lambda: getattr(self.rotator(which), act)(rotation.rotation_id))
         if act == "rollback_rotation" and done is not None:
             assert rotation.ends_at is None or self.clock.now() < rotation.ends_at, "back after the end"
+        if act == "resume_rotation" and done is not None and done.ends_at is not None:
+            assert done.ends_at - self.clock.now() <= timedelta(seconds=OVERLAP), "a pause lengthened it"
+        if act == "complete_rotation" and done is not None and rotation.stage is Stage.STAGED:
+            known_for = self.clock.now() - rotation.started_at
+            assert known_for >= timedelta(seconds=rotation.plan.lead), "it signs before its lead is over"
 
     @rule(which=either, act=st.sampled_from(("suspend_key", "resume_key")), name=which_key)
     def somebody_suspends_or_resumes_the_key(self, which: int, act: str, name: str) -> None:

@@ -12,12 +12,8 @@ from typing import Any, Final
 
 from keyturn.bootstrap import Node
 from keyturn.domain.lifecycle import RevocationReason
-from keyturn.domain.rotation.policy import (
-    KeySelection,
-    RotationFrequency,
-    RotationPolicy,
-    RotationStrategy,
-)
+from keyturn.domain.rotation.policy import RotationFrequency, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.secret import Secret
 from keyturn.errors import KeyturnError
 from keyturn.key_generator import SecureKeyGenerator

@@ -13,22 +13,20 @@ from typing import Any, Final
 
 import pytest
 
-from keyturn import KeyRotator, RotationFrequency, RotationPolicy, RotationStrategy
+from keyturn import RotationFrequency, RotationPolicy, RotationStrategy
 from keyturn.audit.trail import KeyUsageEvent
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import KeyType
 from keyturn.domain.notices.announcements import Terms
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.policy import KeySelection
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import StorageError
-from keyturn.key_generator import SecureKeyGenerator
 from keyturn.ports.ledger import Reseal
 from tests.fakes import BY, Method, Process, Site
+from tests.services.rotating import DAY, HOUR, rotator_of
 from tests.services.samples import events, on_both
 
-HOUR: Final = 3_600
-DAY: Final = 86_400
 ANNOUNCED: Final = ("rotation_scheduled", "key_expiring", "key_unused", "old_version_used")
 LATER: Final[Any] = {"expires_in": 10 * 365 * DAY}
 
@@ -51,10 +49,6 @@ def go_on(process: Process, seconds: float, terms: Terms | None = None, *, step:
     while process.clock.now() < end:
         process.clock.pass_time(step)
         sweep(process, terms)
-
-
-def rotator_of(process: Process) -> KeyRotator:
-    return KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
 
 
 def monthly(**others: Any) -> RotationPolicy:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from keyturn import KeyRotator, RotationFrequency, RotationPolicy, RotationStrategy
-from keyturn.domain.rotation.policy import KeySelection
-from keyturn.key_generator import SecureKeyGenerator
+from keyturn import RotationFrequency, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.selection import KeySelection
 from tests.fakes import Process
+from tests.services.rotating import DAY, HOUR, rotator_of
 from tests.services.samples import on_both
-
-HOUR: Final = 3_600
-DAY: Final = 86_400
-
-
-def rotator_of(process: Process) -> KeyRotator:
-    return KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
 
 
 @on_both

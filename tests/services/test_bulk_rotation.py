@@ -18,8 +18,8 @@ from keyturn.key_rotator import KeyRotator, RotatedKey, RotationStrategy
 from keyturn.rotation.bulk import BulkOutcome
 from tests.contract.ledger_stores import Store
 from tests.fakes import BY, Process
+from tests.services.rotating import DAY, HOUR, rotator_of, token_of
 from tests.services.samples import on_both
-from tests.services.test_rotation import DAY, HOUR, rotator_of, token_of
 
 
 def after_a_leak(process: Process, *, since: datetime, limit: int = 1_000) -> list[BulkOutcome]:

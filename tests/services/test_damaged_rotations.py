@@ -13,7 +13,8 @@ from keyturn.domain.lifecycle import KeyState
 from keyturn.key_rotator import RotationFrequency, RotationPolicy, RotationStrategy
 from tests.contract.ledger_stores import Store
 from tests.fakes import BY, Process
-from tests.services.test_rotation import rotator_of, states
+from tests.services.rotating import rotator_of
+from tests.services.test_rotation import states
 
 Damage = Callable[[Store, str], None]
 

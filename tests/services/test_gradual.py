@@ -18,7 +18,7 @@ from keyturn.key_rotator import (
     RotationStrategy,
 )
 from tests.fakes import BY, Process
-from tests.services.test_rotation import DAY, HOUR, rotator_of
+from tests.services.rotating import DAY, HOUR, rotator_of
 
 SHARES: Final = (25, 50, 100)
 OWNERS: Final = 40

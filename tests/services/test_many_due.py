@@ -11,7 +11,7 @@ import pytest
 
 from tests.contract.ledger_stores import sqlite_store
 from tests.fakes import Site
-from tests.services.test_rotation import DAY
+from tests.services.rotating import DAY
 from tests.services.test_scheduling import due_keys
 
 FEW: Final = 200

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
+from keyturn.domain.rotation.cron import MAX_CRON_CHARACTERS
+from keyturn.domain.rotation.policy import MAX_BLACKOUTS
 from keyturn.errors import InvalidInputError
-from keyturn.key_generator import SecureKeyGenerator
 from keyturn.key_rotator import (
     BlackoutWindow,
-    KeyRotator,
     KeySelection,
     RotationFrequency,
     RotationPolicy,
@@ -18,14 +18,10 @@ from keyturn.key_rotator import (
 )
 from keyturn.rotation.policy_details import LISTED
 from tests.fakes import Process
+from tests.services.rotating import DAY, rotator_of
 from tests.services.samples import events, on_both
 
-DAY: Final = 86_400
 GRADUAL = RotationStrategy.GRADUAL
-
-
-def rotator_of(process: Process) -> KeyRotator:
-    return KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
 
 
 def detail(process: Process, kind: str) -> Any:
@@ -86,7 +82,8 @@ def test_the_largest_policy_that_may_be_made_is_kept(ours: Process) -> None:
     with pytest.raises(InvalidInputError, match="32,768 bytes at most") as refused:
         KeySelection(owners=owners, tags=tuple(f"{n:03}".ljust(64, "y") for n in range(9)))
     assert refused.value.field == "keys"
-    every_minute = ",".join(str(minute) for minute in range(60))
+    minutes = ",".join(str(minute) for minute in range(24))
+    cron = f"{minutes} 0 {','.join(str(day) for day in range(1, 32))} * MON"
     policy = RotationPolicy(
         policy_id="p" * 64,
         frequency=RotationFrequency.YEARLY,
@@ -94,9 +91,8 @@ def test_the_largest_policy_that_may_be_made_is_kept(ours: Process) -> None:
         keys=KeySelection(owners=owners),
         shares=tuple(range(1, 101)),
         blackouts=tuple(
-            BlackoutWindow(cron=f"{every_minute} 0-9 {day} {month} *", duration=60)
-            for month in range(1, 5)
-            for day in range(1, 17)
+            BlackoutWindow(cron=cron + " " * (MAX_CRON_CHARACTERS - len(cron)), duration=60 + number)
+            for number in range(MAX_BLACKOUTS)
         ),
     )
     rotator.create_rotation_policy(policy, may_select_none=True)

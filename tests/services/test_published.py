@@ -13,7 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from keyturn import KeyRotator, KeyScope, KeyType, RotationStrategy, SecureKeyGenerator
+from keyturn import KeyScope, KeyType, RotationStrategy
 from keyturn.adapters.ledger.sqlite.location import parse_url
 from keyturn.domain.publishing import (
     CACHE_SECONDS,
@@ -24,12 +24,19 @@ from keyturn.domain.publishing import (
     MAX_VERSIONS_LOOKED_AT,
 )
 from keyturn.domain.spec import GeneratedKey
-from keyturn.errors import ForbiddenError, IntegrityError, InvalidInputError, StorageError
+from keyturn.errors import (
+    ForbiddenError,
+    IllegalTransitionError,
+    IntegrityError,
+    InvalidInputError,
+    StorageError,
+)
 from tests.contract.ledger_stores import Store
 from tests.fakes import BY, Process
+from tests.services.rotating import HOUR, rotator_of
 from tests.services.samples import on_both
 
-HOUR: Final = 3_600
+LONG: Final = 240 * HOUR  # in which a key has more versions than there is room for, each with its lead
 
 
 def in_base64(raw: bytes) -> bytes:
@@ -66,10 +73,6 @@ def shown(process: Process, tenant: str = "default") -> list[str]:
 def rotate(process: Process, key: GeneratedKey, **terms: Any) -> str:
     rotated = rotator_of(process).rotate_key(key.key_id, **terms)
     return rotated.rotation.rotation_id
-
-
-def rotator_of(process: Process) -> KeyRotator:
-    return KeyRotator(SecureKeyGenerator(clock=process.clock), process.store())
 
 
 @on_both
@@ -164,15 +167,16 @@ def test_a_tenant_has_as_many_published_keys_as_its_set_may_show(ours: Process, 
 
 
 def replaced(process: Process, key: GeneratedKey, times: int = 1) -> None:
-    """Other versions take over one after the other, without their lead."""
+    """Other versions take over one after the other, each after its lead."""
     rotator = rotator_of(process)
     for _ in range(times):
         rotation = rotator.rotate_key(key.key_id, strategy=RotationStrategy.IMMEDIATE).rotation
+        process.clock.pass_time(LEAD_SECONDS)
         rotator.complete_rotation(rotation.rotation_id)
 
 
 def test_no_version_that_signed_what_still_counts_makes_room_for_another(ours: Process) -> None:
-    key, rotator = issue(ours), rotator_of(ours)
+    key, rotator = issue(ours, published_for=LONG), rotator_of(ours)
     replaced(ours, key, MAX_VERSIONS_LOOKED_AT - 1)
     assert len(shown(ours)) == MAX_VERSIONS_LOOKED_AT
     with pytest.raises(InvalidInputError, match="version 1 any more"):
@@ -182,13 +186,13 @@ def test_no_version_that_signed_what_still_counts_makes_room_for_another(ours: P
     assert "no room" in problem
     assert f"{key.key_id}.1" in shown(ours)
     rotator.rotate_key(key.key_id, compromised=True)  # which never waits
-    ours.clock.pass_time(HOUR)
+    ours.clock.pass_time(LONG)
     replaced(ours, key)
     assert len(shown(ours)) == 2
 
 
 def test_a_key_set_shows_a_bounded_number_of_versions(ours: Process, theirs: Process) -> None:
-    keys = [issue(ours) for _ in range(5)]
+    keys = [issue(ours, published_for=LONG) for _ in range(5)]
     unpublished = issue(ours, published_for=None)
     for key in keys:
         replaced(ours, key, MAX_PUBLISHED_VERSIONS // 5 - 1)
@@ -204,7 +208,7 @@ def test_a_key_set_shows_a_bounded_number_of_versions(ours: Process, theirs: Pro
     rotator_of(theirs).rotate_key(keys[0].key_id, compromised=True)
     assert len(shown(ours)) == MAX_PUBLISHED_VERSIONS
     theirs.store("other").store_key(theirs.make(key_type=KeyType.JWT, published_for=HOUR))
-    ours.clock.pass_time(HOUR)
+    ours.clock.pass_time(LONG)
     issue(theirs)
     assert len(shown(ours)) == 6
 
@@ -342,6 +346,26 @@ def test_the_preview_says_that_the_next_version_waits(ours: Process) -> None:
     stages = rotator_of(ours).preview_rotation(key.key_id, strategy=RotationStrategy.IMMEDIATE).stages
     assert [stage.stage.value for stage in stages] == ["staged", "completed"]
     assert (stages[1].at - stages[0].at).total_seconds() == LEAD_SECONDS
+
+
+@pytest.mark.parametrize("strategy", RotationStrategy)
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_nobody_lets_the_next_version_sign_before_others_know_it(
+    ours: Process, strategy: RotationStrategy, is_paused: bool
+) -> None:
+    key, rotator = issue(ours), rotator_of(ours)
+    rotation_id = rotate(ours, key, strategy=strategy)
+    if is_paused:
+        rotator.pause_rotation(rotation_id)
+    for passed in (0, LEAD_SECONDS - 1):
+        ours.clock.pass_time(passed)
+        with pytest.raises(IllegalTransitionError, match="signs nothing before") as refused:
+            rotator.complete_rotation(rotation_id)
+        assert "as compromised" in refused.value.fix
+        assert ours.store().sign_jwt(key.key_id, {}).version == 1
+    ours.clock.pass_time(1)
+    rotator.complete_rotation(rotation_id)
+    assert ours.store().sign_jwt(key.key_id, {}).version == 2
 
 
 def test_a_compromised_version_is_gone_at_once(ours: Process, theirs: Process) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.rotation import Stage
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import (
@@ -25,12 +25,12 @@ from keyturn.key_generator import SecureKeyGenerator
 from keyturn.key_rotator import (
     KeyRotator,
     KeySelection,
-    RotatedKey,
     RotationFrequency,
     RotationPolicy,
     RotationStrategy,
 )
 from tests.fakes import BY, Process, Site
+from tests.services.rotating import DAY, HOUR, rotator_of, signing_key, token_of
 from tests.services.samples import on_both, types
 
 IMMEDIATE, GRADUAL, OVERLAPPING, BLUE_GREEN = (
@@ -39,17 +39,6 @@ IMMEDIATE, GRADUAL, OVERLAPPING, BLUE_GREEN = (
     RotationStrategy.OVERLAPPING,
     RotationStrategy.BLUE_GREEN,
 )
-HOUR: Final = 3_600
-DAY: Final = 86_400
-
-
-def rotator_of(process: Process, **options: Any) -> KeyRotator:
-    return KeyRotator(SecureKeyGenerator(clock=process.clock), process.store(), **options)
-
-
-def token_of(rotated: RotatedKey) -> str:
-    assert rotated.secret is not None
-    return rotated.secret.reveal()
 
 
 def states(process: Process, key: GeneratedKey) -> list[KeyState]:
@@ -256,10 +245,6 @@ def test_a_callers_check_decides_whether_the_new_version_takes_over(
 
 
 # -- signing keys --------------------------------------------------------------------------------------------------
-
-
-def signing_key(process: Process, key_type: KeyType = KeyType.HMAC) -> GeneratedKey:
-    return process.issue(key_type=key_type, key_scope=KeyScope.FULL)
 
 
 @pytest.mark.parametrize("strategy", RotationStrategy)

@@ -9,7 +9,7 @@ import pytest
 from keyturn.errors import InvalidInputError, KeyturnError, NotFoundError
 from keyturn.key_rotator import KeySelection, RotationFrequency, RotationPolicy, RotationStrategy
 from tests.fakes import Process
-from tests.services.test_rotation import rotator_of, token_of
+from tests.services.rotating import rotator_of, token_of
 
 NO_TEXT: Final[tuple[Any, ...]] = (None, 5, b"x", ["a"], "\ud800")
 

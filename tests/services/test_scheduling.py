@@ -11,14 +11,14 @@ import pytest
 
 from keyturn.domain.principal import LIBRARY_ACTOR, Principal
 from keyturn.domain.rotation.reasons import POLICY_PAUSED_BY_SOMEBODY
-from keyturn.domain.rotation.rotation import Stage
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.spec import GeneratedKey
 from keyturn.errors import InvalidInputError, StorageError
 from keyturn.key_rotator import KeySelection, RotationFrequency, RotationPolicy, RotationStrategy
 from tests.contract.ledger_stores import Store
 from tests.fakes import BY, Process
+from tests.services.rotating import DAY, HOUR, rotator_of, signing_key
 from tests.services.samples import events, head, on_both
-from tests.services.test_rotation import DAY, HOUR, rotator_of, signing_key
 
 ACME: Final = Principal(actor=LIBRARY_ACTOR, tenant="acme")
 

@@ -9,21 +9,23 @@ from typing import Final, NamedTuple
 
 from keyturn.domain.bodies import key_from
 from keyturn.domain.instants import to_micros
-from keyturn.domain.key import Key, KeyType
-from keyturn.domain.rotation.bodies import policy_from, rotation_from
+from keyturn.domain.key import Key
+from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
 from keyturn.domain.rotation.schedule import latest_counted_from, next_due
+from keyturn.domain.rotation.stages import Stage
 from keyturn.errors import InvalidInputError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.records.intact import Intact
 from keyturn.records.records import Records
+from keyturn.rotation.listing import listings_of, policies_of
+from keyturn.rotation.places import START
 from keyturn.rotation.selecting import is_selected
 
 OVERDUE: Final = timedelta(hours=1)
 MAX_LOOKED_AT: Final = 1_000  # rotations, and as many keys
-_PAGE: Final = 200
 
 
 class Due(NamedTuple):
@@ -55,7 +57,7 @@ class Backlog:
 
     def _steps(self, now: datetime) -> Iterator[bool]:
         """For each step that is due, whether it is overdue."""
-        rows = self._ledger.list_due_rotations(to_micros(now), (0, ""), MAX_LOOKED_AT)
+        rows = self._ledger.list_due_rotations(to_micros(now), START, MAX_LOOKED_AT)
         for rotation in self._intact.read(rows, rotation_from):
             since = _due_since(rotation)
             if since is not None and since <= now:
@@ -68,12 +70,9 @@ class Backlog:
                 yield _is_due(kept, key, now - OVERDUE)
 
     def _candidates(self, now: datetime) -> Iterator[tuple[KeptPolicy, Key]]:
-        before = None
-        while rows := self._ledger.list_policies(None, before, _PAGE):
-            before = rows[-1].created
-            for kept in self._intact.read(rows, policy_from):
-                if not kept.is_deleted and kept.paused is None:
-                    yield from ((kept, key) for key in self._keys(kept, now))
+        for kept in policies_of(self._ledger, self._intact, None):
+            if kept.paused is None:
+                yield from ((kept, key) for key in self._keys(kept, now))
 
     def _keys(self, kept: KeptPolicy, now: datetime) -> Iterator[Key]:
         try:
@@ -82,10 +81,8 @@ class Backlog:
             return
         if bound is None:
             return
-        policy_id, selection = kept.policy.policy_id, kept.policy.keys
-        types = () if selection is None else selection.types or tuple(KeyType)
-        for each in ({"policy_id": policy_id}, *({"type": key_type.value} for key_type in types)):
-            rows = self._ledger.list_due_keys(kept.tenant, to_micros(bound), (-1, ""), MAX_LOOKED_AT, **each)
+        for each in listings_of(kept.policy):
+            rows = self._ledger.list_due_keys(kept.tenant, to_micros(bound), START, MAX_LOOKED_AT, **each)
             yield from self._intact.read(rows, key_from)
 
 

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from keyturn.domain.key import Key
-from keyturn.domain.rotation.bodies import policy_from
 from keyturn.domain.rotation.policy import RotationPolicy
 from keyturn.domain.rotation.schedule import due_at
 from keyturn.errors import KeyturnError
 from keyturn.ports.ledger import Ledger
 from keyturn.records.intact import Intact
+from keyturn.rotation.listing import policies_of
 
 MAX_KEPT: Final = 10_000  # policies in memory
-_PAGE: Final = 200
 _log = logging.getLogger("keyturn.announcing")
 
 
@@ -74,14 +73,10 @@ class AnnouncingPolicies:
         return self._kept[tenant]
 
     def _read(self, tenant: str) -> Iterator[RotationPolicy]:
-        before, count = None, 0
-        while rows := self._ledger.list_policies(tenant, before, _PAGE):
-            before = rows[-1].created
-            for kept in self._intact.read(rows, policy_from):
-                if kept.is_deleted or kept.paused is not None or not kept.policy.notices:
-                    continue
-                count += 1
-                if count > MAX_KEPT:
-                    _log.warning("the tenant %s has more policies than can be announced", tenant)
-                    return
-                yield kept.policy
+        kept = policies_of(self._ledger, self._intact, tenant)
+        announcing = (each.policy for each in kept if each.paused is None and each.policy.notices)
+        for count, policy in enumerate(announcing):
+            if count == MAX_KEPT:
+                _log.warning("the tenant %s has more policies than can be announced", tenant)
+                return
+            yield policy

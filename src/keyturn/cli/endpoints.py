@@ -14,7 +14,7 @@ from keyturn.domain.change import EventType
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.members import parse_unambiguous
 from keyturn.domain.notices.deliveries import Deliveries
-from keyturn.domain.notices.endpoint import Endpoint, Signing
+from keyturn.domain.notices.endpoint import Signing
 from keyturn.domain.notices.receiver import Receiver
 from keyturn.notice_views import deliveries_view, endpoint_view, revealed_view
 from keyturn.notices.endpoints import DEFAULT_OVERLAP, Revealed
@@ -99,10 +99,7 @@ def show(
             "pending": len(state.pending),
             "dead": len(state.dead),
         }
-        if as_json:
-            output.write_json(view)
-        else:
-            output.write_fields(view)
+        output.write_view(view, as_json=as_json)
 
 
 @endpoint_app.command("update")
@@ -137,7 +134,8 @@ def update(
     if receiver is not None or no_receiver:
         changes["receiver"] = receiver
     with opened(tenant) as work:
-        _answer(work.node.notices.endpoints.update(endpoint_id, work.by, changes), as_json=as_json)
+        endpoint = work.node.notices.endpoints.update(endpoint_id, work.by, changes)
+        output.write_view(endpoint_view(endpoint), as_json=as_json)
 
 
 @endpoint_app.command("delete")
@@ -276,10 +274,3 @@ def _answer_deliveries(state: Deliveries, *, as_json: bool) -> None:
         output.write_json(deliveries_view(state))
     else:
         output.write(f"{len(state.pending)} deliveries are pending, {len(state.dead)} are dead.\n")
-
-
-def _answer(endpoint: Endpoint, *, as_json: bool) -> None:
-    if as_json:
-        output.write_json(endpoint_view(endpoint))
-    else:
-        output.write_fields(endpoint_view(endpoint))

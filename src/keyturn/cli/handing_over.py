@@ -9,7 +9,8 @@ from typing import Final
 from keyturn.cli import output
 from keyturn.cli.failures import UnshownSecretError
 from keyturn.cli.naming import named
-from keyturn.domain.rotation.rotation import Awaited, Rotation
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Awaited
 from keyturn.rotation.starting import Started
 from keyturn.rotation_views import rotation_view
 from keyturn.views import View

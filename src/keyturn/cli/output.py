@@ -86,6 +86,14 @@ def write_fields(fields: View) -> None:
     write(_rendered(lines, _UNBOUNDED))
 
 
+def write_view(view: View, *, as_json: bool) -> None:
+    """A view as JSON for programs, or as its fields for people."""
+    if as_json:
+        write_json(view)
+    else:
+        write_fields(view)
+
+
 class _Column(NamedTuple):
     title: str
     width: int  # at least

@@ -11,13 +11,8 @@ from keyturn.cli.failures import MisuseError
 from keyturn.cli.opening import opened
 from keyturn.domain.ids import DEFAULT_TENANT
 from keyturn.domain.key import KeyType
-from keyturn.domain.rotation.kept_policy import KeptPolicy
-from keyturn.domain.rotation.policy import (
-    KeySelection,
-    RotationFrequency,
-    RotationPolicy,
-    RotationStrategy,
-)
+from keyturn.domain.rotation.policy import RotationFrequency, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.scope import KeyScope
 from keyturn.rotation.said import policy_fields
 from keyturn.rotation_views import policy_view
@@ -98,7 +93,7 @@ def create(
     policy = RotationPolicy(policy_id=policy_id, **said)
     with opened(tenant) as work:
         kept = work.node.rotation.policies.create(policy, work.by, may_select_none=may_select_none)
-        _answer(kept, as_json=as_json)
+        output.write_view(policy_view(kept), as_json=as_json)
 
 
 @policy_app.command("update")
@@ -137,7 +132,7 @@ def update(
         kept = work.node.rotation.policies.update(
             policy_id, work.by, changes, may_select_none=may_select_none
         )
-        _answer(kept, as_json=as_json)
+        output.write_view(policy_view(kept), as_json=as_json)
 
 
 @policy_app.command("list")
@@ -161,7 +156,8 @@ def show(
 ) -> None:
     """Show one policy."""
     with opened(tenant) as work:
-        _answer(work.node.rotation.policies.get(policy_id, work.by), as_json=as_json)
+        kept = work.node.rotation.policies.get(policy_id, work.by)
+        output.write_view(policy_view(kept), as_json=as_json)
 
 
 @policy_app.command("delete")
@@ -178,7 +174,7 @@ def pause(
     """Let no rotation begin by a policy for now."""
     with opened(tenant) as work:
         kept = work.node.rotation.policies.pause(policy_id, work.by)
-        _answer(kept, as_json=as_json)
+        output.write_view(policy_view(kept), as_json=as_json)
 
 
 @policy_app.command("resume")
@@ -187,7 +183,8 @@ def resume(
 ) -> None:
     """Let rotations begin by a policy again, also by one that has stopped by itself."""
     with opened(tenant) as work:
-        _answer(work.node.rotation.policies.resume(policy_id, work.by), as_json=as_json)
+        kept = work.node.rotation.policies.resume(policy_id, work.by)
+        output.write_view(policy_view(kept), as_json=as_json)
 
 
 @policy_app.command("assign")
@@ -234,10 +231,3 @@ def _keys(
         key_ids=tuple(key_ids or ()),
         every_key=every_key,
     )
-
-
-def _answer(kept: KeptPolicy, *, as_json: bool) -> None:
-    if as_json:
-        output.write_json(policy_view(kept))
-    else:
-        output.write_fields(policy_view(kept))

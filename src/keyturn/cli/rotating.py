@@ -139,7 +139,8 @@ def show(
 ) -> None:
     """Show one rotation."""
     with opened(tenant) as work:
-        _answer(work.node.rotation.mover.get(rotation_id, work.by), as_json=as_json)
+        rotation = work.node.rotation.mover.get(rotation_id, work.by)
+        output.write_view(rotation_view(rotation), as_json=as_json)
 
 
 @rotation_app.command("preview")
@@ -204,7 +205,7 @@ def _acting(name: str, says: str, act: Callable[[Mover], Callable[..., Rotation]
     ) -> None:
         with opened(tenant) as work:
             rotation = act(work.node.rotation.mover)(rotation_id, work.by, note=note)
-            _answer(rotation, as_json=as_json)
+            output.write_view(rotation_view(rotation), as_json=as_json)
 
     command.__doc__ = says
     rotation_app.command(name)(command)
@@ -219,10 +220,3 @@ rotation_app.command("prove")(taking_over.prove)
 rotation_app.command("pick-up")(taking_over.pick_up)
 rotation_app.command("offer-code")(taking_over.offer_code)
 rotation_app.command("redeem-code")(taking_over.redeem_code)
-
-
-def _answer(rotation: Rotation, *, as_json: bool) -> None:
-    if as_json:
-        output.write_json(rotation_view(rotation))
-    else:
-        output.write_fields(rotation_view(rotation))

@@ -1,4 +1,4 @@
-"""`keyturn sign` and `keyturn verify-signature`: data and tokens come from standard input."""
+"""`keyturn sign`, `keyturn verify-signature` and `keyturn jwks`: data and tokens come from standard input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from keyturn.views import signature_check_view, signature_view, signed_jwt_view
 
 INVALID: Final = 1
 _SHOWN: Final = ("code", "key_id", "version", "algorithm", "claims")
-
 
 Issuer = Annotated[str | None, options.text("--issuer", "TEXT", "Who says so: iss of a token.")]
 Audience = Annotated[str | None, options.text("--audience", "TEXT", "Whom it is for: aud of a token.")]
@@ -48,9 +47,9 @@ def sign(
     With a key of type jwt, claims are signed, and a JSON Web Token is printed.
     """
     said = _said(issuer=issuer, audience=audience, typ=typ)
-    for name in ("expires-in",) * (expires_in is not None) + tuple(said):
-        if claims is None:
-            raise MisuseError(f"--{name} is for claims", fix="Leave it out, or add --claims.")
+    named = [*(() if expires_in is None else ("expires-in",)), *said]
+    if claims is None and named:
+        raise MisuseError(f"--{named[0]} is for claims", fix="Leave it out, or add --claims.")
     with opened(tenant) as work:
         if claims is None:
             view = signature_view(work.node.signer.sign(key_id, _data(), work.by))
@@ -72,7 +71,12 @@ def verify_signature(
         options.text("--signature", "BASE64", "Over the data on standard input; without it a JWT is read."),
     ] = None,
     version: Annotated[
-        int | None, options.text("--version", "NUMBER", "The version that signed; the present one if absent.")
+        int | None,
+        options.text(
+            "--version",
+            "NUMBER",
+            "The version that signed; if absent the one that serves, or its rotation's other.",
+        ),
     ] = None,
     issuer: Issuer = None,
     audience: Audience = None,

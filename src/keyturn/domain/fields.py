@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from keyturn.domain import canonical
-from keyturn.domain.ids import SYSTEM_TENANT
+from keyturn.domain.ids import KEY, SYSTEM_TENANT, is_id
 from keyturn.domain.network import parse_network
 from keyturn.domain.permissions import check_grant
 from keyturn.domain.token import PREFIX_PATTERN
@@ -101,6 +101,15 @@ def check_permissions(grants: Sequence[str]) -> tuple[str, ...]:
 def check_networks(networks: Sequence[str]) -> tuple[str, ...]:
     """The canonical texts of at most 64 addresses and networks, in their order, none twice."""
     return _check_each(networks, "allowed_ips", MAX_NETWORKS, parse_network)
+
+
+def check_key_id(key_id: str) -> str:
+    """A key's id; InvalidInputError for what cannot be one."""
+    if not is_id(KEY, key_id):
+        raise InvalidInputError(
+            "that is no key_id", field="key_id", fix="A key_id is 'key_' and 22 letters and digits."
+        )
+    return key_id
 
 
 def check_policy_id(policy_id: str) -> str:

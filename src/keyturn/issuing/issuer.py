@@ -55,25 +55,10 @@ class Issuer:
     ) -> list[Key]:
         """Store 1 to 1,000 keys, all or none, together with the rows that `beside` gives.
 
-        ForbiddenError when one would hold more than the caller; NotFoundError for a rotation policy that there
-        is not; ConflictError as for `issue`, and where a row of
-        `beside` is there already.
+        ForbiddenError when one would hold more than the caller; NotFoundError for a rotation policy that there is not;
+        ConflictError as for `issue`, and where a row of `beside` is there already.
         """
-        if not isinstance(batch, Sequence) or not all(isinstance(each, Storable) for each in batch):
-            raise InvalidInputError(
-                "only generated keys are stored", fix="Make them with SecureKeyGenerator, and give a list."
-            )
-        if not 1 <= len(batch) <= MAX_EVENTS:
-            raise InvalidInputError(f"a batch has 1 to {MAX_EVENTS} keys, not {len(batch)}")
-        if len({generated.key_id for generated in batch}) < len(batch):
-            raise InvalidInputError("a key is in the batch twice", fix="Generate another one.")
-        for generated in batch:
-            by.require_grantable(generated.spec.permissions, generated.spec.scope)
-        for policy_id in {generated.spec.rotation_policy_id for generated in batch} - {None}:
-            self._keys.policy(by.tenant, str(policy_id))
-        published = sum(generated.spec.published_for is not None for generated in batch)
-        if published:
-            PublishedRoom(self._records, self._clock.now()).require_for_new(by.tenant, published)
+        self._require_issuable(batch, by)
         self.require_new(batch)
         owners = self._owners(batch, by.tenant)
         pairs = [
@@ -97,6 +82,23 @@ class Issuer:
                 fix="Look at the owner; issue a new key if it should have one.",
             ) from None
         return [key for key, _ in pairs]
+
+    def _require_issuable(self, batch: Sequence[Storable], by: Principal) -> None:
+        if not isinstance(batch, Sequence) or not all(isinstance(each, Storable) for each in batch):
+            raise InvalidInputError(
+                "only generated keys are stored", fix="Make them with SecureKeyGenerator, and give a list."
+            )
+        if not 1 <= len(batch) <= MAX_EVENTS:
+            raise InvalidInputError(f"a batch has 1 to {MAX_EVENTS} keys, not {len(batch)}")
+        if len({generated.key_id for generated in batch}) < len(batch):
+            raise InvalidInputError("a key is in the batch twice", fix="Generate another one.")
+        for generated in batch:
+            by.require_grantable(generated.spec.permissions, generated.spec.scope)
+        for policy_id in {generated.spec.rotation_policy_id for generated in batch} - {None}:
+            self._keys.policy(by.tenant, str(policy_id))
+        published = sum(generated.spec.published_for is not None for generated in batch)
+        if published:
+            PublishedRoom(self._records, self._clock.now()).require_for_new(by.tenant, published)
 
     def require_new(self, batch: Sequence[Storable]) -> None:
         """ConflictError where the token of one was issued in this very store."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyturn.domain.bodies import key_from, owner_from, version_from
-from keyturn.domain.fields import check_policy_id
-from keyturn.domain.ids import KEY, OWNER, POLICY, ROTATION, build, is_id, version_row_id
+from keyturn.domain.fields import check_key_id, check_policy_id
+from keyturn.domain.ids import OWNER, POLICY, ROTATION, build, is_id, version_row_id
 from keyturn.domain.key import Key, Owner, Version
-from keyturn.domain.rotation.bodies import policy_from, rotation_from
+from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
+from keyturn.domain.rotation.policy_bodies import policy_from
 from keyturn.domain.rotation.rotation import Rotation
 from keyturn.errors import IntegrityError, InvalidInputError, NotFoundError, StorageBusyError
 from keyturn.issuing.turns import Turns
@@ -42,7 +43,7 @@ class Together:
 
 
 class Keys:
-    """Reads keys, versions and owners.
+    """Reads keys and what they name: versions, owners, rotations and rotation policies.
 
     Attributes:
         turns: in which this process changes them.
@@ -54,11 +55,7 @@ class Keys:
 
     def get(self, tenant: str, key_id: str) -> Key:
         """The key; NotFoundError for an unknown id and for another tenant's alike."""
-        if not is_id(KEY, key_id):
-            raise InvalidInputError(
-                "that is no key_id", field="key_id", fix="A key_id is 'key_' and 22 letters and digits."
-            )
-        opened = self._records.get(key_id)
+        opened = self._records.get(check_key_id(key_id))
         if opened is None or opened.body["tenant"] != tenant:
             raise NotFoundError("there is no such key")
         return key_from(opened.body)

@@ -18,7 +18,8 @@ from keyturn.domain.publishing import check_may_be_published
 from keyturn.domain.requirement import Requirement
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.spec import check_may_have_profile, check_window, checked_policy, expiry
-from keyturn.errors import IllegalTransitionError, InvalidInputError, shown
+from keyturn.errors import IllegalTransitionError, InvalidInputError
+from keyturn.issuing.changes import require_changes
 from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.publishing import PublishedRoom
@@ -64,17 +65,7 @@ class Updater:
         give it a name or tags, and loosen nothing; nor may a key loosen itself. IllegalTransitionError for a key that
         has ended.
         """
-        if not changes:
-            raise InvalidInputError(
-                "there is nothing to change", fix=f"Name what shall change: {', '.join(sorted(UPDATABLE))}."
-            )
-        unknown = sorted(set(changes) - UPDATABLE)
-        if unknown:
-            raise InvalidInputError(
-                f"{shown(unknown[0])} cannot be changed",
-                field=unknown[0],
-                fix=f"These can: {', '.join(sorted(UPDATABLE))}.",
-            )
+        require_changes(changes, UPDATABLE)
 
         def attempt() -> Key:
             key = self._keys.get(by.tenant, key_id)

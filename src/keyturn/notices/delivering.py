@@ -21,7 +21,7 @@ from keyturn.audit.lines import Line, Lines
 from keyturn.domain.instants import to_micros
 from keyturn.domain.notices.deliveries import SECOND
 from keyturn.domain.notices.endpoint import Endpoint
-from keyturn.errors import ConflictError, IntegrityError, KeysUnavailableError, KeyturnError, StorageError
+from keyturn.errors import ConflictError, IntegrityError, KeyturnError, StorageError
 from keyturn.notices.crew import Crew, Job
 from keyturn.notices.known import Known, put_off
 from keyturn.notices.progress import Progress
@@ -30,13 +30,12 @@ from keyturn.notices.states import States
 from keyturn.notices.telling import UNWRITTEN, Delivery, Teller, notifier_for
 from keyturn.ports.clock import Clock
 from keyturn.ports.notifier import Notifier
+from keyturn.records.intact import is_of_the_store
 from keyturn.records.log_reader import LogReader
 
 COMPARE_SECONDS: Final = 10.0  # after which it shows here that another process had something delivered again
 _LOOK_SECONDS: Final = 1.0  # while some are at work, what else has come to be due
-_FAILED_SECONDS: Final = (
-    60  # until an endpoint that could not be served, for a reason of ours, is tried again
-)
+_FAILED_SECONDS: Final = 60  # until an endpoint that could not be served for a reason of ours is tried again
 _AT_A_TIME: Final = 20  # states, of up to 1 MiB
 _log = logging.getLogger("keyturn.notices")
 
@@ -131,7 +130,7 @@ class Deliverer:
         except ConflictError:
             self.forget(endpoint.endpoint_id)  # another process was first
         except KeyturnError as error:
-            if isinstance(error, StorageError) and not isinstance(error, KeysUnavailableError):
+            if is_of_the_store(error):
                 self.forget(endpoint.endpoint_id)
                 raise
             _log.warning("the endpoint %s cannot be told: %s", endpoint.endpoint_id, error)

@@ -24,7 +24,8 @@ from keyturn.domain.notices.receiver import Receiver
 from keyturn.domain.principal import Principal
 from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
-from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError, NotFoundError, shown
+from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError, NotFoundError
+from keyturn.issuing.changes import require_changes
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import Retrying
@@ -33,7 +34,7 @@ from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger
 from keyturn.records.records import Records
 
-CHANGEABLE: Final = ("url", "events", "every_event", "is_paused", "receiver")
+CHANGEABLE: Final = frozenset(("url", "events", "every_event", "is_paused", "receiver"))
 MAX_ENDPOINTS: Final = 100  # of a tenant
 READS_THE_LOG: Final = "audit.read"  # whoever says where notices go may read what they say
 DEFAULT_OVERLAP: Final = 86_400  # seconds for which the secret before signs as well
@@ -140,13 +141,7 @@ class Endpoints:
         reading the log, and another URL of an endpoint that new secrets go to takes what the receiver does: whoever
         answers there is taken to have them.
         """
-        unknown = sorted(set(changes) - set(CHANGEABLE))
-        if unknown or not changes:
-            raise InvalidInputError(
-                "there is nothing to change" if not unknown else f"{shown(unknown[0])} cannot be changed",
-                field=unknown[0] if unknown else "",
-                fix=f"Name what shall change: {', '.join(CHANGEABLE)}.",
-            )
+        require_changes(changes, CHANGEABLE)
 
         def attempt() -> Endpoint:
             before, now = self.get(endpoint_id, by), self._clock.now()
@@ -219,7 +214,6 @@ class Endpoints:
         cursors = Cursors(self._records.keyring, by.tenant, "endpoints")
         rows = self._ledger.list_endpoints(by.tenant, cursors.read(cursor), limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
-        self._records.log.catch_up()
         items = tuple(endpoint for endpoint in self._roster.opened(rows) if endpoint.tenant == by.tenant)
         return EndpointPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
 

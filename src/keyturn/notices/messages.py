@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from keyturn.audit.trail import KeyUsageEvent
@@ -61,6 +61,11 @@ def signed_message(
     )
 
 
+def notice_body(kind: str, at: datetime, data: Mapping[str, object]) -> bytes:
+    """A notice as `docs/formats/notices.md` has it."""
+    return canonical.encode({"type": kind, "timestamp": rfc3339(at), "data": data}).encode()
+
+
 def _body(event: KeyUsageEvent, sealed_secret: str | None) -> bytes:
     data: dict[str, object] = {
         "position": event.position,
@@ -71,4 +76,4 @@ def _body(event: KeyUsageEvent, sealed_secret: str | None) -> bytes:
     }
     if sealed_secret is not None:
         data["sealed_secret"] = sealed_secret
-    return canonical.encode({"type": event.type, "timestamp": rfc3339(event.time), "data": data}).encode()
+    return notice_body(event.type, event.time, data)

@@ -8,20 +8,21 @@ An endpoint whose row was altered is missing from it, and reported; it is no oth
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from keyturn.domain.ids import ENDPOINT
+from keyturn.domain.notices.endpoint import ENDPOINT as KIND
 from keyturn.domain.notices.endpoint import Endpoint, endpoint_from
 from keyturn.errors import IntegrityError, KeysUnavailableError
 from keyturn.ports.ledger import Ledger, Row
+from keyturn.records.intact import Intact
 from keyturn.records.records import Records
+from keyturn.records.rows import OpenedRow
 
 _PAGE: Final = 200
 _UNUSABLE: Final = (IntegrityError, KeysUnavailableError)
-_log = logging.getLogger("keyturn.notices")
 
 
 class Roster:
@@ -30,6 +31,7 @@ class Roster:
     def __init__(self, *, ledger: Ledger, records: Records) -> None:
         self._ledger = ledger
         self._records = records
+        self._intact = Intact(records)
         self._known: dict[str, Endpoint] = {}
         self._changed: set[str] = set()
         self._is_whole = False
@@ -65,23 +67,12 @@ class Roster:
         IntegrityError for a row that was altered.
         """
         opened = self._records.get(endpoint_id)
-        endpoint = None if opened is None else endpoint_from(opened.body, opened.row.material)
+        endpoint = None if opened is None else _endpoint(opened)
         return None if endpoint is None or endpoint.is_deleted else endpoint
 
-    def opened(self, rows: Iterable[Row]) -> Iterator[Endpoint]:
-        """Those of these rows that hold and are not deleted, as the log was read."""
-        for row in rows:
-            try:
-                opened = self._records.open_sealed(row)
-                if not self._records.is_current(row.id, opened):  # it moved since, or somebody moved it back
-                    endpoint = self.get(row.id)
-                else:
-                    endpoint = endpoint_from(opened.body, opened.row.material)
-            except _UNUSABLE as error:
-                _log.error("the endpoint %s is left out: %s", row.id, error)
-                continue
-            if endpoint is not None and not endpoint.is_deleted:
-                yield endpoint
+    def opened(self, rows: Sequence[Row]) -> list[Endpoint]:
+        """Those of these rows that hold and are not deleted."""
+        return [each for each in self._intact.read_whole(rows, _endpoint) if not each.is_deleted]
 
     def _listed(self) -> Iterator[Endpoint]:
         before, seen = None, set[str]()
@@ -97,7 +88,7 @@ class Roster:
         try:
             endpoint = self.get(endpoint_id)
         except _UNUSABLE as error:
-            _log.error("the endpoint %s is left out: %s", endpoint_id, error)
+            self._intact.leave_out(KIND, endpoint_id, error)
             endpoint = None
         if endpoint is None:
             self._known.pop(endpoint_id, None)
@@ -111,3 +102,7 @@ class Roster:
                 self._is_whole = False
             else:
                 self._changed.update(each for each in changed if each.startswith(f"{ENDPOINT}_"))
+
+
+def _endpoint(opened: OpenedRow) -> Endpoint:
+    return endpoint_from(opened.body, opened.row.material)

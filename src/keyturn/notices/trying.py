@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from keyturn.crypto.randomness import random_base62
-from keyturn.domain import canonical
 from keyturn.domain.ids import ID_CHARACTERS
-from keyturn.domain.instants import rfc3339
 from keyturn.domain.principal import Principal
 from keyturn.errors import ConfigurationError
 from keyturn.notices.endpoints import Endpoints
-from keyturn.notices.messages import signed_message
+from keyturn.notices.messages import notice_body, signed_message
 from keyturn.ports.clock import Clock
 from keyturn.ports.notifier import Notifier, Outcome
 
@@ -45,7 +43,6 @@ class Trials:
             "subjects": [endpoint_id],
             "details": {},
         }
-        body = canonical.encode({"type": TYPE, "timestamp": rfc3339(now), "data": data}).encode()
         return notifier.deliver(
             signed_message(
                 endpoint,
@@ -54,7 +51,7 @@ class Trials:
                 TYPE,
                 subjects=(endpoint_id,),
                 at=now,
-                body=body,
+                body=notice_body(TYPE, now, data),
                 now=now,
             )
         )

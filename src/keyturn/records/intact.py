@@ -33,17 +33,21 @@ class Intact:
 
     def read(self, rows: Sequence[Row], value_of: Callable[[Mapping[str, Any]], _T]) -> list[_T]:
         """What those of the rows say that can be read, in order; StorageError where the store does not answer."""
+        return self.read_whole(rows, lambda opened: value_of(opened.body))
+
+    def read_whole(self, rows: Sequence[Row], value_of: Callable[[OpenedRow], _T]) -> list[_T]:
+        """The same where a value takes more of a row than its body, such as its material."""
         return self._values(self._opened(rows), value_of)
 
     def named(self, row_ids: Sequence[str], value_of: Callable[[Mapping[str, Any]], _T]) -> list[_T]:
         """The same of the rows of these ids, at most 1,000, where they exist."""
-        return self._values(self._got(row_ids), value_of)
+        return self._values(self._got(row_ids), lambda opened: value_of(opened.body))
 
-    def _values(self, found: Sequence[OpenedRow], value_of: Callable[[Mapping[str, Any]], _T]) -> list[_T]:
+    def _values(self, found: Sequence[OpenedRow], value_of: Callable[[OpenedRow], _T]) -> list[_T]:
         values = []
         for opened in found:
             try:
-                values.append(value_of(opened.body))
+                values.append(value_of(opened))
             except KeyturnError as error:
                 self.leave_out(opened.row.kind, opened.row.id, error)
         return values

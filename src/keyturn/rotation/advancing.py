@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from keyturn.crypto.randomness import random_base62
 from keyturn.domain.change import EventType
@@ -20,7 +19,7 @@ from keyturn.ports.ledger import Ledger, Row
 from keyturn.records.intact import Intact, is_of_the_store
 from keyturn.rotation.events import RotationEvent
 from keyturn.rotation.moving import Mover
-from keyturn.rotation.places import START, Place, place_after
+from keyturn.rotation.places import START, Place, place_after, said_by
 
 _SWEPT: Final = 500  # rotations, looked at in each run for those that stand still and whose key has ended
 _FIRST: Final = f"{ROTATION}_"
@@ -46,7 +45,10 @@ class Advancing:
         while after is not None and (rows := self._ledger.list_due_rotations(now, after, size)):
             yield self._done(rows, self._mover.advance)
             after = place_after(rows[-1], after, "next_at")
-        yield self._done([row for row in self._next_rows() if _stands_still(row)], self._mover.end_with_key)
+        yield self._done(
+            [row for row in self._next_rows() if said_by(row).get("paused") is not None],
+            self._mover.end_with_key,
+        )
 
     def _done(self, rows: Sequence[Row], act: Act) -> Iterator[RotationEvent]:
         rotations = self._intact.read(rows, rotation_from)
@@ -84,12 +86,3 @@ class Advancing:
 
     def _rotations_after(self, row_id: str, limit: int) -> list[Row]:
         return [row for row in self._ledger.list_rows(row_id, limit) if row.kind == "rotation"]
-
-
-def _stands_still(row: Row) -> bool:
-    """Whether a rotation seems to be paused: unchecked, to see which to look at."""
-    try:
-        body: Any = json.loads(row.body)
-        return body.get("paused") is not None
-    except (ValueError, AttributeError, RecursionError):
-        return False

@@ -7,19 +7,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, TypedDict
+from typing import Final, NamedTuple
 
 from keyturn.domain.bodies import key_from
 from keyturn.domain.change import EventType, Require
 from keyturn.domain.ids import POLICY
 from keyturn.domain.instants import to_micros
-from keyturn.domain.key import Key, KeyType
+from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
-from keyturn.domain.rotation.bodies import policy_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import RotationPolicy
-from keyturn.domain.rotation.rotation import Cause
+from keyturn.domain.rotation.policy_bodies import policy_from
 from keyturn.domain.rotation.schedule import (
     cohort_delay,
     cohort_stage,
@@ -28,6 +27,7 @@ from keyturn.domain.rotation.schedule import (
     latest_counted_from,
     unstaggered_due,
 )
+from keyturn.domain.rotation.stages import Cause
 from keyturn.errors import ConflictError, IllegalTransitionError, KeysUnavailableError, NotFoundError
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
@@ -35,6 +35,7 @@ from keyturn.ports.ledger import Ledger, Position, Row
 from keyturn.records.intact import Intact, is_of_the_store
 from keyturn.records.records import Records
 from keyturn.rotation.events import RotationEvent
+from keyturn.rotation.listing import listings_of
 from keyturn.rotation.places import START, Place, place_after
 from keyturn.rotation.policies import Policies
 from keyturn.rotation.refusals import Refusals
@@ -44,13 +45,6 @@ from keyturn.rotation.taking_up import TakingUp
 from keyturn.rotation.terms import Terms
 
 _POLICIES: Final = 50  # read at a time
-
-
-class _Listing(TypedDict, total=False):
-    """Which list of keys of the tenant: those that name the policy, or those of a type that name none."""
-
-    policy_id: str
-    type: str
 
 
 class _Due(NamedTuple):
@@ -88,7 +82,7 @@ class _Round:
             self.after = after
             return
         self.listing, self.after = self.listing + 1, START
-        if self.listing == len(_listings(self.kept.policy)):
+        if self.listing == len(listings_of(self.kept.policy)):
             self.is_over = self.later is None
             self.listing, self.stage, self.later = 0, self.later or 0, None
 
@@ -120,7 +114,6 @@ class Beginning:
         self._starter = starter
         self._clock = clock
         self._taking_up = TakingUp(ledger=ledger, intact=intact)
-        self._records = records
         self._refusals = Refusals(records=records, clock=clock)
         self._last: Position | None = None
 
@@ -185,7 +178,7 @@ class Beginning:
             return
         rows: list[Row] = []
         while not each.is_over and not rows:
-            listing = _listings(kept.policy)[each.listing]
+            listing = listings_of(kept.policy)[each.listing]
             rows = self._ledger.list_due_keys(kept.tenant, to_micros(bound), each.after, size, **listing)
             if not rows:
                 each.go_on(None)
@@ -255,7 +248,7 @@ class Beginning:
         return RotationEvent.of(EventType.ROTATION_STARTED, started.rotation, self._clock.now())
 
     def _has_moved(self, key: Key, error: Exception) -> bool:
-        """Whether the key's state forbids its rotation only since it was found due, or because its owner has none."""
+        """Whether a refusal says nothing of the policy: the key has changed since, or its owner was revoked."""
         if isinstance(error, NotFoundError):
             return True
         if not isinstance(error, IllegalTransitionError):
@@ -273,8 +266,3 @@ def _due(policy: RotationPolicy, key: Key, now: datetime) -> _Due | None:
     if unstaggered is None or (at := unstaggered + cohort_delay(policy, key)) > now:
         return None
     return _Due(key, at, unstaggered, cohort_stage(policy, key))
-
-
-def _listings(policy: RotationPolicy) -> list[_Listing]:
-    types = () if policy.keys is None else policy.keys.types or tuple(KeyType)
-    return [_Listing(policy_id=policy.policy_id), *(_Listing(type=each.value) for each in types)]

@@ -15,7 +15,8 @@ from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.policy import RotationStrategy
-from keyturn.domain.rotation.rotation import Cause, Rotation
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Cause
 from keyturn.domain.spec import check_instant
 from keyturn.errors import (
     ConflictError,

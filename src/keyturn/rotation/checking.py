@@ -10,7 +10,8 @@ from keyturn.domain.change import EventType
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.reasons import PauseCode, Reason
-from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Awaited, Stage
 from keyturn.errors import ConflictError, IllegalTransitionError, IntegrityError
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, RotationFilter

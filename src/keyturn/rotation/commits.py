@@ -8,9 +8,10 @@ from datetime import datetime
 
 from keyturn.domain.bodies import key_put, version_put
 from keyturn.domain.change import ChangeSet, Event, EventType, Put, Require
-from keyturn.domain.key import Key, Version
+from keyturn.domain.key import Version
 from keyturn.domain.rotation.bodies import rotation_put
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.rotation.steps import Moved
 from keyturn.issuing.keys import Together
 
@@ -118,8 +119,3 @@ def described(rotation: Rotation) -> dict[str, object]:
     elif rotation.paused is not None:
         details |= {"paused": rotation.paused.why.name, "why": rotation.paused.why.text}
     return details
-
-
-def is_in_service(key: Key, now: datetime) -> bool:
-    """Whether the key has not come to its end: a rotation of one that has leads nowhere."""
-    return not key.is_expired(now) and key.state.value in ("pre_active", "active", "suspended")

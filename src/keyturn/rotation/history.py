@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.domain.fields import check_policy_id
-from keyturn.domain.ids import KEY, is_id
+from keyturn.domain.fields import check_key_id, check_policy_id
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.checks import require_kind
-from keyturn.domain.rotation.rotation import Rotation, Stage
-from keyturn.errors import InvalidInputError
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Stage
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.ports.ledger import Ledger, RotationFilter
 from keyturn.records.intact import Intact
@@ -54,10 +53,8 @@ class History:
         check_limit(limit)
         if policy_id is not None:
             check_policy_id(policy_id)
-        if key_id is not None and not is_id(KEY, key_id):
-            raise InvalidInputError(
-                "that is no key_id", field="key_id", fix="A key_id is 'key_' and 22 letters and digits."
-            )
+        if key_id is not None:
+            check_key_id(key_id)
         if stage is not None:
             require_kind("stage", stage, Stage)
         cursors = Cursors(

@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from keyturn.crypto.digests import token_digest
 from keyturn.domain import fields
@@ -14,7 +15,8 @@ from keyturn.domain.instants import from_micros
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, PauseCode, Reason
-from keyturn.domain.rotation.rotation import Awaited, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Awaited, Stage
 from keyturn.domain.rotation.steps import brought
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConflictError, IllegalTransitionError, IntegrityError, InvalidInputError
@@ -27,6 +29,8 @@ from keyturn.records.records import Records
 from keyturn.rotation.commits import Step
 from keyturn.rotation.material import signs
 from keyturn.rotation.scenes import Scene, end_of, require_service
+
+_NOT_VERIFYING: Final = "what the new version signs does not verify"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +74,11 @@ class Mover:
         if (
             rotation.stage is Stage.OVERLAP
             and not rotation.has_lost_old(now)
-            and self._is_in_use(rotation, now)
+            and (self._is_in_use(rotation, now) or not self._signs(scene))
         ):
             return None
-        if rotation.stage is Stage.SHIFTING and not self._signs(scene):
-            why = Reason(PauseCode.NOT_VERIFYING, "what the new version signs does not verify")
+        if not rotation.awaited and not self._may_take_over(scene):
+            why = Reason(PauseCode.NOT_VERIFYING, _NOT_VERIFYING)
             return self._made(EventType.ROTATION_PAUSED, scene, rotation.paused_at(now, why), by=by, now=now)
         moved = rotation.advanced(now, scene.found.key.expires_at)
         return self._made(_type_of(rotation, moved), scene, moved, by=by, now=now)
@@ -95,7 +99,10 @@ class Mover:
         why: Reason[PauseCode] = PAUSED_BY_SOMEBODY,
         note: str | None = None,
     ) -> Rotation:
-        """Let a rotation stand still. The old version goes on meanwhile, up to the longest overlap."""
+        """Let a rotation stand still. The old version goes on meanwhile, up to the longest overlap.
+
+        ForbiddenError for a key that holds more than the caller: an old secret would live longer by it.
+        """
         return self._acted(
             rotation_id, by, EventType.ROTATION_PAUSED, lambda s, now: s.rotation.paused_at(now, why), note
         )
@@ -107,11 +114,10 @@ class Mover:
         """
 
         def resumed(scene: Scene, now: datetime) -> Rotation:
-            if scene.rotation.stage is Stage.SHIFTING and not self._signs(scene):
-                raise IllegalTransitionError(
-                    "what the new version signs does not verify", fix="Roll the rotation back."
-                )
-            return scene.rotation.resumed(now)
+            moved = scene.rotation.resumed(now)
+            if not self._may_take_over(scene):
+                raise _not_verifying()
+            return moved
 
         return self._acted(rotation_id, by, EventType.ROTATION_RESUMED, resumed, note)
 
@@ -130,10 +136,19 @@ class Mover:
         )
 
     def complete(self, rotation_id: str, by: Principal, *, note: str | None = None) -> Rotation:
-        """Put the new version into service and end the old one now, ahead of its time."""
-        return self._acted(
-            rotation_id, by, EventType.ROTATION_COMPLETED, lambda s, now: s.rotation.completed(now), note
-        )
+        """Put the new version into service and end the old one now, ahead of its time.
+
+        IllegalTransitionError while something is awaited, before the lead is over, and where what the new version signs
+        does not verify although there is a way back.
+        """
+
+        def completed(scene: Scene, now: datetime) -> Rotation:
+            moved = scene.rotation.completed(now)
+            if not scene.rotation.has_lost_old(now) and not self._signs(scene):
+                raise _not_verifying()
+            return moved
+
+        return self._acted(rotation_id, by, EventType.ROTATION_COMPLETED, completed, note)
 
     def approve(self, rotation_id: str, by: Principal, *, note: str | None = None) -> Rotation:
         """Say that the new version may take over; the rotation goes on at once if nothing else is awaited."""
@@ -209,8 +224,7 @@ class Mover:
         def acted(scene: Scene, now: datetime) -> Rotation:
             key = scene.found.key
             by.require_other_than(key.key_id)
-            if kind is not EventType.ROTATION_PAUSED:  # which leaves in service what is in service
-                by.require_grantable(key.permissions, key.scope)
+            by.require_grantable(key.permissions, key.scope)
             return act(scene, now)
 
         return self._acted_on(rotation_id, by, kind, acted, details).rotation
@@ -231,7 +245,7 @@ class Mover:
         def attempt() -> Scene:
             scene, now = self._scene(self.get(rotation_id, by), by), self._clock.now()
             require_service(scene.found, now)
-            moved = _going_on(act(scene, now), scene.rotation, now, scene.found.key.expires_at)
+            moved = self._going_on(act(scene, now), scene, now)
             changed = brought(moved, scene.found.key, scene.old, scene.new, now)
             after = Scene(moved, replace(scene.found, key=changed.key))
             self._made(kind, scene, moved, by=by, now=now, details=details, beside=beside(after))
@@ -281,14 +295,38 @@ class Mover:
             last_of_old is not None and now - last_of_old < timedelta(seconds=quiet)
         )
 
+    def _going_on(self, moved: Rotation, scene: Scene, now: datetime) -> Rotation:
+        """The rotation after its next step too, where what held it up has just gone; still one revision.
+
+        That is the last thing that it awaited, or a pause in which the old version came to its end. One whose new
+        version may not take over stays due, and whoever takes what is due says why it does not go on.
+        """
+        before = scene.rotation
+        was_held = before.awaited or (before.paused is not None and before.has_lost_old(now))
+        if not was_held or moved.awaited or moved.paused is not None or not moved.is_due(now):
+            return moved
+        if not self._may_take_over(scene):
+            return moved
+        return replace(moved.advanced(now, scene.found.key.expires_at), revision=moved.revision)
+
+    def _may_take_over(self, scene: Scene) -> bool:
+        """Whether what the new version signs verifies, where the old one serves yet."""
+        return scene.rotation.serving == scene.rotation.new or self._signs(scene)
+
     def _signs(self, scene: Scene) -> bool:
-        """Whether what the new version signs verifies."""
+        """Whether what the new version signs verifies; of a token, which signs nothing, it is so."""
+        if scene.found.key.type.is_token:
+            return True
         algorithm = scene.new.algorithm
         try:
             raw = material_of(self._records, scene.found.key, scene.new)
             return algorithm is not None and signs(algorithm, raw, scene.new.public_key)
         except IntegrityError:
             return False
+
+
+def _not_verifying() -> IllegalTransitionError:
+    return IllegalTransitionError(_NOT_VERIFYING, fix="Roll the rotation back.")
 
 
 def _digest_of(token: str | Secret) -> bytes | None:
@@ -305,14 +343,3 @@ def _type_of(before: Rotation, after: Rotation) -> EventType:
         return EventType.ROTATION_COMPLETED
     is_reminder = after.stage is before.stage and bool(before.awaited)
     return EventType.ROTATION_AWAITED if is_reminder else EventType.ROTATION_STAGE_CHANGED
-
-
-def _going_on(moved: Rotation, before: Rotation, now: datetime, key_ends_at: datetime | None) -> Rotation:
-    """The rotation after its next step too, where what held it up has just gone; still one revision.
-
-    That is the last thing that it awaited, or a pause in which the old version came to its end.
-    """
-    was_held = before.awaited or (before.paused is not None and before.has_lost_old(now))
-    if not was_held or moved.awaited or moved.paused is not None or not moved.is_due(now):
-        return moved
-    return replace(moved.advanced(now, key_ends_at), revision=moved.revision)

@@ -17,7 +17,7 @@ from keyturn.domain import ids
 from keyturn.domain.change import ChangeSet, Event, EventType, Put
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
 from keyturn.domain.rotation.pick_up import PickUp, pick_up_from, pick_up_put
-from keyturn.domain.rotation.rotation import Awaited, Stage
+from keyturn.domain.rotation.stages import Awaited, Stage
 from keyturn.domain.secret import Secret
 from keyturn.errors import (
     ConflictError,

@@ -12,11 +12,12 @@ from keyturn.domain.change import ChangeSet, Event, EventType, Put
 from keyturn.domain.fields import check_policy_id
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.bodies import policy_from, policy_put
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import UNSAID, RotationPolicy
+from keyturn.domain.rotation.policy_bodies import policy_from, policy_put
 from keyturn.domain.rotation.reasons import POLICY_PAUSED_BY_SOMEBODY, PolicyPauseCode, Reason
 from keyturn.errors import ConflictError, InvalidInputError, shown
+from keyturn.issuing.changes import require_changes
 from keyturn.issuing.conditions import always
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.issuing.keys import Keys
@@ -27,6 +28,7 @@ from keyturn.ports.ledger import Ledger, RowFilter
 from keyturn.records.intact import Intact
 from keyturn.records.records import Records
 from keyturn.rotation.policy_details import change_of, creation_of, details_of
+from keyturn.rotation.policy_writers import require_may_write
 from keyturn.rotation.selecting import is_selected
 
 CHANGEABLE: Final = frozenset(each.name for each in fields(RotationPolicy)) - {"policy_id"}
@@ -44,7 +46,13 @@ _BY_STRATEGY: Final = (
 )
 _FILLED_IN: Final = ("overlap", "max_overlap", "shares", "dwell", "pause_above", "rollback_window", "notices")
 _PAGE: Final = 200
+Condition = Callable[[KeptPolicy], None]
+"""Given the policy as it is now, raises PreconditionFailedError where the change is not to be made to that."""
 _T = TypeVar("_T")
+
+
+def whatever(_: KeptPolicy) -> None:
+    """Whatever the policy is by now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +88,9 @@ class Policies:
         """Keep a policy, with the rows that `beside` gives in the same commit.
 
         ConflictError where there is one of that name already; InvalidInputError for a selection that no key of the
-        tenant meets, unless `may_select_none`.
+        tenant meets, unless `may_select_none`. ForbiddenError for who could not issue every key.
         """
+        require_may_write(by)
         if not isinstance(policy, RotationPolicy):
             raise InvalidInputError("a policy is a RotationPolicy", field="policy")
         if not may_select_none:
@@ -119,18 +128,15 @@ class Policies:
         changes: Mapping[str, Any],
         *,
         may_select_none: bool = False,
+        only_if: Condition = whatever,
     ) -> KeptPolicy:
         """The policy with these fields changed. Rotations that have begun go on as they were planned.
 
-        With another strategy or frequency, what is not named beside it is filled in anew.
+        With another strategy or frequency, what is not named beside it is filled in anew. ForbiddenError as for
+        `create`.
         """
-        unknown = sorted(set(changes) - CHANGEABLE)
-        if unknown or not changes:
-            raise InvalidInputError(
-                "there is nothing to change" if not unknown else f"{shown(unknown[0])} cannot be changed",
-                field=unknown[0] if unknown else "",
-                fix=f"Name what shall change: {', '.join(sorted(CHANGEABLE))}.",
-            )
+        require_may_write(by)
+        require_changes(changes, CHANGEABLE)
 
         def attempt() -> KeptPolicy:
             kept, now = self.get(policy_id, by), self._clock.now()
@@ -138,17 +144,19 @@ class Policies:
             if "keys" in changes and not may_select_none:
                 self._require_keys(policy, by)
             changed = kept.changed(now, policy=policy)
+            only_if(kept)
             details = change_of(kept, changed, changes)
             return self._committed(EventType.POLICY_UPDATED, changed, by, now, details=details)
 
         return self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
 
-    def delete(self, policy_id: str, by: Principal) -> None:
+    def delete(self, policy_id: str, by: Principal, *, only_if: Condition = whatever) -> None:
         """Let a policy be none. Keys that name it are not rotated by it; what has begun goes on."""
         check_policy_id(policy_id)
 
         def attempt() -> None:
             kept, now = self.get(policy_id, by), self._clock.now()
+            only_if(kept)
             self._committed(EventType.POLICY_DELETED, kept.changed(now, is_deleted=True), by, now)
 
         self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
@@ -158,22 +166,27 @@ class Policies:
         policy_id: str,
         by: Principal,
         why: Reason[PolicyPauseCode] = POLICY_PAUSED_BY_SOMEBODY,
+        *,
+        only_if: Condition = whatever,
     ) -> KeptPolicy:
         """Let no rotation begin by a policy until it is resumed; one that is paused stays as it is."""
 
         def attempt() -> KeptPolicy:
             kept, now = self.get(policy_id, by), self._clock.now()
+            only_if(kept)
             if kept.paused is not None:
                 return kept
             return self._committed(EventType.POLICY_PAUSED, kept.changed(now, paused=why), by, now)
 
         return self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
 
-    def resume(self, policy_id: str, by: Principal) -> KeptPolicy:
-        """Let rotations begin by a policy again."""
+    def resume(self, policy_id: str, by: Principal, *, only_if: Condition = whatever) -> KeptPolicy:
+        """Let rotations begin by a policy again. ForbiddenError as for `create`: to stop it takes less."""
+        require_may_write(by)
 
         def attempt() -> KeptPolicy:
             kept, now = self.get(policy_id, by), self._clock.now()
+            only_if(kept)
             if kept.paused is None:
                 return kept
             return self._committed(EventType.POLICY_RESUMED, kept.changed(now, paused=None), by, now)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from keyturn.domain.rotation.bodies import policy_put
 from keyturn.domain.rotation.kept_policy import KeptPolicy
+from keyturn.domain.rotation.policy_bodies import policy_put
 
 LISTED: Final = 32
 """Of owners, tags and key_ids each: an entry's details are read whole by whoever looks at the log."""

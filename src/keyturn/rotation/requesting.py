@@ -10,13 +10,12 @@ from typing import Any
 from keyturn.crypto.generation import RsaKeys
 from keyturn.crypto.key_pairs import make_rsa_key
 from keyturn.domain.key import Key
-from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.preview import Foreseen, foreseen
-from keyturn.domain.rotation.rotation import Cause
 from keyturn.domain.rotation.schedule import next_due
-from keyturn.errors import IllegalTransitionError, InvalidInputError, NotFoundError, shown
+from keyturn.domain.rotation.stages import Cause
+from keyturn.errors import InvalidInputError, NotFoundError, shown
 from keyturn.issuing.conditions import Condition, always
 from keyturn.issuing.keys import Keys
 from keyturn.ports.clock import Clock
@@ -68,23 +67,18 @@ class Requests:
         With `is_compromised` there is no grace: the old version is marked as compromised and refused at once, and a
         rotation that is under way ends. Without a policy and a strategy both versions verify for seven days.
 
-        `only_if` is asked about the key as it is, each time that it is tried. IllegalTransitionError where somebody
-        else was first to rotate it as compromised: one more rotation would end the secret that they were given.
+        `only_if` is asked about the key as it is, each time that it is tried. ConflictError where somebody else was
+        first to rotate it as compromised: one more rotation would end the secret that they were given.
         """
-        decided = self._keys.get(by.tenant, key_id)
-        terms = self._terms(decided, strategy, is_compromised, said or {}, keeps_secret=keeps_secret)
-
-        def is_still_meant(key: Key) -> None:
-            only_if(key)
-            if is_compromised and key.newest_version != decided.newest_version:
-                self._require_unended(key, decided.version)
-
+        key = self._keys.get(by.tenant, key_id)
         return self._starter.start(
             key_id,
             by,
-            terms,
+            self._terms(key, strategy, is_compromised, said or {}, keeps_secret=keeps_secret),
+            # Found before its turn comes: who waits for another's rotation must see that it came in between.
+            exposed=key.version if is_compromised else None,
             keeps_secret=keeps_secret,
-            only_if=is_still_meant,
+            only_if=only_if,
             beside=beside,
             rsa_keys=rsa_keys,
         )
@@ -119,13 +113,6 @@ class Requests:
             )
         if not is_compromised and (strategy is not None or said):
             Terms.asked(strategy or RotationStrategy.OVERLAPPING, dict(said))
-
-    def _require_unended(self, key: Key, number: int) -> None:
-        if self._keys.version(key, number).state is KeyState.COMPROMISED:
-            raise IllegalTransitionError(
-                "somebody else has just rotated the key as compromised",
-                fix="They have its new secret. Rotate it again only if that one is in wrong hands too.",
-            )
 
     def preview(
         self,

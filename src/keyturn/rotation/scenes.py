@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from keyturn.domain.key import Version
 from keyturn.domain.lifecycle import KeyState
@@ -11,7 +12,8 @@ from keyturn.domain.rotation.reasons import Outcome, Reason
 from keyturn.domain.rotation.rotation import Rotation
 from keyturn.errors import IllegalTransitionError
 from keyturn.issuing.keys import Together
-from keyturn.rotation.commits import is_in_service
+
+_IN_SERVICE: Final = (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def end_of(found: Together, now: datetime) -> Reason[Outcome] | None:
         return Reason(Outcome.OWNER_REVOKED, "the key's owner was revoked")
     if found.key.is_expired(now):
         return Reason(Outcome.KEY_EXPIRED, "the key has expired")
-    if not is_in_service(found.key, now):
+    if found.key.state not in _IN_SERVICE:
         return Reason(Outcome.KEY_ENDED, f"the key is {found.key.state.value}")
     return None
 

@@ -17,7 +17,8 @@ from keyturn.domain.lifecycle import Act, KeyState
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.bodies import rotation_put
 from keyturn.domain.rotation.reasons import Outcome, Reason
-from keyturn.domain.rotation.rotation import Cause, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Cause, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.domain.secret import Secret
 from keyturn.errors import ConflictError, IllegalTransitionError, InvalidInputError
@@ -70,6 +71,7 @@ class Starter:
         *,
         keeps_secret: bool = False,
         due_from: datetime | None = None,
+        exposed: int | None = None,
         only_at: int | None = None,
         only_if: Condition = always,
         requires: tuple[Require, ...] = (),
@@ -85,6 +87,7 @@ class Starter:
             keeps_secret: whether a token's new secret is kept, sealed, until somebody picks it up, and the old version
                 serves so long; otherwise it is in the answer and nowhere else.
             due_from: what a schedule counts from afterwards; now, when absent.
+            exposed: number of the version that served when a compromise was reported.
             only_at: the key's revision for which this was decided; ConflictError for another.
             only_if: asked about the key as it is, each time that it is tried.
             requires: other rows that it was decided from, as they were; ConflictError where one has moved.
@@ -92,17 +95,21 @@ class Starter:
             rsa_keys: where RSA keys come from.
 
         Raises:
+            ConflictError: `exposed` was replaced by somebody else after a compromise: what this would end is their new
+                secret.
             IllegalTransitionError: the key is not active, or is being rotated already.
             InvalidInputError: the key is published, and its tenant's key set has no room for one more version.
         """
         made: list[Fresh] = []
 
-        def attempt() -> Started:
+        def attempt() -> Started | None:
             found = self._keys.together(by.tenant, key_id)
             by.require_grantable(found.key.permissions, found.key.scope)
+            only_if(found.key)
+            if exposed is not None and self._has_been_replaced(found, exposed):
+                return None  # and not an error that would have it tried again
             if only_at is not None and found.key.revision != only_at:
                 raise ConflictError("the key has changed since its rotation was decided on")
-            only_if(found.key)
             now = self._clock.now()
             self._require_rotatable(found, terms, now)
             if not made:  # once: an RSA key takes its time
@@ -120,9 +127,22 @@ class Starter:
             )
 
         if only_at is not None:
-            return attempt()  # whoever was first has done it
-        again = self._retrying.end if terms.cause is Cause.COMPROMISED else self._retrying.change
-        return again(key_id, attempt)
+            started = attempt()  # whoever was first has done it
+        else:
+            again = self._retrying.end if terms.cause is Cause.COMPROMISED else self._retrying.change
+            started = again(key_id, attempt)
+        if started is None:
+            raise ConflictError(
+                "the key was rotated as compromised a moment ago",
+                fix="Ask whoever did for the new secret; rotate again if that one is in wrong hands too.",
+            )
+        return started
+
+    def _has_been_replaced(self, found: Together, number: int) -> bool:
+        """Whether this version, which served, has been replaced after a compromise."""
+        if found.key.version == number:
+            return False
+        return self._keys.version(found.key, number).state is KeyState.COMPROMISED
 
     def problem_of(self, found: Together, terms: Terms, now: datetime) -> str | None:
         """Why the key cannot be rotated now; None where it can."""
@@ -188,13 +208,7 @@ class Starter:
             moved=moved,
             added=new,
         )
-        public = fresh.material.public_key
-        started = Started(
-            rotation=rotation,
-            key=moved.key,
-            secret=None if is_kept or public is not None else fresh.material.secret,
-            public_key=None if public is None else public_pem(public),
-        )
+        started = _told(rotation, moved.key, fresh, is_kept=is_kept)
         changes = self._with_exposed(step.changes(by.actor, now), found, rotation, by, now)
         changes = replace(changes, requires=(*changes.requires, *requires))
         self._records.commit(changes.with_rows(beside(started)))
@@ -221,6 +235,17 @@ class Starter:
         return replace(changes, puts=(*changes.puts, *puts), events=(event, *changes.events))
 
 
+def _told(rotation: Rotation, key: Key, fresh: Fresh, *, is_kept: bool) -> Started:
+    """What whoever asked for a rotation is told, with the new secret unless that waits to be picked up."""
+    public = fresh.material.public_key
+    return Started(
+        rotation=rotation,
+        key=key,
+        secret=None if is_kept or public is not None else fresh.material.secret,
+        public_key=None if public is None else public_pem(public),
+    )
+
+
 def _require_rotatable(found: Together, terms: Terms, now: datetime) -> None:
     key = found.key
     # A suspended key may be resumed, and then its old secret must not be what comes back.
@@ -233,8 +258,15 @@ def _require_rotatable(found: Together, terms: Terms, now: datetime) -> None:
         )
     if key.rotation is not None and terms.cause is not Cause.COMPROMISED:
         raise IllegalTransitionError(
-            f"the key is being rotated already: {key.rotation}",
-            fix="Complete that rotation, or roll it back.",
+            f"the key is being rotated already: {key.rotation}", fix=_ending(found.rotation)
         )
     if key.newest_version >= MAX_VERSION:
         raise IllegalTransitionError("the key has had all the versions that there can be")
+
+
+def _ending(rotation: Rotation | None) -> str:
+    """How somebody ends a rotation that is under way."""
+    if rotation is not None and rotation.awaited:
+        awaited = ", ".join(sorted(each.value for each in rotation.awaited))
+        return f"Roll that rotation back, or let happen what it awaits ({awaited}) and complete it."
+    return "Complete that rotation, or roll it back."

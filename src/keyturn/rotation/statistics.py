@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Final, TypeVar
@@ -13,14 +13,14 @@ from keyturn.domain.bodies import key_from
 from keyturn.domain.instants import from_micros
 from keyturn.domain.key import Key
 from keyturn.domain.principal import Principal
-from keyturn.domain.rotation.bodies import policy_from
-from keyturn.domain.rotation.policy import RotationPolicy
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Stage
 from keyturn.domain.spec import check_instant
 from keyturn.ports.clock import Clock
 from keyturn.ports.ledger import Ledger, RowFilter
 from keyturn.records.intact import Intact
 from keyturn.rotation.history import History
+from keyturn.rotation.listing import policies_of
 from keyturn.rotation.selecting import is_selected
 
 DEFAULT_SINCE: Final = timedelta(days=30)
@@ -96,6 +96,25 @@ class _Bounded(Iterator[_T]):
         return found
 
 
+@dataclass(slots=True)
+class _Counted:
+    """Rotations by where they stand and why, and some of those whose old version may be in use."""
+
+    by_stage: Counter[str] = field(default_factory=Counter)
+    by_outcome: Counter[str] = field(default_factory=Counter)
+    by_pause: Counter[str] = field(default_factory=Counter)
+    overlapping: list[Rotation] = field(default_factory=list)
+
+    def add(self, rotation: Rotation) -> None:
+        self.by_stage[rotation.stage.value] += 1
+        if rotation.outcome is not None:
+            self.by_outcome[rotation.outcome.name] += 1
+        if rotation.paused is not None:
+            self.by_pause[rotation.paused.why.name] += 1
+        if rotation.stage in (Stage.OVERLAP, Stage.SHIFTING) and len(self.overlapping) < MAX_STRAGGLERS:
+            self.overlapping.append(rotation)
+
+
 class Statistics:
     """Adds up, a page at a time."""
 
@@ -111,40 +130,32 @@ class Statistics:
         if since is not None:
             check_instant("since", since)
         since = until - DEFAULT_SINCE if since is None else since
-        by_stage: Counter[str] = Counter()
-        by_outcome: Counter[str] = Counter()
-        by_pause: Counter[str] = Counter()
-        overlapping: list[Rotation] = []
-        newest = _Bounded(self._history.newest_first(by.tenant))
+        counted, newest = _Counted(), _Bounded(self._history.newest_first(by.tenant))
         for rotation in takewhile(lambda each: each.started_at >= since, newest):
-            by_stage[rotation.stage.value] += 1
-            if rotation.outcome is not None:
-                by_outcome[rotation.outcome.name] += 1
-            if rotation.paused is not None:
-                by_pause[rotation.paused.why.name] += 1
-            if rotation.stage in (Stage.OVERLAP, Stage.SHIFTING) and len(overlapping) < MAX_STRAGGLERS:
-                overlapping.append(rotation)
-        succeeded, failed = by_stage[Stage.COMPLETED.value], by_stage[Stage.ROLLED_BACK.value]
+            counted.add(rotation)
+        succeeded = counted.by_stage[Stage.COMPLETED.value]
+        failed = counted.by_stage[Stage.ROLLED_BACK.value]
         judged = succeeded + failed
         in_service = _Bounded(self._keys_in_service(by.tenant))
         keys, mean_age, past = self._ages(by, in_service, until)
         return RotationStatistics(
             since=since,
             until=until,
-            by_stage={stage: count for stage, count in by_stage.items() if count},
-            by_outcome=dict(by_outcome),
-            by_pause=dict(by_pause),
+            by_stage=dict(counted.by_stage),
+            by_outcome=dict(counted.by_outcome),
+            by_pause=dict(counted.by_pause),
             success_rate=succeeded / judged if judged else None,
             failure_rate=failed / judged if judged else None,
             keys=keys,
             mean_age=mean_age,
             past_max_age=past,
-            stragglers=tuple(self._stragglers(overlapping)),
+            stragglers=tuple(self._stragglers(counted.overlapping)),
             is_partial=newest.was_cut or in_service.was_cut,
         )
 
     def _ages(self, by: Principal, keys: Iterator[Key], now: datetime) -> tuple[int, float | None, int]:
-        aging = [policy for policy in self._aging_policies(by.tenant) if policy.max_age is not None]
+        policies = (kept.policy for kept in policies_of(self._ledger, self._intact, by.tenant))
+        aging = [policy for policy in policies if policy.max_age is not None]
         count, total, past = 0, timedelta(0), 0
         for key in keys:
             age = now - (key.rotated_at or key.created_at)
@@ -156,14 +167,6 @@ class Statistics:
                 for policy in aging
             )
         return count, total.total_seconds() / count if count else None, past
-
-    def _aging_policies(self, tenant: str) -> Iterator[RotationPolicy]:
-        before = None
-        while rows := self._ledger.list_policies(tenant, before, _PAGE):
-            before = rows[-1].created
-            for kept in self._intact.read(rows, policy_from):
-                if kept.tenant == tenant and not kept.is_deleted:
-                    yield kept.policy
 
     def _keys_in_service(self, tenant: str) -> Iterator[Key]:
         before = None

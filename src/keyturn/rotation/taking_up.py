@@ -5,12 +5,11 @@ Two samples of the policy's newest rotations tell: those that began within the l
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from keyturn.domain.bodies import key_from
 from keyturn.domain.instants import from_micros, to_micros
@@ -18,10 +17,12 @@ from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy import WHOLE
 from keyturn.domain.rotation.reasons import PolicyPauseCode, Reason
-from keyturn.domain.rotation.rotation import Awaited, Cause, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
 from keyturn.domain.rotation.schedule import cohort_stage
+from keyturn.domain.rotation.stages import Awaited, Cause, Stage
 from keyturn.ports.ledger import Ledger, Position, RotationFilter, Row
 from keyturn.records.intact import Intact
+from keyturn.rotation.places import said_by
 
 _LOOKED_AT: Final = 500  # rotations in each of the two samples
 _JUDGED: Final = (Stage.STAGED, Stage.OVERLAP, Stage.COMPLETED)
@@ -127,9 +128,8 @@ class TakingUp:
 
 
 def _began(row: Row) -> int:
-    """When a rotation began, as the store says, unchecked: to see where to look."""
+    """When a rotation began, as the store says, unchecked."""
     try:
-        body: Any = json.loads(row.body)
-        return int(body["started_at"])
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return int(said_by(row)["started_at"])
+    except (ValueError, TypeError, KeyError, OverflowError):
         return 0

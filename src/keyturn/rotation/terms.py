@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from keyturn.domain.key import Key
+from keyturn.domain.rotation.plan import Plan
 from keyturn.domain.rotation.policy import (
     RotationFrequency,
     RotationPolicy,
     RotationStrategy,
 )
-from keyturn.domain.rotation.rotation import Awaited, Cause, Plan
+from keyturn.domain.rotation.stages import Awaited, Cause
 
 _UNNAMED: Final = "requested"  # a policy that only lends its checks and defaults
 MAY_BE_SAID: Final = frozenset(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from keyturn.domain.principal import SYSTEM_ACTOR, Principal
-from keyturn.domain.rotation.rotation import Awaited
+from keyturn.domain.rotation.stages import Awaited
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.material import material_of
 from keyturn.ports.clock import Clock
 from keyturn.ports.waiting_secrets import Waiting
 from keyturn.records.records import Records
-from keyturn.rotation.commits import is_in_service
 from keyturn.rotation.moving import Mover
+from keyturn.rotation.scenes import end_of
 
 
 class RotationSecrets:
@@ -29,8 +29,7 @@ class RotationSecrets:
             return None
         found = self._keys.together(tenant, rotation.key_id, (rotation.new,))
         is_current = found.rotation is not None and found.rotation.revision == rotation.revision
-        in_service = is_in_service(found.key, self._clock.now()) and not found.is_owner_revoked
-        if not is_current or not in_service:
+        if not is_current or end_of(found, self._clock.now()) is not None:
             return None
         return Waiting(
             rotation_id=rotation_id,

@@ -1,4 +1,4 @@
-"""ETags of keys, and the conditions that callers put on them (RFC 9110, sections 8.8.3 and 13.1)."""
+"""ETags of keys and policies, and the conditions that callers put on them (RFC 9110, sections 8.8.3 and 13.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from keyturn.domain import canonical
 from keyturn.domain.bodies import key_put
 from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.key import Key
+from keyturn.domain.rotation.kept_policy import KeptPolicy
+from keyturn.domain.rotation.policy_bodies import policy_put
 from keyturn.errors import PreconditionFailedError
+from keyturn.rotation_views import policy_view
 from keyturn.server.exchange import RefusedRequestError, fields_of
 from keyturn.views import View, key_view
 
@@ -21,13 +24,16 @@ SHOWN: Final[dict[str, Any]] = {"format": "etag", "pattern": _PATTERN}
 _LIST: Final = re.compile(_PATTERN)
 _TAG: Final = re.compile(r'(?:W/)?"[!#-~]*"')
 _DIGEST_BYTES: Final = 16
+Tagged = Key | KeptPolicy
+"""What has an ETag."""
 _EXAMPLE: Final = '"3-q83vEjRWeJCrze8SNFZ4"'
 
 
-def etag_of(key: Key) -> str:
-    """The strong ETag of a key: its revision, and a digest of all that its row says."""
-    digest = hashlib.sha256(canonical.encode(key_put(key).body).encode()).digest()
-    return f'"{key.revision}-{to_base64url(digest[:_DIGEST_BYTES])}"'
+def etag_of(found: Tagged) -> str:
+    """The strong ETag of a key or a policy: its revision, and a digest of all that its row says."""
+    put = key_put(found) if isinstance(found, Key) else policy_put(found)
+    digest = hashlib.sha256(canonical.encode(put.body).encode()).digest()
+    return f'"{found.revision}-{to_base64url(digest[:_DIGEST_BYTES])}"'
 
 
 def tags_sent(request: Request, name: str) -> frozenset[str] | None:
@@ -47,7 +53,7 @@ def tags_sent(request: Request, name: str) -> frozenset[str] | None:
 
 
 class Seen:
-    """What a caller has seen of a key, by the ETag of an earlier answer, and the answer that is to carry the next.
+    """What a caller has seen of it, by the ETag of an earlier answer, and the answer that is to carry the next.
 
     Attributes:
         tags: the ETags that were sent; None where there were none.
@@ -57,25 +63,26 @@ class Seen:
         self.tags = tags
         self._response = response
 
-    def covers(self, key: Key) -> bool:
-        """Whether the caller has seen the key as it is."""
-        return self.tags is not None and ("*" in self.tags or etag_of(key) in self.tags)
+    def covers(self, found: Tagged) -> bool:
+        """Whether the caller has seen it as it is."""
+        return self.tags is not None and ("*" in self.tags or etag_of(found) in self.tags)
 
-    def check(self, key: Key) -> None:
-        """PreconditionFailedError where the caller set a condition that the key, as it is, does not meet."""
-        if self.tags is not None and not self.covers(key):
-            raise PreconditionFailedError("the key is no longer as that ETag says")
+    def check(self, found: Tagged) -> None:
+        """PreconditionFailedError where the caller set a condition that it, as it is, does not meet."""
+        if self.tags is not None and not self.covers(found):
+            what = "key" if isinstance(found, Key) else "policy"
+            raise PreconditionFailedError(f"the {what} is no longer as that ETag says")
 
-    def answer(self, key: Key) -> View:
-        """The key for the answer, which then has its ETag."""
-        self._response.headers["ETag"] = etag_of(key)
-        return key_view(key)
+    def answer(self, found: Tagged) -> View:
+        """What the answer shows, which then has its ETag."""
+        self._response.headers["ETag"] = etag_of(found)
+        return key_view(found) if isinstance(found, Key) else policy_view(found)
 
-    def answer_unless_seen(self, key: Key) -> View | Response:
-        """The same, or nothing but the ETag for a caller who has seen the key as it is."""
-        if self.covers(key):
-            return Response(status_code=304, headers={"ETag": etag_of(key)})
-        return self.answer(key)
+    def answer_unless_seen(self, found: Tagged) -> View | Response:
+        """The same, or nothing but the ETag for a caller who has seen it as it is."""
+        if self.covers(found):
+            return Response(status_code=304, headers={"ETag": etag_of(found)})
+        return self.answer(found)
 
 
 async def _if_match(
@@ -85,7 +92,7 @@ async def _if_match(
         str | None,
         Header(
             alias="If-Match",
-            description="Do it only if the key is as an earlier answer showed it: the ETag of that answer.",
+            description="Do it only if it is as an earlier answer showed it: the ETag of that answer.",
             examples=[_EXAMPLE],
             json_schema_extra=SHOWN,
         ),
@@ -102,7 +109,7 @@ async def _if_none_match(
         str | None,
         Header(
             alias="If-None-Match",
-            description="Answer 304 if the key is as an earlier answer showed it: the ETag of that answer.",
+            description="Answer 304 if it is as an earlier answer showed it: the ETag of that answer.",
             examples=[_EXAMPLE],
             json_schema_extra=SHOWN,
         ),

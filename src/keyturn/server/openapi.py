@@ -55,7 +55,7 @@ TAGS: Final = [
 ]
 
 _ETAG: Final = {
-    "description": "Names this state of the key, for If-Match and If-None-Match.",
+    "description": "Names this state, for If-Match and If-None-Match.",
     "schema": {"type": "string", "pattern": '^"[!#-~]+"$'},
     "example": '"3-q83vEjRWeJCrze8SNFZ4"',
 }
@@ -86,7 +86,7 @@ TAGGED: Final[Responses] = {200: {"headers": {"ETag": _ETAG}}}
 CREATED: Final[Responses] = {201: {"headers": {"ETag": _ETAG, "Idempotent-Replayed": _REPLAYED}}}
 REPLAYABLE: Final[Responses] = {201: {"headers": {"Idempotent-Replayed": _REPLAYED}}}
 NOT_MODIFIED: Final[Responses] = {
-    304: {"description": "The key is as If-None-Match says.", "headers": {"ETag": _ETAG}}
+    304: {"description": "It is as If-None-Match says.", "headers": {"ETag": _ETAG}}
 }
 CONFLICT: Final[Responses] = {409: {"description": "The state does not allow it."}}
 

@@ -66,7 +66,7 @@ class RedeemedBody(Body):
     responses={**REPLAYABLE, **CONFLICT},
 )
 def offer_pick_up(
-    rotation_id: RotationId, terms: OfferTerms, node: TheNode, by: MayRotate, once: Once
+    rotation_id: RotationId, node: TheNode, by: MayRotate, once: Once, terms: OfferTerms | None = None
 ) -> Response:
     """Make a code for one fetch of the new secret that waits.
 
@@ -77,7 +77,7 @@ def offer_pick_up(
         node.rotation.pick_ups.offer(
             rotation_id,
             by,
-            lifetime=terms.lifetime,
+            lifetime=(terms or OfferTerms()).lifetime,
             beside=lambda offered: keep(
                 {
                     "rotation_id": rotation_id,

@@ -7,14 +7,22 @@ from typing import Annotated, Any, Final
 from fastapi import Path
 from pydantic import Field
 
-from keyturn.domain.ids import ID_CHARACTERS, ROTATION
+from keyturn.domain.ids import ROTATION
 from keyturn.domain.rotation.policy import RotationStrategy
-from keyturn.domain.rotation.rotation import Awaited, Cause, Stage
+from keyturn.domain.rotation.stages import Awaited, Cause, Stage
 from keyturn.server.models import Body, Closed, example
 from keyturn.server.rotation_policies import ReasonBody, Seconds
-from keyturn.server.schemas import EXAMPLE_KEY_ID, EXAMPLE_TIME, EXAMPLE_TOKEN, KEY_ID_PATTERN, Time, shown
+from keyturn.server.schemas import (
+    EXAMPLE_KEY_ID,
+    EXAMPLE_TIME,
+    EXAMPLE_TOKEN,
+    KEY_ID_PATTERN,
+    Time,
+    id_pattern,
+    shown,
+)
 
-ROTATION_ID_PATTERN: Final = f"^{ROTATION}_[0-9A-Za-z]{{{ID_CHARACTERS}}}$"
+ROTATION_ID_PATTERN: Final = id_pattern(ROTATION)
 EXAMPLE_ROTATION_ID: Final = "rot_6mqCIZlBsiYCHbDx0P49Yf"
 RotationId = Annotated[
     str,

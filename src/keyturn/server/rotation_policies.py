@@ -12,17 +12,20 @@ from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.blackout import BlackoutWindow
 from keyturn.domain.rotation.checks import MAX_LISTED
 from keyturn.domain.rotation.policy import (
-    KeySelection,
+    MAX_BLACKOUTS,
+    SHORTEST_PERIOD,
     RotationFrequency,
     RotationPolicy,
     RotationStrategy,
 )
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.scope import KeyScope
 from keyturn.rotation_views import policy_view
 from keyturn.server.access import MayReadRotation, MayUpdateRotation, TheNode
+from keyturn.server.etags import IfMatch, IfNoneMatch, etag_of
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.models import Body, Closed, Instant, example
-from keyturn.server.openapi import CONFLICT, REPLAYABLE
+from keyturn.server.openapi import CONFLICT, CREATED, NOT_MODIFIED, TAGGED
 from keyturn.server.schemas import (
     EXAMPLE_TIME,
     KEY_ID_PATTERN,
@@ -127,11 +130,14 @@ class PolicyFields(Closed):
     ] = None
     requires_check: bool | None = None
     rollback_window: Annotated[Seconds | None, shown("After the switch.", example=86_400)] = None
-    max_age: Annotated[Seconds | None, shown("After which a version is replaced.", example=7_776_000)] = None
+    max_age: Annotated[
+        int | None,
+        shown("Seconds after which a version is replaced.", minimum=SHORTEST_PERIOD, example=7_776_000),
+    ] = None
     notices: Annotated[list[int] | None, shown("Seconds before a rotation.", example=[604_800, 86_400])] = (
         None
     )
-    blackouts: list[BlackoutBody] | None = None
+    blackouts: Annotated[list[BlackoutBody] | None, shown(maxItems=MAX_BLACKOUTS)] = None
     may_select_none: Annotated[
         bool, Field(description="Whether the selection may meet no key that there is yet.")
     ] = False
@@ -149,6 +155,7 @@ class PolicyFields(Closed):
         return values
 
 
+_CHANGED: Final[dict[int | str, dict[str, Any]]] = {**TAGGED, **CONFLICT}
 _NEW: Final[dict[str, Any]] = {
     "policy_id": "monthly_rotation", "frequency": "monthly", "strategy": "overlapping", "overlap": 604_800,
     "keys": {"tags": ["production"]}, "may_select_none": True,
@@ -166,7 +173,7 @@ class NewPolicy(PolicyFields):
 
 
 class PolicyChanges(PolicyFields):
-    """Changes to a policy: what is absent stays, null is filled in anew."""
+    """Changes to a policy: what is absent stays, null is what there is when nothing is said."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": 1_209_600}], "minProperties": 1})
 
@@ -228,9 +235,12 @@ class ListedPolicies(Body):
     cursor: Cursor | None = None
 
 
-@router.post("", status_code=201, response_model=PolicyBody, responses={**REPLAYABLE, **CONFLICT})
+@router.post("", status_code=201, response_model=PolicyBody, responses={**CREATED, **CONFLICT})
 def create_rotation_policy(wanted: NewPolicy, node: TheNode, by: MayUpdateRotation, once: Once) -> Response:
-    """Keep a rotation policy. Rotations begin by it within a minute of being due."""
+    """Keep a rotation policy. Rotations begin by it within a minute of being due.
+
+    Needs `*` and the scope full besides: a policy rotates keys of any kind.
+    """
 
     def make(keep: Keep) -> None:
         policy = RotationPolicy(policy_id=wanted.policy_id, **wanted.said())
@@ -238,7 +248,7 @@ def create_rotation_policy(wanted: NewPolicy, node: TheNode, by: MayUpdateRotati
             policy,
             by,
             may_select_none=wanted.may_select_none,
-            beside=lambda kept: keep(policy_view(kept), [kept.row_id]),
+            beside=lambda kept: keep(policy_view(kept), [kept.row_id], etag=etag_of(kept)),
         )
 
     return once.answer(by, make)
@@ -253,38 +263,50 @@ def list_rotation_policies(
     return {"items": [policy_view(kept) for kept in page.items], "next_cursor": page.next_cursor}
 
 
-@router.get("/{policy_id}", response_model=PolicyBody)
-def get_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayReadRotation) -> View:
+@router.get("/{policy_id}", response_model=PolicyBody, responses={**TAGGED, **NOT_MODIFIED})
+def get_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayReadRotation, seen: IfNoneMatch) -> Any:
     """Get one rotation policy."""
-    return policy_view(node.rotation.policies.get(policy_id, by))
+    return seen.answer_unless_seen(node.rotation.policies.get(policy_id, by))
 
 
-@router.patch("/{policy_id}", response_model=PolicyBody, responses=CONFLICT)
+@router.patch("/{policy_id}", response_model=PolicyBody, responses=_CHANGED)
 def update_rotation_policy(
-    policy_id: ThePolicyId, changes: PolicyChanges, node: TheNode, by: MayUpdateRotation
+    policy_id: ThePolicyId, changes: PolicyChanges, node: TheNode, by: MayUpdateRotation, seen: IfMatch
 ) -> View:
-    """Change a rotation policy; rotations that have begun go on as they were planned."""
+    """Change a rotation policy; rotations that have begun go on as they were planned.
+
+    Needs `*` and the scope full besides.
+    """
     kept = node.rotation.policies.update(
-        policy_id, by, changes.said(), may_select_none=changes.may_select_none
+        policy_id, by, changes.said(), may_select_none=changes.may_select_none, only_if=seen.check
     )
-    return policy_view(kept)
+    return seen.answer(kept)
 
 
 @router.delete(
     "/{policy_id}", status_code=204, responses={204: {"description": "It is none any more."}, **CONFLICT}
 )
-def delete_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayUpdateRotation) -> None:
+def delete_rotation_policy(
+    policy_id: ThePolicyId, node: TheNode, by: MayUpdateRotation, seen: IfMatch
+) -> None:
     """Delete a rotation policy; keys that name it are not rotated any more."""
-    node.rotation.policies.delete(policy_id, by)
+    node.rotation.policies.delete(policy_id, by, only_if=seen.check)
 
 
-@router.post("/{policy_id}/pause", response_model=PolicyBody, responses=CONFLICT)
-def pause_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayUpdateRotation) -> View:
+@router.post("/{policy_id}/pause", response_model=PolicyBody, responses=_CHANGED)
+def pause_rotation_policy(
+    policy_id: ThePolicyId, node: TheNode, by: MayUpdateRotation, seen: IfMatch
+) -> View:
     """Let no rotation begin by a policy for now."""
-    return policy_view(node.rotation.policies.pause(policy_id, by))
+    return seen.answer(node.rotation.policies.pause(policy_id, by, only_if=seen.check))
 
 
-@router.post("/{policy_id}/resume", response_model=PolicyBody, responses=CONFLICT)
-def resume_rotation_policy(policy_id: ThePolicyId, node: TheNode, by: MayUpdateRotation) -> View:
-    """Let rotations begin by a policy again, also by one that has stopped by itself."""
-    return policy_view(node.rotation.policies.resume(policy_id, by))
+@router.post("/{policy_id}/resume", response_model=PolicyBody, responses=_CHANGED)
+def resume_rotation_policy(
+    policy_id: ThePolicyId, node: TheNode, by: MayUpdateRotation, seen: IfMatch
+) -> View:
+    """Let rotations begin by a policy again, also by one that has stopped by itself.
+
+    Needs `*` and the scope full besides.
+    """
+    return seen.answer(node.rotation.policies.resume(policy_id, by, only_if=seen.check))

@@ -8,10 +8,9 @@ from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
 from keyturn.domain.rotation.policy import RotationStrategy
-from keyturn.domain.rotation.rotation import Stage
+from keyturn.domain.rotation.stages import Stage
 from keyturn.rotation.moving import PickedUp
-from keyturn.rotation.starting import Started
-from keyturn.rotation_views import preview_view, rotation_view, statistics_view
+from keyturn.rotation_views import preview_view, rotation_view, started_view, statistics_view
 from keyturn.server.access import MayReadRotation, MayRotate, TheGenerator, TheNode
 from keyturn.server.idempotency import Keep, Once
 from keyturn.server.models import Body, Closed, InstantInQuery, Note, example
@@ -129,16 +128,11 @@ def rotate_key(
             is_compromised=terms.compromised,
             keeps_secret=terms.keep_secret,
             said=terms.said(),
-            beside=lambda started: keep(_rotated_view(started), [key_id]),
+            beside=lambda started: keep(started_view(started), [key_id]),
             rsa_keys=generator.rsa_keys,
         )
 
     return once.answer(by, make)
-
-
-def _rotated_view(started: Started) -> View:
-    secret = None if started.secret is None else started.secret.reveal()
-    return {**rotation_view(started.rotation), "key": secret, "public_key": started.public_key}
 
 
 @router.get("/keys/{key_id}/rotation-preview", response_model=PreviewBody)

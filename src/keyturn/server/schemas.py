@@ -37,8 +37,15 @@ _SEGMENT: Final = "(?:[A-Za-z0-9_-]+|\\*)"
 GRANT_PATTERN: Final = rf"^{_SEGMENT}(?:\.{_SEGMENT}){{0,7}}$"
 _DAY, _CLOCK = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "[0-9]{2}:[0-9]{2}:[0-9]{2}"
 TIME_PATTERN: Final = rf"^{_DAY}[Tt]{_CLOCK}(?:\.[0-9]{{1,9}})?(?:[Zz]|[+-][0-9]{{2}}:[0-9]{{2}})$"
-KEY_ID_PATTERN: Final = f"^{ids.KEY}_[0-9A-Za-z]{{{ids.ID_CHARACTERS}}}$"
 CREDENTIAL_ID_PATTERN: Final = "^[0-9A-Za-z]{16}$"
+
+
+def id_pattern(kind: str) -> str:
+    """What ids of a kind of row match, such as those of `ids.KEY`."""
+    return f"^{kind}_[0-9A-Za-z]{{{ids.ID_CHARACTERS}}}$"
+
+
+KEY_ID_PATTERN: Final = id_pattern(ids.KEY)
 
 
 def shown(description: str = "", **schema: Any) -> Any:

@@ -87,7 +87,10 @@ class ToCheck(Closed):
         | None
     ) = None
     version: Annotated[
-        int | None, Field(description="The version that signed; the present one when absent.")
+        int | None,
+        Field(
+            description="The version that signed; when absent the one that serves, or the other of a rotation."
+        ),
     ] = None
     token: Annotated[str | None, Field(description="A JSON Web Token in compact form.")] = None
     issuer: Annotated[str | None, Field(description="Of a token: what `iss` must be.")] = None

@@ -13,9 +13,8 @@ from keyturn.domain.notices.announcements import DEFAULT_TERMS, Terms
 from keyturn.errors import IntegrityError, KeyturnError
 from keyturn.ports.notifier import Notifier
 
-POLLS_A_BOUND: Final = (
-    4  # reads of the log within max_staleness: one may fail, or be late, without a stale answer
-)
+# Reads of the log within max_staleness: one may fail, or be late, without a stale answer.
+POLLS_A_BOUND: Final = 4
 _RECORDER_SECONDS: Final = 0.25
 _HOUSEKEEPING_SECONDS: Final = 60
 _ROTATION_SECONDS: Final = 30

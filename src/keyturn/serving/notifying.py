@@ -6,9 +6,8 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
-from keyturn.adapters.notifier.addresses import AddressGuard
 from keyturn.adapters.notifier.smtp import MailNotifier, MailServer
-from keyturn.adapters.notifier.webhook import WebhookNotifier
+from keyturn.adapters.notifier.webhook import webhook_notifiers
 from keyturn.config import MAX_PORT, Settings
 from keyturn.domain.notices.destination import Destination
 from keyturn.errors import ConfigurationError, InvalidInputError
@@ -26,8 +25,7 @@ _FIX: Final = (
 
 def notifiers_from(settings: Settings) -> dict[str, Notifier]:
     """Webhooks, and mail where there is a mail server; ConfigurationError for one that is not named right."""
-    webhook = WebhookNotifier(AddressGuard(settings.notices_allow))
-    notifiers: dict[str, Notifier] = {"https": webhook, "http": webhook}
+    notifiers = webhook_notifiers(settings.notices_allow)
     if settings.smtp is not None:
         notifiers["mailto"] = MailNotifier(_mail_server(settings, settings.smtp))
     elif settings.smtp_from is not None or settings.smtp_password is not None:

@@ -64,7 +64,11 @@ class _Shown:
 
 
 class PublishedKeys:
-    """The sets of one process. `refresh` reads the store and may be called from any thread; the rest is memory."""
+    """The sets of one process.
+
+    `follow`, `take_in` and `refresh`, which is both, read the store and may be called from any thread; all else is
+    memory.
+    """
 
     def __init__(self, *, records: Records, keys: Keys, clock: Clock, max_staleness: float) -> None:
         self._records = records

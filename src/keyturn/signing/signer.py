@@ -284,9 +284,8 @@ def _drawn(shares: tuple[tuple[int, int], ...]) -> int:
 def _require_within(published_for: int, now: int, exp: object, expires_in: object) -> None:
     """What a published key signs ends while others can still verify it."""
     lifetime = exp - now if isinstance(exp, (int, float)) else expires_in
-    if (
-        isinstance(lifetime, (int, float)) and lifetime > published_for
-    ):  # what is no number is refused elsewhere
+    # What is no number is refused elsewhere.
+    if isinstance(lifetime, (int, float)) and lifetime > published_for:
         raise InvalidInputError(
             f"the key is published for {published_for} seconds, and the token would outlast that",
             field="claims.exp" if exp is not None else "expires_in",

@@ -112,7 +112,6 @@ X25519: Final[dict[str, str]] = jwk_of(KINDS["X25519"]())
         {**X25519, "d": "AAAA"},
         {"kty": "oct", "k": "AAAA"},
     ],
-    ids=str,
 )
 def test_what_is_no_public_key_for_encryption_is_refused(jwk: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError) as refused:
@@ -130,7 +129,6 @@ def test_what_is_no_public_key_for_encryption_is_refused(jwk: dict[str, Any]) ->
         {"kty": "RSA", "alg": "RSA-OAEP-256", "n": to_base64url(b"\xff" * 128), "e": "AQAB"},  # 1,024 bits
         {"kty": "RSA", "alg": "RSA-OAEP-256", "n": to_base64url(b"\xff" * 256), "e": "AQ"},
     ],
-    ids=str,
 )
 def test_numbers_that_make_no_key_are_refused(jwk: dict[str, str]) -> None:
     kept = Receiver.of(jwk, every_owner=True).jwk

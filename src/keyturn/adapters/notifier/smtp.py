@@ -123,9 +123,8 @@ class _Conversation(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         """A reply, from lines that are read by `_Lines`."""
-        if (
-            self.file is None and self.sock is not None
-        ):  # smtplib forgets it with STARTTLS, and what came too early
+        # smtplib forgets it with STARTTLS, and what came too early.
+        if self.file is None and self.sock is not None:
             self.file = _Lines(self.sock, self)
         return super().getreply()
 

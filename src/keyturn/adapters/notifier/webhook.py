@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
 from keyturn.adapters.notifier.addresses import AddressGuard, BlockedAddressError
 from keyturn.adapters.notifier.connecting import connected, left
 from keyturn.domain.notices.destination import Destination
-from keyturn.ports.notifier import SECONDS, Message, Outcome
+from keyturn.ports.notifier import SECONDS, Message, Notifier, Outcome
 
 MAX_HEAD_BYTES: Final = 16_384
 MAX_WAIT: Final = 86_400  # seconds that a receiver may ask for
@@ -75,6 +76,12 @@ class WebhookNotifier:
         except BaseException:
             connection.close()
             raise
+
+
+def webhook_notifiers(allowed: Sequence[str]) -> dict[str, Notifier]:
+    """By scheme what sends webhooks to public addresses over TLS, and to the allowed networks."""
+    notifier = WebhookNotifier(AddressGuard(allowed))
+    return {"https": notifier, "http": notifier}
 
 
 def _request(message: Message) -> bytes:

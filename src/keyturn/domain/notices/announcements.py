@@ -18,12 +18,13 @@ from keyturn.domain.change import EventType
 from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import Key
 from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.rotation.checks import DAY
 from keyturn.domain.rotation.policy import RotationPolicy
-from keyturn.domain.rotation.rotation import Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
 from keyturn.domain.rotation.schedule import next_due, notices_due
+from keyturn.domain.rotation.stages import Stage
 from keyturn.errors import InvalidInputError
 
-DAY: Final = 86_400  # seconds
 DEFAULT_EXPIRING: Final = (30 * DAY, 7 * DAY, DAY)
 DEFAULT_UNUSED: Final = 90 * DAY
 STRAGGLING: Final = (7 * DAY, DAY, 3_600)

@@ -9,12 +9,13 @@ from typing import Final, cast
 
 from keyturn.domain.rotation.checks import DAY, require_seconds
 from keyturn.domain.rotation.cron import parse_cron
-from keyturn.domain.rotation.zones import last_time_until
+from keyturn.domain.rotation.zones import last_time_within
 from keyturn.domain.spec import check_instant
 from keyturn.errors import InvalidInputError
 
 MAX_WINDOW: Final = 366 * DAY  # seconds, of a window that recurs
-_HOPS: Final = 1_000  # from window to window, until they are taken to follow each other for ever
+MAX_TIMES_A_DAY: Final = 24  # that a window may begin
+MAX_IN_A_ROW: Final = 64  # windows that follow each other, until they are taken to do so for ever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,12 @@ class BlackoutWindow:
                 "a blackout window has starts_at and ends_at, or cron and duration", field="blackouts"
             )
         if recurs:
-            parse_cron(cast(str, self.cron))
+            if len(parse_cron(cast(str, self.cron)).times) > MAX_TIMES_A_DAY:
+                raise InvalidInputError(
+                    f"a blackout window begins at most {MAX_TIMES_A_DAY} times a day",
+                    field="blackouts",
+                    fix="Let it begin less often and last longer: duration says how long.",
+                )
             require_seconds("blackouts", self.duration, 60, MAX_WINDOW)
             return
         check_instant("blackouts", cast(datetime, self.starts_at))
@@ -51,14 +57,20 @@ class BlackoutWindow:
         if self.cron is None:
             starts_at, ends_at = cast(datetime, self.starts_at), cast(datetime, self.ends_at)
         else:
-            starts_at = last_time_until(parse_cron(self.cron), zone, instant)
-            ends_at = starts_at + timedelta(seconds=cast(int, self.duration))
+            lasts = timedelta(seconds=cast(int, self.duration))
+            found = last_time_within(parse_cron(self.cron), zone, instant, lasts)
+            if found is None:
+                return None
+            starts_at, ends_at = found, found + lasts
         return ends_at if starts_at <= instant < ends_at else None
 
 
 def opening_from(windows: Sequence[BlackoutWindow], zone: tzinfo, instant: datetime) -> datetime | None:
-    """The first instant, `instant` itself or later, that lies in none of the windows; None where they never end."""
-    for _ in range(_HOPS):
+    """The first instant, `instant` itself or later, that lies in none of the windows; None where they never end.
+
+    That is supposed of more than MAX_IN_A_ROW that follow each other. Each is looked at once after each.
+    """
+    for _ in range(MAX_IN_A_ROW + 1):
         ends = [end for window in windows if (end := window.end_around(instant, zone)) is not None]
         if not ends:
             return instant

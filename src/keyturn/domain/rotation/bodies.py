@@ -1,4 +1,4 @@
-"""Rotations as row bodies, and back; and policies likewise. `docs/formats/rotation.md` specifies them."""
+"""Rotations as row bodies, and back. `docs/formats/rotation.md` specifies them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from keyturn.domain.body_parts import BODY_VERSION, Body, Members, guarded, micr
 from keyturn.domain.change import Put
 from keyturn.domain.instants import to_micros
 from keyturn.domain.key import KeyType
+from keyturn.domain.rotation.plan import Paused, Plan
 from keyturn.domain.rotation.policy import RotationStrategy
-from keyturn.domain.rotation.policy_bodies import POLICY, policy_from, policy_put
 from keyturn.domain.rotation.reasons import Outcome, PauseCode, reason_body, reason_from
-from keyturn.domain.rotation.rotation import Awaited, Cause, Paused, Plan, Rotation, Stage
-
-__all__ = ["POLICY", "ROTATION", "policy_from", "policy_put", "rotation_from", "rotation_put"]
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Awaited, Cause, Stage
 
 ROTATION: Final = "rotation"
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -89,7 +88,7 @@ def _span(span: timedelta | None) -> int | None:
 
 @guarded
 def rotation_from(body: Mapping[str, object]) -> Rotation:
-    """The rotation that a body says; IntegrityError as for a policy."""
+    """The rotation that a body says; IntegrityError for anything that this program did not write."""
     m = Members(body, ROTATION)
     paused, outcome = m.optional("paused", dict), m.optional("outcome", dict)
     rotation = Rotation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final, TypeVar
 
@@ -24,14 +25,6 @@ def unchecked(kind: type[_T], **members: object) -> _T:
     return made
 
 
-def freeze(made: object, *names: str) -> None:
-    """Make tuples of these members of a frozen value, where they were given as lists."""
-    for name in names:
-        value = getattr(made, name)
-        if isinstance(value, list):
-            object.__setattr__(made, name, tuple(value))
-
-
 def require_kind(name: str, value: object, kind: type[Enum]) -> None:
     """InvalidInputError, which lists the members, for what is none of them."""
     if not isinstance(value, kind):
@@ -42,20 +35,38 @@ def require_kind(name: str, value: object, kind: type[Enum]) -> None:
         )
 
 
+def tuple_of(values: object, most: int) -> object:
+    """A sequence as a tuple, of which one more than `most` is kept so that it is seen to be too long.
+
+    Whatever is no sequence, and text, stays as it is.
+    """
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes, bytearray, memoryview)):
+        return values
+    return tuple(values[: most + 1])
+
+
 def require_each(name: str, values: object, kind: type, most: int = MAX_LISTED) -> None:
     """InvalidInputError for what is no tuple of this kind, is too long, or has something in it twice."""
     if not isinstance(values, tuple) or not all(type(value) is kind for value in values):
         raise InvalidInputError(
-            f"{name} is a list of {kind.__name__}", field=name, fix="Give a list or a tuple of nothing else."
+            f"{name} is a list of {kind.__name__}",
+            field=name,
+            fix=f"Give a sequence in which each is of the type {kind.__name__}.",
         )
     if len(values) > most or len(set(values)) < len(values):
-        raise InvalidInputError(f"{name}: at most {most}, none of them twice", field=name)
+        raise InvalidInputError(
+            f"{name}: at most {most}, none of them twice", field=name, fix="Leave some out."
+        )
 
 
 def require_seconds(name: str, value: object, least: int, most: int) -> None:
     """InvalidInputError for what is no whole number of seconds within these bounds."""
     if type(value) is not int or not least <= value <= most:
-        raise InvalidInputError(f"{name} is a whole number of seconds from {least} to {most}", field=name)
+        raise InvalidInputError(
+            f"{name} is a whole number of seconds from {least} to {most}",
+            field=name,
+            fix=f"Take a value from {least} to {most}.",
+        )
 
 
 def require_range(name: str, value: object, applies: bool, least: int, most: int) -> None:

@@ -24,7 +24,7 @@ from keyturn.errors import InvalidInputError
 MAX_CRON_CHARACTERS: Final = 256
 _LEAP_YEAR: Final = 2024
 # 29 February comes on the same day of the week every 28 years, and 40 years where 2100 lies between.
-_DAYS_AHEAD: Final = 41 * 366
+DAYS_AHEAD: Final = 41 * 366
 _KEPT: Final = 1_024  # parsed expressions
 _DAY: Final = timedelta(days=1)
 
@@ -73,30 +73,35 @@ class Cron:
         day, found = wall.date(), bisect_right(self.times, wall.time())
         if self.includes(day) and found < len(self.times):
             return datetime.combine(day, self.times[found])
-        for _ in range(_DAYS_AHEAD):
+        for _ in range(DAYS_AHEAD):
             day += _DAY
             if self.includes(day):
                 return datetime.combine(day, self.times[0])
         raise AssertionError("an expression that never fires is refused when it is parsed")
 
-    def last_until(self, wall: datetime) -> datetime:
-        """The latest time that is `wall` or earlier."""
+    def last_until(self, wall: datetime, days: int) -> datetime | None:
+        """The latest time that is `wall` or earlier; None where that day and so many before it have none."""
         day, found = wall.date(), bisect_left(self.times, wall.time())
         if found < len(self.times) and self.times[found] == wall.time():
             found += 1
         if self.includes(day) and found:
             return datetime.combine(day, self.times[found - 1])
-        for _ in range(_DAYS_AHEAD):
+        for _ in range(days):
             day -= _DAY
             if self.includes(day):
                 return datetime.combine(day, self.times[-1])
-        raise AssertionError("an expression that never fires is refused when it is parsed")
+        return None
+
+
+def parse_cron(text: str) -> Cron:
+    """The expression; InvalidInputError, which says what is wrong, for one that is none or can never fire."""
+    is_text = isinstance(text, str) and len(text) <= MAX_CRON_CHARACTERS
+    return _parsed(text if is_text else "")
 
 
 @lru_cache(maxsize=_KEPT)
-def parse_cron(text: str) -> Cron:
-    """The expression; InvalidInputError, which says what is wrong, for one that is none or can never fire."""
-    parts = text.upper().split() if isinstance(text, str) and len(text) <= MAX_CRON_CHARACTERS else []
+def _parsed(text: str) -> Cron:
+    parts = text.upper().split()
     if len(parts) != len(_FIELDS):
         raise InvalidInputError("a cron expression has five fields", field="cron", fix=_FIX)
     minutes, hours, days, months, weekdays = (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from keyturn.domain.rotation.policy import RotationPolicy
 from keyturn.domain.rotation.reasons import PauseCode, Reason
+from keyturn.domain.rotation.stages import Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,23 @@ class Plan:
             rollback_window=policy.rollback_window,
             retire_unused_after=policy.retire_unused_after,
         )
+
+    def longest(self, stage: Stage) -> timedelta:
+        """For how long a stage lasts, or a step of it, where no pause comes in between; none for an end."""
+        match stage:
+            case Stage.STAGED:
+                seconds = self.lead
+            case Stage.SHIFTING:
+                seconds = self.dwell
+            case Stage.OVERLAP:
+                seconds = self.overlap
+            case Stage.WINDOW:
+                seconds = self.rollback_window
+            case Stage.COMPLETED | Stage.ROLLED_BACK | Stage.FAILED:
+                seconds = 0
+            case never:
+                assert_never(never)
+        return timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,20 +12,22 @@ that is stored says all that it does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import MISSING, dataclass, field
+from dataclasses import fields as fields_of
+from datetime import UTC, datetime, tzinfo
 from enum import Enum
+from functools import lru_cache
 from typing import Final, cast
 
 from keyturn.domain import fields
-from keyturn.domain.rotation.blackout import BlackoutWindow, opening_from
+from keyturn.domain.rotation.blackout import MAX_IN_A_ROW, BlackoutWindow, opening_from
 from keyturn.domain.rotation.checks import (
     DAY,
-    freeze,
     require_each,
     require_kind,
     require_range,
     require_seconds,
+    tuple_of,
 )
 from keyturn.domain.rotation.cron import parse_cron
 from keyturn.domain.rotation.selection import KeySelection
@@ -33,17 +35,11 @@ from keyturn.domain.rotation.zones import UTC_NAME, zone_of
 from keyturn.domain.spec import MAX_LIFETIME
 from keyturn.errors import InvalidInputError
 
-__all__ = [
-    "KeySelection",
-    "RotationFrequency",
-    "RotationPolicy",
-    "RotationStrategy",
-]
-
 MAX_SECONDS: Final = int(MAX_LIFETIME.total_seconds())
 MAX_STAGES: Final = 100
 MAX_NOTICES: Final = 16
-MAX_BLACKOUTS: Final = 64
+MAX_BLACKOUTS: Final = 16
+SHORTEST_PERIOD: Final = 3_600  # seconds, between two rotations of a key on schedule
 WHOLE: Final = 100  # percent
 
 DEFAULT_SHARES: Final = (10, 25, 50, 100)
@@ -94,7 +90,8 @@ class RotationPolicy:
 
     Attributes:
         policy_id: your own name for it: 1 to 64 of letters, digits, `_`, `-` and `.`.
-        cron, time_zone: for CUSTOM, when; the zone also says what a day or a month is for the other frequencies.
+        cron, time_zone: for CUSTOM, when, at most once an hour; the zone says what a day or a month is for the others
+            too.
         keys: which keys it is for, beside those that name it; None for only those.
         overlap: seconds for which the old version goes on beside the new one (OVERLAPPING, GRADUAL).
         max_overlap: seconds after which the old version ends at the latest, however long a rotation is paused.
@@ -104,7 +101,7 @@ class RotationPolicy:
         lead: seconds for which a new version is known, and published, before it signs.
         requires_check: whether somebody has to approve of the new version before it takes over (BLUE_GREEN).
         rollback_window: seconds after the switch in which it can be undone (BLUE_GREEN).
-        max_age: seconds after which a version is replaced whatever the frequency says.
+        max_age: seconds, an hour at least, after which a version is replaced whatever the frequency says.
         notices: seconds before a rotation at which its coming is announced.
         blackouts: when no rotation begins; one that is due then begins after it.
     """
@@ -129,10 +126,10 @@ class RotationPolicy:
     blackouts: tuple[BlackoutWindow, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        freeze(self, "shares", "notices", "blackouts")
         fields.check_policy_id(self.policy_id)
         require_kind("frequency", self.frequency, RotationFrequency)
         require_kind("strategy", self.strategy, RotationStrategy)
+        self._take_as_given()
         self._check_when()
         self._fill_in()
         self._check_how()
@@ -153,6 +150,14 @@ class RotationPolicy:
         stages = self.dwell * (len(self.shares) - 1) if self.strategy is RotationStrategy.GRADUAL else 0
         return self.lead + stages + self.overlap + self.rollback_window
 
+    def _take_as_given(self) -> None:
+        """Keep lists of any kind as tuples, and take None for what has a value of its own for that value."""
+        for name, most in (("shares", MAX_STAGES), ("notices", MAX_NOTICES), ("blackouts", MAX_BLACKOUTS)):
+            object.__setattr__(self, name, tuple_of(getattr(self, name), most))
+        for each in fields_of(self):
+            if getattr(self, each.name) is None and each.default is not MISSING:
+                object.__setattr__(self, each.name, each.default)
+
     def _check_when(self) -> None:
         if (self.cron is not None) is not (self.frequency is RotationFrequency.CUSTOM):
             raise InvalidInputError(
@@ -161,18 +166,30 @@ class RotationPolicy:
                 fix="Set frequency to custom and cron to an expression, or leave cron out.",
             )
         if self.cron is not None:
-            parse_cron(self.cron)
+            self._check_cron()
         if self.max_age is not None:
-            require_seconds("max_age", self.max_age, 60, MAX_SECONDS)
+            require_seconds("max_age", self.max_age, SHORTEST_PERIOD, MAX_SECONDS)
         if not isinstance(self.keys, KeySelection | None):
             raise InvalidInputError("keys is a KeySelection", field="keys")
         zone = zone_of(self.time_zone)
+        self._check_blackouts(zone)
+
+    def _check_cron(self) -> None:
+        parse_cron(cast(str, self.cron))
+        if _shortest_gap(cast(str, self.cron)) < SHORTEST_PERIOD:
+            raise InvalidInputError(
+                f"the cron expression has times less than {SHORTEST_PERIOD:,} seconds apart",
+                field="cron",
+                fix="Let it come at most once an hour: one minute in its first field.",
+            )
+
+    def _check_blackouts(self, zone: tzinfo) -> None:
         require_each("blackouts", self.blackouts, BlackoutWindow, MAX_BLACKOUTS)
         if opening_from(self.blackouts, zone, _FROM.replace(tzinfo=UTC)) is None:
             raise InvalidInputError(
-                "the blackout windows follow each other without a gap, so that no rotation could ever begin",
+                f"more than {MAX_IN_A_ROW} blackout windows follow each other without a gap in which one could begin",
                 field="blackouts",
-                fix="Shorten their duration, or let them come less often.",
+                fix="Shorten them, or let them come less often; or write many in a row as one that lasts longer.",
             )
 
     def _fill_in(self) -> None:
@@ -257,9 +274,11 @@ class RotationPolicy:
 
 
 _GAPS_LOOKED_AT: Final = 400  # between times on a wall clock: a year of an expression that fires daily
+_KEPT: Final = 1_024  # expressions
 _FROM: Final = datetime(2024, 1, 1)  # noqa: DTZ001 - on the wall
 
 
+@lru_cache(maxsize=_KEPT)
 def _shortest_gap(cron: str) -> int:
     """The least number of seconds between two times of an expression."""
     parsed, at, shortest = parse_cron(cron), _FROM, MAX_SECONDS

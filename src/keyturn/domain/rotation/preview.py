@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from keyturn.domain.key import Key
+from keyturn.domain.rotation.plan import Plan
 from keyturn.domain.rotation.policy import RotationStrategy
-from keyturn.domain.rotation.rotation import Awaited, Cause, Plan, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Awaited, Cause, Stage
 from keyturn.domain.rotation.steps import begin
 
 

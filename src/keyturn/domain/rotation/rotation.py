@@ -27,14 +27,13 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final, assert_never
 
+from keyturn.domain.instants import rfc3339
 from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.plan import Paused, Plan
 from keyturn.domain.rotation.policy import WHOLE, RotationStrategy
 from keyturn.domain.rotation.reasons import Outcome, PauseCode, Reason
-from keyturn.domain.rotation.stages import NEXT, REMINDER, TRANSITIONS, Awaited, Cause, Move, Stage
+from keyturn.domain.rotation.stages import NEXT, REMINDER, Awaited, Cause, Stage
 from keyturn.errors import IllegalTransitionError
-
-__all__ = ["REMINDER", "TRANSITIONS", "Awaited", "Cause", "Move", "Paused", "Plan", "Rotation", "Stage"]
 
 _IN_TIME: Final = Reason(Outcome.COMPLETED, "all its stages are over")
 _AHEAD_OF_TIME: Final = Reason(Outcome.COMPLETED, "somebody completed it")
@@ -136,9 +135,12 @@ class Rotation:
         While something is awaited it only notes when to bring that to mind again. IllegalTransitionError where it is
         paused, or the time has not come.
         """
-        self.require(Move.ADVANCE)
+        self.require_running()
         if self.paused is not None or not self.is_due(now):
-            raise IllegalTransitionError("the rotation's next step is not due")
+            raise IllegalTransitionError(
+                "the rotation's next step is not due",
+                fix="Resume it if it is paused, or wait until it is due.",
+            )
         if self.awaited:
             return self._changed(next_at=now + REMINDER)
         return self._stepped(now, key_ends_at)
@@ -181,46 +183,68 @@ class Rotation:
         return self.ends_at is not None and now >= self.ends_at
 
     def completed(self, now: datetime) -> Rotation:
-        """Completed ahead of its time; IllegalTransitionError while something is awaited."""
-        self.require(Move.COMPLETE)
+        """Completed ahead of its time; IllegalTransitionError while something is awaited, or the lead is not over."""
+        self.require_running()
         if self.awaited:
             names = ", ".join(sorted(each.value for each in self.awaited))
             raise IllegalTransitionError(
                 f"the new version cannot take over yet; awaited: {names}",
                 fix="Let that happen first, or roll the rotation back.",
             )
+        if self.stage is Stage.STAGED and self.plan.lead and now < self._lead_ends:
+            raise IllegalTransitionError(
+                f"the new version signs nothing before {rfc3339(self._lead_ends)}: until then others get to know it",
+                fix="Wait until then; if the old version is in wrong hands, rotate the key as compromised.",
+            )
         return self._ended(Stage.COMPLETED, now, _AHEAD_OF_TIME)
+
+    @property
+    def _lead_ends(self) -> datetime:
+        return self.started_at + timedelta(seconds=self.plan.lead)
 
     def met(self, condition: Awaited, now: datetime) -> Rotation:
         """With one thing less to wait for; once nothing is left its time counts again, at the earliest from now."""
-        self.require(Move.ADVANCE)
+        self.require_running()
         if condition not in self.awaited:
-            raise IllegalTransitionError(f"the rotation does not await {condition.value}")
-        left = self.awaited - {condition}
-        lead_ends = max(now, self.started_at + timedelta(seconds=self.plan.lead))
-        paused = self.paused if left or self.paused is None else replace(self.paused, next_in=lead_ends - now)
-        next_at = self.next_at if left or self.paused is not None else lead_ends
-        return self._changed(awaited=left, next_at=next_at, paused=paused)
+            raise IllegalTransitionError(
+                f"the rotation does not await {condition.value}",
+                fix="Look at the rotation: that has happened already, or was never asked for.",
+            )
+        met = self._changed(awaited=self.awaited - {condition})
+        if met.awaited:
+            return met
+        if self.paused is None:
+            return replace(met, next_at=max(now, self._lead_ends))
+        next_in = min(max(self._lead_ends - now, timedelta(0)), self.plan.longest(self.stage))
+        return replace(met, paused=replace(self.paused, next_in=next_in))
 
     def paused_at(self, now: datetime, why: Reason[PauseCode]) -> Rotation:
         """Standing still until it is resumed. The old version goes on meanwhile, up to its ceiling."""
-        self.require(Move.PAUSE)
+        self.require_running()
         if self.paused is not None:
-            raise IllegalTransitionError("the rotation is paused already")
+            raise IllegalTransitionError(
+                "the rotation is paused already", fix="Leave it so, or resume it first."
+            )
         self._require_old(now)
         paused = Paused(
             at=now,
             why=why,
-            next_in=None if self.next_at is None else max(self.next_at - now, timedelta(0)),
-            ends_in=None if self.ends_at is None else self.ends_at - now,
+            next_in=None if self.next_at is None else max(self._left(self.next_at, now), timedelta(0)),
+            ends_in=None if self.ends_at is None else self._left(self.ends_at, now),
         )
         return self._changed(paused=paused, next_at=None, ends_at=self.ceiling)
 
+    def _left(self, until: datetime, now: datetime) -> timedelta:
+        # By a clock that was set back there would be more left than there ever was.
+        return min(until - now, REMINDER if self.awaited else self.plan.longest(self.stage))
+
     def resumed(self, now: datetime) -> Rotation:
         """Going on, with what was left of its times when it was paused."""
-        self.require(Move.RESUME)
+        self.require_running()
         if self.paused is None:
-            raise IllegalTransitionError("the rotation is not paused")
+            raise IllegalTransitionError(
+                "the rotation is not paused", fix="There is nothing to resume: it goes on by itself."
+            )
         ends_at = self.ends_at
         if self.paused.ends_in is not None and self.ceiling is not None:
             ends_at = min(now + self.paused.ends_in, self.ceiling)
@@ -231,7 +255,7 @@ class Rotation:
 
     def rolled_back(self, now: datetime) -> Rotation:
         """Ended with the old version in service; IllegalTransitionError once that has come to its end."""
-        self.require(Move.ROLL_BACK)
+        self.require_running()
         self._require_old(now)
         return self._ended(Stage.ROLLED_BACK, now, self._cause_of_roll_back())
 
@@ -243,20 +267,16 @@ class Rotation:
 
     def failed(self, now: datetime, why: Reason[Outcome]) -> Rotation:
         """Ended because the key has: it is refused as a whole, or another rotation took over."""
-        self.require(Move.FAIL)
+        self.require_running()
         return self._ended(Stage.FAILED, now, why)
 
-    def require(self, move: Move) -> None:
-        """IllegalTransitionError where its stage does not allow the move."""
-        if move not in TRANSITIONS[self.stage]:
+    def require_running(self) -> None:
+        """IllegalTransitionError where it has ended: no end is ever left."""
+        if self.stage.is_end:
             raise IllegalTransitionError(
                 f"the rotation is {self.stage.value.replace('_', ' ')}: nothing more happens to it",
                 fix="Rotate the key again.",
             )
-
-    def require_running(self) -> None:
-        """IllegalTransitionError where it has ended."""
-        self.require(Move.ADVANCE)
 
     def _require_old(self, now: datetime) -> None:
         if self.has_lost_old(now):

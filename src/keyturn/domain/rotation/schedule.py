@@ -31,7 +31,10 @@ _SLACK: Final = timedelta(hours=3)
 
 
 def next_due(policy: RotationPolicy, key: Key, now: datetime) -> datetime | None:
-    """When the next rotation of the key may begin: `now` where it is due, later otherwise; None for never."""
+    """When the next rotation of the key may begin: `now` where it is due, later otherwise; None for never.
+
+    None too where it is due before so many blackout windows in a row that their end was not found.
+    """
     due = due_at(policy, key)
     if due is None:
         return None
@@ -40,7 +43,8 @@ def next_due(policy: RotationPolicy, key: Key, now: datetime) -> datetime | None
 
 def is_open(policy: RotationPolicy, now: datetime) -> bool:
     """Whether rotations may begin now: it is in none of the policy's blackout windows."""
-    return opening_from(policy.blackouts, zone_of(policy.time_zone), now) == now
+    zone = zone_of(policy.time_zone)
+    return all(window.end_around(now, zone) is None for window in policy.blackouts)
 
 
 def due_at(policy: RotationPolicy, key: Key) -> datetime | None:

@@ -8,7 +8,7 @@ from typing import Final
 from keyturn.domain import canonical, fields
 from keyturn.domain.ids import KEY, is_id
 from keyturn.domain.key import Key, KeyType
-from keyturn.domain.rotation.checks import freeze, require_each
+from keyturn.domain.rotation.checks import MAX_LISTED, require_each, tuple_of
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import InvalidInputError
 
@@ -32,7 +32,8 @@ class KeySelection:
     every_key: bool = False
 
     def __post_init__(self) -> None:
-        freeze(self, "types", "owners", "tags", "scopes", "key_ids")
+        for name in ("types", "owners", "tags", "scopes", "key_ids"):
+            object.__setattr__(self, name, tuple_of(getattr(self, name), MAX_LISTED))
         require_each("types", self.types, KeyType)
         require_each("scopes", self.scopes, KeyScope)
         for name, check in (("owners", fields.check_owner), ("tags", fields.check_tag)):

@@ -1,4 +1,4 @@
-"""The stages of a rotation, what may happen in each, and which follows which."""
+"""The stages of a rotation, what it waits for in them, and which follows which."""
 
 from __future__ import annotations
 
@@ -28,17 +28,6 @@ class Stage(Enum):
         return self in (Stage.COMPLETED, Stage.ROLLED_BACK, Stage.FAILED)
 
 
-class Move(Enum):
-    """What changes a rotation."""
-
-    ADVANCE = "advance"
-    PAUSE = "pause"
-    RESUME = "resume"
-    ROLL_BACK = "roll_back"
-    COMPLETE = "complete"
-    FAIL = "fail"
-
-
 class Awaited(Enum):
     """What has to happen before a staged version takes over.
 
@@ -60,20 +49,6 @@ class Cause(Enum):
 
 REMINDER: Final = timedelta(days=1)
 """After so long a rotation that waits for people is brought to mind again, and again."""
-
-_GOING_ON: Final = frozenset(Move)
-TRANSITIONS: Final[Mapping[Stage, frozenset[Move]]] = MappingProxyType(
-    {
-        Stage.STAGED: _GOING_ON,
-        Stage.SHIFTING: _GOING_ON,
-        Stage.OVERLAP: _GOING_ON,
-        Stage.WINDOW: _GOING_ON,
-        Stage.COMPLETED: frozenset(),
-        Stage.ROLLED_BACK: frozenset(),
-        Stage.FAILED: frozenset(),
-    }
-)
-"""Which moves a stage allows at all."""
 
 NEXT: Final[Mapping[RotationStrategy, Mapping[Stage, Stage]]] = MappingProxyType(
     {

@@ -1,6 +1,6 @@
 """What a rotation's stage makes of the key and of its two versions.
 
-    begun = begin(...)                                  # the rotation, and whether it goes on at once
+    rotation = begin(...)                               # in the first stage that it has to stay in
     moved = brought(rotation, key, old, new, now)       # the key and the versions as the stage has them
 
 Only this decides which state a version is in while its key is being rotated.
@@ -17,8 +17,10 @@ from typing import Final, assert_never
 from keyturn.domain.key import Key, Version
 from keyturn.domain.lifecycle import Act, KeyState
 from keyturn.domain.publishing import LEAD_SECONDS
+from keyturn.domain.rotation.plan import Plan
 from keyturn.domain.rotation.policy import RotationStrategy
-from keyturn.domain.rotation.rotation import REMINDER, Awaited, Cause, Plan, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import REMINDER, Awaited, Cause, Stage
 
 _ACTS: Final[Mapping[tuple[KeyState, KeyState], Act]] = MappingProxyType(
     {

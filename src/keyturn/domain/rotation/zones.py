@@ -10,14 +10,18 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from keyturn.domain.rotation.cron import Cron
+from keyturn.domain.rotation.cron import DAYS_AHEAD, Cron
 from keyturn.errors import InvalidInputError, shown
 
 UTC_NAME: Final = "UTC"
 MAX_ZONE_CHARACTERS: Final = 64
 _LONGEST_SHIFT: Final = timedelta(hours=3)  # that any zone was set back by since 1970
+_DAYS_AROUND: Final = 3  # that a clock may be off by, and begun ones
 _SHORTEST_STEP: Final = timedelta(microseconds=1)
 _SECOND: Final = timedelta(seconds=1)
+# What these are, or whether they are there, depends on the machine; `right` counts leap seconds besides.
+_OF_A_MACHINE: Final = frozenset(("localtime", "posixrules", "factory"))
+_TREES_OF_A_MACHINE: Final = ("posix/", "right/")
 
 
 def zone_of(name: str) -> tzinfo:
@@ -27,6 +31,8 @@ def zone_of(name: str) -> tzinfo:
     try:
         if not isinstance(name, str) or not 1 <= len(name) <= MAX_ZONE_CHARACTERS:
             raise ValueError("no name")
+        if name.lower() in _OF_A_MACHINE or name.lower().startswith(_TREES_OF_A_MACHINE):
+            raise ValueError("not the same everywhere")
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidInputError(
@@ -73,11 +79,23 @@ def next_time_after(cron: Cron, zone: tzinfo, instant: datetime) -> datetime:
 
 def last_time_until(cron: Cron, zone: tzinfo, instant: datetime) -> datetime:
     """The latest instant, `instant` itself or earlier, at which an expression's time came."""
-    # What the clock showed before it was set back may be later on the wall.
-    wall = on_the_wall(instant, zone) + _LONGEST_SHIFT
-    while True:
-        wall = cron.last_until(wall)
-        found = instant_of(wall, zone)
+    found = last_time_within(cron, zone, instant, timedelta(days=DAYS_AHEAD))
+    assert found is not None, "an expression that never fires is refused when it is parsed"
+    return found
+
+
+def last_time_within(cron: Cron, zone: tzinfo, instant: datetime, ago: timedelta) -> datetime | None:
+    """The same where it came less than `ago` before; where it did not, None or what it is."""
+    wall, days = _latest_shown(instant, zone), ago.days + _DAYS_AROUND
+    while (came := cron.last_until(wall, days)) is not None:
+        found = instant_of(came, zone)
         if found <= instant:
             return found
-        wall -= _SHORTEST_STEP
+        wall = came - _SHORTEST_STEP
+    return None
+
+
+def _latest_shown(instant: datetime, zone: tzinfo) -> datetime:
+    """The latest time that the clock has shown up to an instant: before it was set back, where it just was."""
+    unless_set_back = on_the_wall(instant - _LONGEST_SHIFT, zone) + _LONGEST_SHIFT
+    return max(on_the_wall(instant, zone), unless_set_back)

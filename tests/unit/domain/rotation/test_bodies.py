@@ -16,17 +16,16 @@ import pytest
 from keyturn.domain import canonical
 from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.blackout import BlackoutWindow
-from keyturn.domain.rotation.bodies import policy_from, policy_put, rotation_from, rotation_put
+from keyturn.domain.rotation.bodies import rotation_from, rotation_put
 from keyturn.domain.rotation.kept_policy import KeptPolicy
-from keyturn.domain.rotation.policy import (
-    KeySelection,
-    RotationFrequency,
-    RotationPolicy,
-    RotationStrategy,
-)
+from keyturn.domain.rotation.plan import Paused, Plan
+from keyturn.domain.rotation.policy import RotationFrequency, RotationPolicy, RotationStrategy
+from keyturn.domain.rotation.policy_bodies import policy_from, policy_put
 from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, Outcome, PauseCode, PolicyPauseCode, Reason
-from keyturn.domain.rotation.rotation import Awaited, Cause, Paused, Plan, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
 from keyturn.domain.rotation.schedule import cohort, next_due
+from keyturn.domain.rotation.selection import KeySelection
+from keyturn.domain.rotation.stages import Awaited, Cause, Stage
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import IntegrityError, InvalidInputError
 from tests.unit.crypto.samples import Vector, named, vectors

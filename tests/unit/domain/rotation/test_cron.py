@@ -10,7 +10,7 @@ from cronsim import CronSim, CronSimError
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from keyturn.domain.rotation.cron import parse_cron
+from keyturn.domain.rotation.cron import DAYS_AHEAD, parse_cron
 from keyturn.errors import InvalidInputError
 
 walls = st.datetimes(min_value=datetime(2024, 1, 1), max_value=datetime(2060, 12, 31))
@@ -59,9 +59,10 @@ def test_the_last_time_is_the_one_after_which_the_next_is_later(text: str, wall:
         cron = parse_cron(text)
     except InvalidInputError:
         assume(False)
-    last = cron.last_until(wall)
+    last = cron.last_until(wall, DAYS_AHEAD)
+    assert last is not None
     assert last <= wall < cron.next_after(last)
-    assert cron.last_until(last) == last
+    assert cron.last_until(last, DAYS_AHEAD) == last
     assert cron.next_after(last - timedelta(microseconds=1)) == last
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from keyturn.domain.key import KeyType
 from keyturn.domain.rotation.blackout import BlackoutWindow
-from keyturn.domain.rotation.policy import KeySelection, RotationFrequency, RotationStrategy
+from keyturn.domain.rotation.policy import RotationFrequency, RotationStrategy
+from keyturn.domain.rotation.selection import KeySelection
 from keyturn.domain.scope import KeyScope
 from keyturn.errors import InvalidInputError
 from tests.unit.domain.rotation.samples import key_of, policy
@@ -35,6 +36,8 @@ CUSTOM, NEVER, DAILY = RotationFrequency.CUSTOM, RotationFrequency.NEVER, Rotati
         ({"strategy": "overlapping"}, "strategy"),
         ({"cron": "0 0 1 * *"}, "cron"),
         ({"frequency": CUSTOM}, "cron"),
+        ({"frequency": CUSTOM, "cron": ["0 0 1 * *"]}, "cron"),
+        ({"frequency": CUSTOM, "cron": "0 0 1 * *".ljust(300)}, "cron"),
         ({"frequency": CUSTOM, "cron": "0 0 30 2 *"}, "cron"),
         ({"time_zone": "Mars/Olympus_Mons"}, "time_zone"),
         ({"time_zone": "../../etc/passwd"}, "time_zone"),
@@ -54,7 +57,10 @@ CUSTOM, NEVER, DAILY = RotationFrequency.CUSTOM, RotationFrequency.NEVER, Rotati
         ({"strategy": GRADUAL, "shares": (10, 50)}, "shares"),
         ({"strategy": GRADUAL, "shares": (50, 10, 100)}, "shares"),
         ({"strategy": GRADUAL, "shares": (10, 10, 100)}, "shares"),
+        ({"strategy": GRADUAL, "shares": (10.0, 100)}, "shares"),
+        ({"strategy": GRADUAL, "shares": b"\x0ad"}, "shares"),
         ({"strategy": GRADUAL, "shares": {10, 100}}, "shares"),
+        ({"strategy": GRADUAL, "shares": range(1 << 40)}, "shares"),
         ({"strategy": GRADUAL, "dwell": 10 * DAY}, "overlap"),
         ({"strategy": GRADUAL, "pause_above": 101}, "pause_above"),
         ({"dwell": 60}, "dwell"),
@@ -133,8 +139,38 @@ def test_a_selection_admits_what_is_in_each_of_its_lists() -> None:
         {"starts_at": NOON.replace(tzinfo=None), "ends_at": NOON},
         {"cron": "* * * * *", "duration": 0},
         {"cron": "nonsense", "duration": 60},
+        {"cron": ["0 0 1 * *"], "duration": 60},
     ],
 )
 def test_a_window_is_once_or_recurs(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         BlackoutWindow(**given)
+
+
+@pytest.mark.parametrize("shares", [[25, 50, 100], (25, 50, 100), range(25, 101, 25)])
+def test_lists_are_any_sequences_and_are_kept_as_tuples(shares: Any) -> None:
+    window = BlackoutWindow(starts_at=NOON, ends_at=NOON + timedelta(1))
+    keys: dict[str, Any] = {"tags": ["a"], "types": [KeyType.RSA]}
+    made = policy(
+        strategy=GRADUAL, shares=shares, notices=[DAY], blackouts=[window], keys=KeySelection(**keys)
+    )
+    assert made.shares == tuple(shares)
+    assert (made.notices, made.blackouts) == ((DAY,), (window,))
+    assert made.keys == KeySelection(tags=("a",), types=(KeyType.RSA,))
+    hash(made)
+
+
+def test_none_is_what_there_is_without_it() -> None:
+    unsaid: dict[str, Any] = {"time_zone": None, "blackouts": None, "requires_check": None, "lead": None}
+    assert policy(**unsaid) == policy()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["localtime", "posixrules", "Factory", "right/UTC", "posix/Europe/Zurich", "Localtime", "RIGHT/UTC"],
+)
+def test_a_zone_that_differs_by_machine_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="unknown time zone") as refused:
+        policy(time_zone=name)
+    assert refused.value.field == "time_zone"
+    assert "Europe/Zurich" in refused.value.fix

@@ -12,10 +12,12 @@ import pytest
 
 from keyturn.domain.key import KeyType, Version
 from keyturn.domain.lifecycle import KeyState
+from keyturn.domain.rotation.plan import Plan
 from keyturn.domain.rotation.policy import RotationStrategy
 from keyturn.domain.rotation.preview import foreseen
 from keyturn.domain.rotation.reasons import PAUSED_BY_SOMEBODY, Outcome, PauseCode, Reason
-from keyturn.domain.rotation.rotation import TRANSITIONS, Awaited, Cause, Plan, Rotation, Stage
+from keyturn.domain.rotation.rotation import Rotation
+from keyturn.domain.rotation.stages import Awaited, Cause, Stage
 from keyturn.domain.rotation.steps import begin, brought
 from keyturn.errors import IllegalTransitionError
 from tests.unit.domain.rotation.samples import key_of
@@ -69,7 +71,7 @@ ALL_MOVES: Final[dict[str, Callable[[Rotation], Rotation]]] = {
 
 
 @pytest.mark.parametrize(("stage", "move"), list(product(Stage, ALL_MOVES)))
-def test_only_the_moves_of_the_table_are_possible(stage: Stage, move: str) -> None:
+def test_every_move_is_possible_until_the_end_and_none_after_it(stage: Stage, move: str) -> None:
     running = replace(
         begun(RotationStrategy.GRADUAL, KeyType.HMAC),
         stage=stage,
@@ -77,8 +79,7 @@ def test_only_the_moves_of_the_table_are_possible(stage: Stage, move: str) -> No
     )
     if stage is Stage.WINDOW:
         running = replace(running, strategy=RotationStrategy.BLUE_GREEN)
-    allowed = {each.value for each in TRANSITIONS[stage]}
-    if move in allowed:
+    if not stage.is_end:
         assert ALL_MOVES[move](running).revision > running.revision
     else:
         with pytest.raises(IllegalTransitionError, match="nothing more happens"):
@@ -88,7 +89,6 @@ def test_only_the_moves_of_the_table_are_possible(stage: Stage, move: str) -> No
 def test_an_end_is_never_left_and_has_nothing_left_to_do() -> None:
     for stage in (Stage.COMPLETED, Stage.ROLLED_BACK, Stage.FAILED):
         assert stage.is_end
-        assert TRANSITIONS[stage] == frozenset()
     done = begun(RotationStrategy.OVERLAPPING).completed(NOON)
     assert (done.next_at, done.ends_at, done.ceiling, done.is_running) == (None, None, None, False)
 
@@ -152,6 +152,66 @@ def test_a_pause_keeps_what_was_left_and_never_passes_the_ceiling() -> None:
         paused.paused_at(NOON, PAUSED_BY_SOMEBODY)
     with pytest.raises(IllegalTransitionError, match="the overlap is over"):
         paused.rolled_back(NOON + 2 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "stage"),
+    [
+        (RotationStrategy.OVERLAPPING, Stage.STAGED),
+        (RotationStrategy.GRADUAL, Stage.SHIFTING),
+        (RotationStrategy.OVERLAPPING, Stage.OVERLAP),
+        (RotationStrategy.BLUE_GREEN, Stage.WINDOW),
+    ],
+)
+def test_a_pause_by_a_clock_that_was_set_back_leaves_no_more_than_there_was(
+    strategy: RotationStrategy, stage: Stage
+) -> None:
+    plan = replace(PLANS[strategy], lead=3_600, max_overlap=90 * 86_400)
+    rotation = begun(strategy, KeyType.HMAC, plan=plan)
+    while rotation.stage is not stage:
+        assert rotation.next_at is not None
+        rotation = rotation.advanced(rotation.next_at, None)
+    at = rotation.stage_at + HOUR / 2
+    paused = rotation.paused_at(at - 240 * HOUR, PAUSED_BY_SOMEBODY)
+    resumed = paused.resumed(at)
+    assert resumed.next_at is not None
+    assert resumed.next_at - at == (HOUR / 2 if stage is Stage.WINDOW else HOUR)
+    assert resumed.ends_at == (resumed.next_at if stage in (Stage.OVERLAP, Stage.WINDOW) else None)
+
+
+def test_what_is_met_during_a_pause_by_a_clock_that_was_set_back_adds_nothing_to_the_lead() -> None:
+    plan = replace(PLANS[RotationStrategy.BLUE_GREEN], lead=3_600)
+    waiting = begun(RotationStrategy.BLUE_GREEN, KeyType.HMAC, plan=plan, awaited=frozenset((Awaited.CHECK,)))
+    met = waiting.paused_at(NOON, PAUSED_BY_SOMEBODY).met(Awaited.CHECK, NOON - 240 * HOUR)
+    assert met.resumed(NOON + HOUR).next_at == NOON + 2 * HOUR
+
+
+def test_nothing_takes_over_by_hand_before_its_lead_is_over() -> None:
+    plan = replace(PLANS[RotationStrategy.OVERLAPPING], lead=3_600)
+    staged = begun(RotationStrategy.OVERLAPPING, KeyType.JWT, plan=plan)
+    for early in (NOON - HOUR, NOON, NOON + HOUR * 0.999):
+        with pytest.raises(IllegalTransitionError, match="signs nothing before 2026-01-31T13:00:00"):
+            staged.completed(early)
+    held = staged.paused_at(NOON, PAUSED_BY_SOMEBODY)
+    for ready in (staged, held):
+        assert ready.completed(NOON + HOUR).stage is Stage.COMPLETED
+    without = begun(RotationStrategy.BLUE_GREEN, KeyType.JWT)
+    assert without.completed(NOON - HOUR).stage is Stage.COMPLETED, "with no lead no clock matters"
+
+
+def test_each_refusal_says_how_it_is_mended() -> None:
+    rotation = begun(RotationStrategy.OVERLAPPING)
+    paused = rotation.paused_at(NOON, PAUSED_BY_SOMEBODY)
+    acts: list[tuple[Callable[[], object], str]] = [
+        (lambda: rotation.met(Awaited.CHECK, NOON), "happened already"),
+        (lambda: rotation.resumed(NOON), "nothing to resume"),
+        (lambda: paused.paused_at(NOON, PAUSED_BY_SOMEBODY), "resume it first"),
+        (lambda: paused.advanced(NOON, None), "wait until"),
+    ]
+    for act, fix in acts:
+        with pytest.raises(IllegalTransitionError) as refused:
+            act()
+        assert fix in refused.value.fix
 
 
 def test_nothing_takes_over_while_something_is_awaited() -> None:

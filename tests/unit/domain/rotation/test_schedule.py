@@ -18,6 +18,7 @@ from keyturn.domain.rotation.schedule import (
     cohort_delay,
     counted_from,
     due_at,
+    is_open,
     latest_counted_from,
     next_due,
     notices_due,
@@ -27,7 +28,7 @@ from tests.unit.domain.rotation.samples import DAY, ZONES, instants, key_of, pol
 
 zones = st.sampled_from(ZONES)
 crons = st.sampled_from(
-    ("30 2 * * *", "0 0 1 * *", "15 1-3 * * SUN", "*/10 * * * *", "0 12 31 * *", "0 3 29 2 *")
+    ("30 2 * * *", "0 0 1 * *", "15 1-3 * * SUN", "10 * * * *", "0 12 31 * *", "0 3 29 2 *")
 )
 plain = st.sampled_from(
     [each for each in RotationFrequency if each not in (RotationFrequency.NEVER, RotationFrequency.CUSTOM)]
@@ -90,6 +91,22 @@ def test_a_time_that_a_clock_skips_or_repeats_comes_once(cron: str, after: str, 
     )
     key = key_of(at(after, "Europe/Zurich"))
     assert due_at(zurich, key) == at(due, "Europe/Zurich")
+
+
+@pytest.mark.parametrize(
+    ("zone", "cron", "last", "set_back"),
+    [
+        ("Europe/Zurich", "45 2 * * *", "2026-10-25T00:45", "2026-10-25T01:15"),  # 02:15 for the second time
+        ("Australia/Lord_Howe", "45 1 * * *", "2026-04-04T14:45", "2026-04-04T15:05"),  # by half an hour
+    ],
+)
+def test_a_time_that_has_come_has_come_though_the_clock_was_set_back_before_it(
+    zone: str, cron: str, last: str, set_back: str
+) -> None:
+    assert last_time_until(parse_cron(cron), zone_of(zone), at(set_back)) == at(last)
+    quiet = policy(blackouts=(BlackoutWindow(cron=cron, duration=3_600),), time_zone=zone)
+    assert not is_open(quiet, at(set_back))
+    assert is_open(quiet, at(last) + timedelta(hours=1))
 
 
 @pytest.mark.parametrize(
