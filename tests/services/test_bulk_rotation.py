@@ -13,7 +13,7 @@ import pytest
 from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.spec import GeneratedKey
-from keyturn.errors import IllegalTransitionError, InvalidInputError
+from keyturn.errors import ConflictError, InvalidInputError
 from keyturn.key_rotator import KeyRotator, RotatedKey, RotationStrategy
 from keyturn.rotation.bulk import BulkOutcome
 from tests.contract.ledger_stores import Store
@@ -156,7 +156,7 @@ def test_of_two_who_rotate_a_leaked_key_at_once_one_is_told_that_they_were_not_f
         return rotator_of(process).rotate_key(key.key_id, compromised=True)
 
     ours.ledger.before("commit", lambda: done.append(leaked(theirs)))
-    with pytest.raises(IllegalTransitionError, match="somebody else"):
+    with pytest.raises(ConflictError, match="a moment ago"):
         leaked(ours)
     ours.catch_up()
     assert ours.ask(token_of(done[0])).valid
