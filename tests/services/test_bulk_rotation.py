@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import pytest
 
+from keyturn.domain.key import KeyType
 from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.spec import GeneratedKey
-from keyturn.errors import IllegalTransitionError, InvalidInputError
+from keyturn.errors import ConflictError, InvalidInputError
 from keyturn.key_rotator import KeyRotator, RotatedKey, RotationStrategy
 from keyturn.rotation.bulk import BulkOutcome
 from tests.contract.ledger_stores import Store
@@ -155,7 +156,7 @@ def test_of_two_who_rotate_a_leaked_key_at_once_one_is_told_that_they_were_not_f
         return rotator_of(process).rotate_key(key.key_id, compromised=True)
 
     ours.ledger.before("commit", lambda: done.append(leaked(theirs)))
-    with pytest.raises(IllegalTransitionError, match="somebody else"):
+    with pytest.raises(ConflictError, match="a moment ago"):
         leaked(ours)
     ours.catch_up()
     assert ours.ask(token_of(done[0])).valid
@@ -211,3 +212,14 @@ def test_a_single_suspended_key_is_rotated_only_after_a_leak(ours: Process) -> N
     ours.node.lifecycle.suspend(key.key_id, BY)
     rotated = rotator.rotate_key(key.key_id, compromised=True)
     assert ours.ask(token_of(rotated)).code == "suspended"
+
+
+def test_terms_that_do_not_suit_one_key_are_its_problem_and_no_others(ours: Process) -> None:
+    token_key, hmac_key = ours.issue(owner="acme"), ours.issue(owner="acme", key_type=KeyType.HMAC)
+    ours.clock.pass_time(1)
+    run = rotator_of(ours).rotate_keys(
+        owner="acme", since=ours.clock.now(), strategy=RotationStrategy.OVERLAPPING, lead=HOUR
+    )
+    done = {each.key_id: each for each in run}
+    assert "lead" in str(done[token_key.key_id].problem)
+    assert done[hmac_key.key_id].started is not None
