@@ -18,6 +18,7 @@ from keyturn.ports.ledger import Snapshot
 from keyturn.records.sealed_state import make_snapshot
 from tests.contract.ledger_stores import Store, postgres_store, sqlite_store
 from tests.contract.postgres_server import PostgresServer
+from tests.fakes import BY
 from tests.security.attacker import Attacker, attacker_on
 from tests.security.history import HandClock, by
 from tests.security.rotations import KEYS, Past, carry_out, policy_of, told, use
@@ -426,3 +427,17 @@ def test_whoever_delivers_misses_an_endpoint_that_was_taken_away(world: World) -
     node = world.open()
     assert list(node.notices.deliverer.work({})) == []
     assert reported(world, node) == {"endpoint changed"}
+
+
+@pytest.mark.parametrize("prefix", ["pol_", "rot_", "whe_"])
+def test_no_cursor_is_made_from_a_place_that_is_none_of_the_logs(world: World, prefix: str) -> None:
+    row = next(row for row_id, row in world.attacker.rows().items() if row_id.startswith(prefix))
+    world.attacker.put_rows(replace(row, created=2**62))
+    node = world.open()
+    lists: dict[str, Callable[..., object]] = {
+        "pol_": node.rotation.policies.list,
+        "rot_": node.rotation.history.list,
+        "whe_": node.notices.endpoints.list,
+    }
+    with pytest.raises(IntegrityError, match="no position of the log"):
+        lists[prefix](BY, limit=1)

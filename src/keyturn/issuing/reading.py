@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -30,7 +29,7 @@ from keyturn.issuing.keys import Keys
 from keyturn.issuing.material import material_of
 from keyturn.issuing.retrying import Retrying
 from keyturn.ports.clock import Clock
-from keyturn.ports.ledger import Ledger, Row, RowFilter
+from keyturn.ports.ledger import Ledger, RowFilter
 from keyturn.records.records import Records
 
 MAX_FILTER_CHARACTERS: Final = 256
@@ -155,18 +154,13 @@ class Reader:
         rows = self._ledger.list_keys(row_filter(by.tenant, before, matching), limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
         keys = tuple(key_from(opened.body) for opened in self._records.open_all(rows))
-        self._require_places(rows)
+        for row in rows:
+            self._records.place_of(row)
         return KeyPage(
             # The index columns found these rows; the sealed bodies have the last word.
             items=tuple(key for key in keys if key.tenant == by.tenant and matching.may_admit(key)),
             next_cursor=cursors.make(rows[-1].created) if more else None,
         )
-
-    def _require_places(self, rows: Sequence[Row]) -> None:
-        """IntegrityError for a row whose first entry is none of the log's; more of `created` is not sealed."""
-        for row in rows:
-            if not 1 <= row.created <= self._records.log.position:
-                raise self._records.refuse(row.id, row.tenant, "it was created at no position of the log")
 
 
 def _require_within(by: Principal, key: Key) -> None:

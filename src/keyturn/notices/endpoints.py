@@ -215,7 +215,9 @@ class Endpoints:
         rows = self._ledger.list_endpoints(by.tenant, cursors.read(cursor), limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
         items = tuple(endpoint for endpoint in self._roster.opened(rows) if endpoint.tenant == by.tenant)
-        return EndpointPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
+        return EndpointPage(
+            items=items, next_cursor=cursors.make(self._records.place_of(rows[-1])) if more else None
+        )
 
     def secrets(self, endpoint: Endpoint, now: datetime) -> tuple[Secret, ...]:
         """What signs at present, the latest secret first; none where nothing is signed."""

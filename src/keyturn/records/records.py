@@ -211,6 +211,15 @@ class Records:
         """The rows of these ids (at most 1,000), in order, as the store says, unchecked: to see which to look at."""
         return self._ledger.read(row_ids)
 
+    def place_of(self, row: Row) -> Position:
+        """Where the row stands in lists; IntegrityError for a place that is none of the log's.
+
+        Only that much is known of it: it is not sealed.
+        """
+        if not 1 <= row.created <= self.log.position:
+            raise self.refuse(row.id, row.tenant, "it was created at no position of the log")
+        return row.created
+
     def refuse(self, row_id: str, tenant: str, problem: str) -> IntegrityError:
         """Note that a row is not what the log says, and give the error to raise."""
         self.incidents.note(row_id, tenant, problem)

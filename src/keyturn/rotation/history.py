@@ -76,8 +76,11 @@ class History:
             if rotation.tenant == by.tenant
             and key_id in (None, rotation.key_id)
             and policy_id in (None, rotation.policy_id)
+            and stage in (None, rotation.stage)
         )
-        return RotationPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
+        return RotationPage(
+            items=items, next_cursor=cursors.make(self._records.place_of(rows[-1])) if more else None
+        )
 
     def newest_first(self, tenant: str) -> Iterator[Rotation]:
         """All rotations of a tenant, newest first, a page at a time."""

@@ -211,7 +211,9 @@ class Policies:
             for kept in self._intact.read(rows, policy_from)
             if kept.tenant == by.tenant and not kept.is_deleted
         )
-        return PolicyPage(items=items, next_cursor=cursors.make(rows[-1].created) if more else None)
+        return PolicyPage(
+            items=items, next_cursor=cursors.make(self._records.place_of(rows[-1])) if more else None
+        )
 
     def _require_keys(self, policy: RotationPolicy, by: Principal) -> None:
         if policy.keys is None:
