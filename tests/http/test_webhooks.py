@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
 from tests.contract.waiting import until
 from tests.http.served import Served
+from tests.http.test_etags import tag_of
 from tests.notices.receiver import receiving
 from tests.running_server import RunningServer
 
@@ -184,3 +187,39 @@ def test_a_server_makes_no_request_into_its_own_network_by_itself(tmp_path: Path
         until(lambda: len([why for why in whys() if why]) == len(paths), SECONDS)
         assert all("allowed" in why for why in whys())
         assert receiver.got == []
+
+
+# -- changes to what was seen -----------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_that_was_seen_is_not_sent_again(served: Served) -> None:
+    answer = served.call("POST", "/v1/webhooks", NEW)
+    path, tag = f"/v1/webhooks/{answer.ok(201)['endpoint_id']}", tag_of(answer)
+    again = served.call("GET", path, fields=[("If-None-Match", tag)])
+    assert (again.status, again.body, tag_of(again)) == (304, b"", tag)
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [("PATCH", {"paused": True}), ("DELETE", None)],
+)
+def test_a_change_is_made_only_to_the_endpoint_that_was_seen(served: Served, method: str, body: Any) -> None:
+    answer = served.call("POST", "/v1/webhooks", NEW)
+    path, tag = f"/v1/webhooks/{answer.ok(201)['endpoint_id']}", tag_of(answer)
+    served.call("PATCH", path, {"events": ["key_updated"]}).ok()
+    late = served.call(method, path, body, fields=[("If-Match", tag)])
+    refused = late.problem(412, "precondition_failed")
+    assert "the endpoint is" in refused["detail"]
+    now = tag_of(served.call("GET", path))
+    assert served.call(method, path, body, fields=[("If-Match", now)]).status in (200, 204)
+    assert served.call(method, path, body, fields=[("If-Match", now)]).status in (404, 412)
+
+
+def test_of_many_changes_to_an_endpoint_with_one_etag_exactly_one_is_made(served: Served) -> None:
+    answer = served.call("POST", "/v1/webhooks", NEW)
+    path, fields = f"/v1/webhooks/{answer.ok(201)['endpoint_id']}", [("If-Match", tag_of(answer))]
+    with ThreadPoolExecutor(8) as pool:
+        sent = [
+            pool.submit(served.call, "PATCH", path, {"paused": n % 2 == 0}, fields=fields) for n in range(24)
+        ]
+    assert sorted(each.result().status for each in sent) == [200] + [412] * 23

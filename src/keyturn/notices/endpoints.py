@@ -26,6 +26,7 @@ from keyturn.domain.scope import KeyScope
 from keyturn.domain.secret import Secret
 from keyturn.errors import IllegalTransitionError, IntegrityError, InvalidInputError, NotFoundError
 from keyturn.issuing.changes import require_changes
+from keyturn.issuing.conditions import always
 from keyturn.issuing.cursors import DEFAULT_LIMIT, Cursors, check_limit
 from keyturn.issuing.keys import Keys
 from keyturn.issuing.retrying import Retrying
@@ -49,6 +50,8 @@ class Revealed:
     secret: Secret | None
 
 
+Condition = Callable[[Endpoint], None]
+"""Given the endpoint as it is now, raises PreconditionFailedError where the change is not to be made to that."""
 Beside = Callable[[Revealed], tuple[Put, ...]]
 
 
@@ -133,7 +136,9 @@ class Endpoints:
             raise NotFoundError("there is no endpoint of this id")
         return endpoint
 
-    def update(self, endpoint_id: str, by: Principal, changes: Mapping[str, Any]) -> Endpoint:
+    def update(
+        self, endpoint_id: str, by: Principal, changes: Mapping[str, Any], *, only_if: Condition = always
+    ) -> Endpoint:
         """The endpoint with another `url`, `events`, `every_event`, `is_paused` or `receiver`.
 
         What is pending goes to where the endpoint is by then, if it wants it by then. InvalidInputError for another
@@ -145,6 +150,7 @@ class Endpoints:
 
         def attempt() -> Endpoint:
             before, now = self.get(endpoint_id, by), self._clock.now()
+            only_if(before)
             if {"url", "events", "every_event"} & changes.keys():
                 by.require(READS_THE_LOG)
             if {"url", "receiver"} & changes.keys():
@@ -195,11 +201,12 @@ class Endpoints:
 
         return self._retrying.change(endpoint_id, attempt)
 
-    def delete(self, endpoint_id: str, by: Principal) -> None:
+    def delete(self, endpoint_id: str, by: Principal, *, only_if: Condition = always) -> None:
         """Tell an endpoint nothing more. Its secrets are gone with it."""
 
         def attempt() -> None:
             before, now = self.get(endpoint_id, by), self._clock.now()
+            only_if(before)
             gone = before.changed(now, is_deleted=True, material=None)
             self._commit(EventType.ENDPOINT_DELETED, gone, by, now)
 

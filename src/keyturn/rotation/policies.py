@@ -51,10 +51,6 @@ Condition = Callable[[KeptPolicy], None]
 _T = TypeVar("_T")
 
 
-def whatever(_: KeptPolicy) -> None:
-    """Whatever the policy is by now."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyPage:
     """Some policies, newest first, and the cursor for those after them; None when there are no more."""
@@ -128,7 +124,7 @@ class Policies:
         changes: Mapping[str, Any],
         *,
         may_select_none: bool = False,
-        only_if: Condition = whatever,
+        only_if: Condition = always,
     ) -> KeptPolicy:
         """The policy with these fields changed. Rotations that have begun go on as they were planned.
 
@@ -150,7 +146,7 @@ class Policies:
 
         return self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
 
-    def delete(self, policy_id: str, by: Principal, *, only_if: Condition = whatever) -> None:
+    def delete(self, policy_id: str, by: Principal, *, only_if: Condition = always) -> None:
         """Let a policy be none. Keys that name it are not rotated by it; what has begun goes on."""
         check_policy_id(policy_id)
 
@@ -167,7 +163,7 @@ class Policies:
         by: Principal,
         why: Reason[PolicyPauseCode] = POLICY_PAUSED_BY_SOMEBODY,
         *,
-        only_if: Condition = whatever,
+        only_if: Condition = always,
     ) -> KeptPolicy:
         """Let no rotation begin by a policy until it is resumed; one that is paused stays as it is."""
 
@@ -180,7 +176,7 @@ class Policies:
 
         return self._retrying.change(self._keys.policy_row_id(by.tenant, policy_id), attempt)
 
-    def resume(self, policy_id: str, by: Principal, *, only_if: Condition = whatever) -> KeptPolicy:
+    def resume(self, policy_id: str, by: Principal, *, only_if: Condition = always) -> KeptPolicy:
         """Let rotations begin by a policy again. ForbiddenError as for `create`: to stop it takes less."""
         require_may_write(by)
 

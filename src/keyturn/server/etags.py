@@ -1,20 +1,23 @@
-"""ETags of keys and policies, and the conditions that callers put on them (RFC 9110, sections 8.8.3 and 13.1)."""
+"""ETags of keys, policies and endpoints, and the conditions that callers put on them (RFC 9110, 8.8.3 and 13.1)."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, assert_never
 
 from fastapi import Depends, Header, Request, Response
 
 from keyturn.domain import canonical
 from keyturn.domain.bodies import key_put
 from keyturn.domain.bytestext import to_base64url
+from keyturn.domain.change import Put
 from keyturn.domain.key import Key
+from keyturn.domain.notices.endpoint import Endpoint, endpoint_put
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy_bodies import policy_put
 from keyturn.errors import PreconditionFailedError
+from keyturn.notice_views import endpoint_view
 from keyturn.rotation_views import policy_view
 from keyturn.server.exchange import RefusedRequestError, fields_of
 from keyturn.views import View, key_view
@@ -24,16 +27,28 @@ SHOWN: Final[dict[str, Any]] = {"format": "etag", "pattern": _PATTERN}
 _LIST: Final = re.compile(_PATTERN)
 _TAG: Final = re.compile(r'(?:W/)?"[!#-~]*"')
 _DIGEST_BYTES: Final = 16
-Tagged = Key | KeptPolicy
+Tagged = Key | KeptPolicy | Endpoint
 """What has an ETag."""
+_NAMES: Final[dict[type[Tagged], str]] = {Key: "key", KeptPolicy: "policy", Endpoint: "endpoint"}
 _EXAMPLE: Final = '"3-q83vEjRWeJCrze8SNFZ4"'
 
 
 def etag_of(found: Tagged) -> str:
-    """The strong ETag of a key or a policy: its revision, and a digest of all that its row says."""
-    put = key_put(found) if isinstance(found, Key) else policy_put(found)
-    digest = hashlib.sha256(canonical.encode(put.body).encode()).digest()
+    """The strong ETag: the revision, and a digest of all that the row says."""
+    digest = hashlib.sha256(canonical.encode(_put_of(found).body).encode()).digest()
     return f'"{found.revision}-{to_base64url(digest[:_DIGEST_BYTES])}"'
+
+
+def _put_of(found: Tagged) -> Put:
+    match found:
+        case Key():
+            return key_put(found)
+        case KeptPolicy():
+            return policy_put(found)
+        case Endpoint():
+            return endpoint_put(found)
+        case never:
+            assert_never(never)
 
 
 def tags_sent(request: Request, name: str) -> frozenset[str] | None:
@@ -70,13 +85,20 @@ class Seen:
     def check(self, found: Tagged) -> None:
         """PreconditionFailedError where the caller set a condition that it, as it is, does not meet."""
         if self.tags is not None and not self.covers(found):
-            what = "key" if isinstance(found, Key) else "policy"
-            raise PreconditionFailedError(f"the {what} is no longer as that ETag says")
+            raise PreconditionFailedError(f"the {_NAMES[type(found)]} is no longer as that ETag says")
 
     def answer(self, found: Tagged) -> View:
         """What the answer shows, which then has its ETag."""
         self._response.headers["ETag"] = etag_of(found)
-        return key_view(found) if isinstance(found, Key) else policy_view(found)
+        match found:
+            case Key():
+                return key_view(found)
+            case KeptPolicy():
+                return policy_view(found)
+            case Endpoint():
+                return endpoint_view(found)
+            case never:
+                assert_never(never)
 
     def answer_unless_seen(self, found: Tagged) -> View | Response:
         """The same, or nothing but the ETag for a caller who has seen it as it is."""

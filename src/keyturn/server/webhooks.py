@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -12,8 +12,9 @@ from keyturn.errors import InvalidInputError
 from keyturn.notice_views import deliveries_view, endpoint_view, revealed_view
 from keyturn.ports.notifier import Notifier
 from keyturn.server.access import MayReadWebhooks, MayUpdateWebhooks, TheNode
+from keyturn.server.etags import IfMatch, IfNoneMatch, etag_of
 from keyturn.server.idempotency import Keep, Once
-from keyturn.server.openapi import CONFLICT, REPLAYABLE
+from keyturn.server.openapi import CONFLICT, CREATED, NOT_MODIFIED, TAGGED
 from keyturn.server.webhook_bodies import (
     DeliveriesBody,
     DismissalTerms,
@@ -36,7 +37,7 @@ _UNDELIVERABLE_FIX: Final = (
 )
 
 
-@router.post("", status_code=201, response_model=RevealedEndpointBody, responses={**REPLAYABLE, **CONFLICT})
+@router.post("", status_code=201, response_model=RevealedEndpointBody, responses={**CREATED, **CONFLICT})
 def create_webhook(
     wanted: NewEndpoint, node: TheNode, by: MayUpdateWebhooks, once: Once, request: Request
 ) -> Response:
@@ -55,7 +56,9 @@ def create_webhook(
             every_event=wanted.every_event,
             signing=wanted.signing,
             receiver=None if wanted.receiver is None else wanted.receiver.value(),
-            beside=lambda made: keep(revealed_view(made), [made.endpoint.endpoint_id]),
+            beside=lambda made: keep(
+                revealed_view(made), [made.endpoint.endpoint_id], etag=etag_of(made.endpoint)
+            ),
         )
 
     return once.answer(by, make)
@@ -68,21 +71,21 @@ def list_webhooks(asked: Annotated[ListedEndpoints, Query()], node: TheNode, by:
     return {"items": [endpoint_view(each) for each in page.items], "next_cursor": page.next_cursor}
 
 
-@router.get("/{endpoint_id}", response_model=EndpointBody)
-def get_webhook(endpoint_id: EndpointId, node: TheNode, by: MayReadWebhooks) -> View:
+@router.get("/{endpoint_id}", response_model=EndpointBody, responses={**TAGGED, **NOT_MODIFIED})
+def get_webhook(endpoint_id: EndpointId, node: TheNode, by: MayReadWebhooks, seen: IfNoneMatch) -> Any:
     """Get one endpoint."""
-    return endpoint_view(node.notices.endpoints.get(endpoint_id, by))
+    return seen.answer_unless_seen(node.notices.endpoints.get(endpoint_id, by))
 
 
-@router.patch("/{endpoint_id}", response_model=EndpointBody, responses=CONFLICT)
+@router.patch("/{endpoint_id}", response_model=EndpointBody, responses={**TAGGED, **CONFLICT})
 def update_webhook(
-    endpoint_id: EndpointId, changes: EndpointChanges, node: TheNode, by: MayUpdateWebhooks
+    endpoint_id: EndpointId, changes: EndpointChanges, node: TheNode, by: MayUpdateWebhooks, seen: IfMatch
 ) -> View:
     """Change an endpoint; what is pending goes to where it is by then.
 
     For another URL or other events the key must hold `audit.read` as well.
     """
-    return endpoint_view(node.notices.endpoints.update(endpoint_id, by, changes.said()))
+    return seen.answer(node.notices.endpoints.update(endpoint_id, by, changes.said(), only_if=seen.check))
 
 
 @router.delete(
@@ -90,16 +93,16 @@ def update_webhook(
     status_code=204,
     responses={204: {"description": "It is told nothing more."}, **CONFLICT},
 )
-def delete_webhook(endpoint_id: EndpointId, node: TheNode, by: MayUpdateWebhooks) -> None:
+def delete_webhook(endpoint_id: EndpointId, node: TheNode, by: MayUpdateWebhooks, seen: IfMatch) -> None:
     """Delete an endpoint, with its signing secrets."""
-    node.notices.endpoints.delete(endpoint_id, by)
+    node.notices.endpoints.delete(endpoint_id, by, only_if=seen.check)
 
 
 @router.post(
     "/{endpoint_id}/rotate-secret",
     status_code=201,
     response_model=RevealedEndpointBody,
-    responses={**REPLAYABLE, **CONFLICT},
+    responses={**CREATED, **CONFLICT},
 )
 def rotate_webhook_secret(
     endpoint_id: EndpointId, terms: SecretTerms, node: TheNode, by: MayUpdateWebhooks, once: Once
@@ -111,7 +114,7 @@ def rotate_webhook_secret(
             endpoint_id,
             by,
             overlap=terms.overlap,
-            beside=lambda made: keep(revealed_view(made), [endpoint_id]),
+            beside=lambda made: keep(revealed_view(made), [endpoint_id], etag=etag_of(made.endpoint)),
         )
 
     return once.answer(by, make)
