@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 
+import pytest
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
 from keyturn.adapters.notifier.calling import CallingNotifier
+from keyturn.issuing.conditions import always
 from keyturn.key_notices import KeyNotices
 from keyturn.ports.notifier import Message
 from tests.fakes import BY, Process
+from tests.notices.receiver import Receiver
 
 
 def test_a_callable_is_told_and_again_until_it_returns(process: Process) -> None:
@@ -52,5 +57,30 @@ def test_the_public_interface_keeps_endpoints_and_delivers(process: Process) -> 
     assert len(notices.deliver()) == 1
     assert told == ["key_created", "key_created"]
     assert len(notices.deliveries(endpoint_id).delivered) == 2
+    notices.delete_endpoint(endpoint_id)
+    assert notices.list_endpoints().items == ()
+
+
+def test_endpoints_are_tried_out_changed_and_deleted_from_python(
+    process: Process, receiver: Receiver
+) -> None:
+    notices = KeyNotices(process.store(), allow=("127.0.0.0/8",))
+    made = notices.create_endpoint(receiver.url, events=["key_created"])
+    endpoint_id = made.endpoint.endpoint_id
+    assert notices.test_endpoint(endpoint_id).delivered
+    assert made.secret is not None
+    Webhook(made.secret.reveal()).verify(receiver.got[0].body, receiver.got[0].fields)
+
+    newer = notices.rotate_endpoint_secret(endpoint_id, overlap=0)
+    assert newer.secret is not None
+    assert notices.update_endpoint(endpoint_id, events=["key_updated"]).events == ("key_updated",)
+    process.issue()
+    assert notices.deliver() == []
+    process.node.updater.update(process.issue().key_id, BY, {"name": "told"}, only_if=always)
+    assert [each.outcome.delivered for each in notices.deliver()] == [True]
+    Webhook(newer.secret.reveal()).verify(receiver.got[1].body, receiver.got[1].fields)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(made.secret.reveal()).verify(receiver.got[1].body, receiver.got[1].fields)
+
     notices.delete_endpoint(endpoint_id)
     assert notices.list_endpoints().items == ()
