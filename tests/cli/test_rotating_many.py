@@ -40,13 +40,19 @@ def leaked(program: Program, monkeypatch: pytest.MonkeyPatch) -> Program:
 
 
 def begun(program: Program, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*PROGRAM, *arguments],
-        env=program.environment,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    before = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # or a child of what runs under nohup ignores it too
+    try:
+        return subprocess.Popen(
+            [*PROGRAM, *arguments],
+            env=program.environment,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def said_since(told: str) -> str:

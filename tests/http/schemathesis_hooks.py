@@ -36,7 +36,7 @@ _EXCUSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("invalid_request", "expires_(in|at)", "exclude each other|in the past|a century away|not after not_before"),
     ("invalid_request", "expires_at|not_before|expires_before|unused_since|from|to", "that exists|1970 to 2255"),
     ("invalid_request", "to|from|period", "not after 'from'|at most 400 days|at most 1,500"),
-    ("invalid_request", "length|algorithm", "^a .* key has "),
+    ("invalid_request", "length|algorithm", "^a (.* key|key of type .*) has "),
     ("invalid_request", "prefix|recoverable|profile", "has no prefix|for tokens|has no profile"),
     ("invalid_request", "expires_in", "for claims without exp"),
     ("invalid_request", "", "either data or claims|data and a signature, or a token"),

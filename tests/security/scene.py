@@ -30,6 +30,7 @@ from tests.security.attacker import Attacker
 from tests.security.history import MEMBERS, TOKENS, Chronicle, HandClock, by
 
 MAX_STALENESS: Final = 1.0
+_ATTEMPTS: Final = 3  # after a first one that was `stale`
 LATER: Final = timedelta(hours=2)  # past what `expiry` was narrowed to
 TAMPERED: Final = "integrity_failed"
 GONE: Final = "not_found"
@@ -126,7 +127,12 @@ class Scene:
         shift = LATER if asked.later else timedelta(0)
         self.clock.move(shift)
         try:
-            return node.verifier.authenticate(self.token(label), demand, ip)
+            answer = node.verifier.authenticate(self.token(label), demand, ip)
+            for _ in range(_ATTEMPTS):
+                if answer.code != "stale":
+                    break  # else the database was only slower than the deadline, or the node is closed for good
+                answer = node.verifier.authenticate(self.token(label), demand, ip)
+            return answer
         finally:
             self.clock.move(-shift)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from keyturn.domain.rotation.cron import DAYS_AHEAD, Cron
 from keyturn.errors import InvalidInputError, shown
@@ -33,8 +32,11 @@ def zone_of(name: str) -> tzinfo:
             raise ValueError("no name")
         if name.lower() in _OF_A_MACHINE or name.lower().startswith(_TREES_OF_A_MACHINE):
             raise ValueError("not the same everywhere")
+        # Here, for it reads how the interpreter was built, and most programs never need it.
+        from zoneinfo import ZoneInfo  # noqa: PLC0415
+
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    except (KeyError, ValueError, OSError):
         raise InvalidInputError(
             f"unknown time zone {shown(name)}",
             field="time_zone",
