@@ -122,7 +122,7 @@ def test_a_policy_whose_time_zone_is_unknown_here_stops_no_other(
     def without_data(name: str) -> zoneinfo.ZoneInfo:
         raise zoneinfo.ZoneInfoNotFoundError(name)
 
-    monkeypatch.setattr("keyturn.domain.rotation.zones.ZoneInfo", without_data)
+    monkeypatch.setattr("zoneinfo.ZoneInfo", without_data)
     assert set(begun(ours)) == ids(theirs)
     assert ours.node.rotation.left_out.read() == {("policy",): 1}
     assert sum("unknown time zone" in line for line in caplog.messages) == 1
