@@ -149,17 +149,17 @@ class Reader:
         A cursor is good only for the tenant and the filter that it was made for: InvalidInputError otherwise.
         """
         check_limit(limit)
-        cursors = Cursors(self._records.keyring, by.tenant, _described(matching))
+        cursors = Cursors(self._records, by.tenant, _described(matching))
         before = cursors.read(cursor)
-        rows = self._ledger.list_keys(row_filter(by.tenant, before, matching), limit + 1)
-        more, rows = len(rows) > limit, rows[:limit]
+        found = self._ledger.list_keys(row_filter(by.tenant, before, matching), limit + 1)
+        rows = found[:limit]
         keys = tuple(key_from(opened.body) for opened in self._records.open_all(rows))
         for row in rows:
             self._records.place_of(row)
         return KeyPage(
             # The index columns found these rows; the sealed bodies have the last word.
             items=tuple(key for key in keys if key.tenant == by.tenant and matching.may_admit(key)),
-            next_cursor=cursors.make(rows[-1].created) if more else None,
+            next_cursor=cursors.after(found, limit),
         )
 
 

@@ -54,7 +54,7 @@ class Versions:
         """Versions of a key; `limit` is 1 to 1,000. NotFoundError for an unknown id and another tenant's alike."""
         check_limit(limit)
         key = self._keys.get(by.tenant, key_id)
-        cursors = Cursors(self._records.keyring, by.tenant, f"versions of {key.key_id}")
+        cursors = Cursors(self._records, by.tenant, f"versions of {key.key_id}")
         before = cursors.read(cursor)
         newest = key.newest_version if before is None else before - 1
         oldest = max(1, newest - limit + 1)

@@ -218,13 +218,12 @@ class Endpoints:
         One whose row was altered is left out, and reported.
         """
         check_limit(limit)
-        cursors = Cursors(self._records.keyring, by.tenant, "endpoints")
-        rows = self._ledger.list_endpoints(by.tenant, cursors.read(cursor), limit + 1)
-        more, rows = len(rows) > limit, rows[:limit]
-        items = tuple(endpoint for endpoint in self._roster.opened(rows) if endpoint.tenant == by.tenant)
-        return EndpointPage(
-            items=items, next_cursor=cursors.make(self._records.place_of(rows[-1])) if more else None
+        cursors = Cursors(self._records, by.tenant, "endpoints")
+        found = self._ledger.list_endpoints(by.tenant, cursors.read(cursor), limit + 1)
+        items = tuple(
+            endpoint for endpoint in self._roster.opened(found[:limit]) if endpoint.tenant == by.tenant
         )
+        return EndpointPage(items=items, next_cursor=cursors.after(found, limit))
 
     def secrets(self, endpoint: Endpoint, now: datetime) -> tuple[Secret, ...]:
         """What signs at present, the latest secret first; none where nothing is signed."""

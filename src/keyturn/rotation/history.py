@@ -58,7 +58,7 @@ class History:
         if stage is not None:
             require_kind("stage", stage, Stage)
         cursors = Cursors(
-            self._records.keyring, by.tenant, f"rotations {key_id!r} {policy_id!r} {stage and stage.value!r}"
+            self._records, by.tenant, f"rotations {key_id!r} {policy_id!r} {stage and stage.value!r}"
         )
         matching = RotationFilter(
             tenant=by.tenant,
@@ -67,20 +67,17 @@ class History:
             policy_id=policy_id,
             stage=None if stage is None else stage.value,
         )
-        rows = self._ledger.list_rotations(matching, limit + 1)
-        more, rows = len(rows) > limit, rows[:limit]
+        found = self._ledger.list_rotations(matching, limit + 1)
         # Index columns found these rows; the sealed bodies have the last word.
         items = tuple(
             rotation
-            for rotation in self._intact.read(rows, rotation_from)
+            for rotation in self._intact.read(found[:limit], rotation_from)
             if rotation.tenant == by.tenant
             and key_id in (None, rotation.key_id)
             and policy_id in (None, rotation.policy_id)
             and stage in (None, rotation.stage)
         )
-        return RotationPage(
-            items=items, next_cursor=cursors.make(self._records.place_of(rows[-1])) if more else None
-        )
+        return RotationPage(items=items, next_cursor=cursors.after(found, limit))
 
     def newest_first(self, tenant: str) -> Iterator[Rotation]:
         """All rotations of a tenant, newest first, a page at a time."""

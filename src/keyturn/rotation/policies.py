@@ -199,17 +199,14 @@ class Policies:
         One whose row does not hold is left out, and the program's log says so.
         """
         check_limit(limit)
-        cursors = Cursors(self._records.keyring, by.tenant, "rotation policies")
-        rows = self._ledger.list_policies(by.tenant, cursors.read(cursor), limit + 1)
-        more, rows = len(rows) > limit, rows[:limit]
+        cursors = Cursors(self._records, by.tenant, "rotation policies")
+        found = self._ledger.list_policies(by.tenant, cursors.read(cursor), limit + 1)
         items = tuple(
             kept
-            for kept in self._intact.read(rows, policy_from)
+            for kept in self._intact.read(found[:limit], policy_from)
             if kept.tenant == by.tenant and not kept.is_deleted
         )
-        return PolicyPage(
-            items=items, next_cursor=cursors.make(self._records.place_of(rows[-1])) if more else None
-        )
+        return PolicyPage(items=items, next_cursor=cursors.after(found, limit))
 
     def _require_keys(self, policy: RotationPolicy, by: Principal) -> None:
         if policy.keys is None:
