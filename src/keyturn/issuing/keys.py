@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from keyturn.domain.bodies import key_from, owner_from, version_from
 from keyturn.domain.fields import check_key_id, check_policy_id
 from keyturn.domain.ids import OWNER, POLICY, ROTATION, build, is_id, version_row_id
 from keyturn.domain.key import Key, Owner, Version
+from keyturn.domain.lifecycle import may_protect
 from keyturn.domain.rotation.bodies import rotation_from
 from keyturn.domain.rotation.kept_policy import KeptPolicy
 from keyturn.domain.rotation.policy_bodies import policy_from
@@ -40,6 +42,12 @@ class Together:
     def is_owner_revoked(self) -> bool:
         """Whether the owner was revoked after the key was issued."""
         return self.owner is not None and self.owner.epoch != self.key.owner_epoch
+
+    def is_in_service(self, version: Version, now: datetime) -> bool:
+        """Whether the key may be used for something new with this version now, its owner left aside."""
+        key = self.key
+        is_early = key.not_before is not None and now < key.not_before
+        return not is_early and not key.is_expired(now) and may_protect(key.state, version.state)
 
 
 class Keys:

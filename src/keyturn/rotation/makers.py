@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from keyturn.domain.key import Key, KeyType
-from keyturn.domain.lifecycle import KeyState, may_protect
+from keyturn.domain.key import KeyType
+from keyturn.domain.lifecycle import KeyState
 from keyturn.domain.principal import LIBRARY_ACTOR, LOCAL_ACTOR, Principal
 from keyturn.domain.rotation.pick_up import PickUp
 from keyturn.errors import ForbiddenError, NotFoundError
@@ -48,10 +48,9 @@ def _found(keys: Keys, pick_up: PickUp) -> Together:
 
 
 def _is_in_service(found: Together, now: datetime) -> bool:
-    key: Key = found.key
-    is_early = key.not_before is not None and now < key.not_before
-    is_usable = may_protect(key.state, found.versions[key.version].state) and not found.is_owner_revoked
-    return key.type is KeyType.PROVISIONING and is_usable and not is_early and not key.is_expired(now)
+    key = found.key
+    is_usable = found.is_in_service(found.versions[key.version], now) and not found.is_owner_revoked
+    return key.type is KeyType.PROVISIONING and is_usable
 
 
 def _was_exposed(found: Together, since: datetime) -> bool:

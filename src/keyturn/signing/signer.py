@@ -19,7 +19,7 @@ from keyturn.crypto.randomness import random_bytes
 from keyturn.domain.bytestext import to_base64url
 from keyturn.domain.ids import KEY, is_id
 from keyturn.domain.key import Algorithm, Key, KeyType, Owner, Version
-from keyturn.domain.lifecycle import KeyState, RevocationReason, may_process, may_protect
+from keyturn.domain.lifecycle import KeyState, RevocationReason, may_process
 from keyturn.domain.principal import Principal
 from keyturn.domain.rotation.policy import WHOLE
 from keyturn.domain.scope import KeyScope
@@ -238,9 +238,7 @@ class Signer:
                 fix="Use one whose scope has write: write, read_write or full.",
             )
         version = found.versions[key.version if found.rotation is None else _drawn(found.rotation.signing)]
-        now = self._clock.now()
-        is_early = key.not_before is not None and now < key.not_before
-        if is_early or key.is_expired(now) or not may_protect(key.state, version.state):
+        if not found.is_in_service(version, self._clock.now()):
             raise IllegalTransitionError("the key is not in service: it signs nothing")
         if found.is_owner_revoked:
             raise IllegalTransitionError("the key's owner was revoked: it signs nothing")
