@@ -11,11 +11,12 @@ import pytest
 from keyturn.adapters.kms.local import LocalKeyWrapper
 from keyturn.bootstrap import initialise, open_node
 from keyturn.domain.secret import Secret
-from tests.contract.ledger_stores import Store, postgres_store, sqlite_store
-from tests.contract.postgres_server import PostgresServer, postgres_server
+from tests.contract.ledger_stores import Store
+from tests.contract.postgres_server import postgres_server
 from tests.security.attacker import Attacker, attacker_on
 from tests.security.history import Chronicle, HandClock, carry_out
 from tests.security.scene import Scene
+from tests.security.stores import fresh_store, loosened_copy
 
 __all__ = ["postgres_server"]
 
@@ -32,14 +33,8 @@ class World:
 
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    if request.param == "sqlite":
-        store = sqlite_store(tmp_path_factory.mktemp("world") / "keyturn.db")
-        yield from _world(store, store.url)
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        database = server.create_database()
-        yield from _world(postgres_store(database), database.superuser_url)
-        server.drop_database(database.name)
+    with fresh_store(request.param, request, tmp_path_factory) as (store, attackers_url):
+        yield from _world(store, attackers_url)
 
 
 def _world(store: Store, attackers_url: str) -> Iterator[World]:
@@ -64,23 +59,9 @@ def loose_world(
     world: World, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """The same in another store, where the columns of the rows' table are plain ones."""
-    if world.store.adapter == "sqlite":
-        store = sqlite_store(tmp_path_factory.mktemp("loose") / "keyturn.db")
-        yield from _loosened(world, store, store.url)
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        database = server.create_database()
-        yield from _loosened(world, postgres_store(database), database.superuser_url)
-        server.drop_database(database.name)
-
-
-def _loosened(world: World, store: Store, attackers_url: str) -> Iterator[World]:
-    store.initialise(log_id=world.attacker.log_id())
-    attacker = attacker_on(attackers_url)
-    attacker.put_image(world.chronicle.end)
-    attacker.loosen()
-    yield World(store, world.kek, attacker, world.chronicle)
-    attacker.close()
+    copy = loosened_copy(world.attacker, world.chronicle.end, world.store.adapter, request, tmp_path_factory)
+    with copy as (store, attacker):
+        yield World(store, world.kek, attacker, world.chronicle)
 
 
 @pytest.fixture

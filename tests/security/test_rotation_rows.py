@@ -16,13 +16,13 @@ from keyturn.domain.secret import Secret
 from keyturn.errors import ConflictError, IntegrityError
 from keyturn.ports.ledger import Snapshot
 from keyturn.records.sealed_state import make_snapshot
-from tests.contract.ledger_stores import Store, postgres_store, sqlite_store
-from tests.contract.postgres_server import PostgresServer
+from tests.contract.ledger_stores import Store
 from tests.fakes import BY
 from tests.security.attacker import Attacker, attacker_on
 from tests.security.history import HandClock, by
 from tests.security.rotations import KEYS, Past, carry_out, policy_of, told, use
 from tests.security.scene import MAX_STALENESS, WHEN, When
+from tests.security.stores import fresh_store, loosened_copy
 from tests.security.test_flipped_bytes import with_each_byte_changed
 
 TAMPERED = "integrity_failed"
@@ -71,14 +71,8 @@ class World:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def kept_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    if request.param == "sqlite":
-        store = sqlite_store(tmp_path_factory.mktemp("rotations") / "keyturn.db")
-        yield from _world(store, store.url)
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        database = server.create_database()
-        yield from _world(postgres_store(database), database.superuser_url)
-        server.drop_database(database.name)
+    with fresh_store(request.param, request, tmp_path_factory) as (store, attackers_url):
+        yield from _world(store, attackers_url)
 
 
 def _world(store: Store, attackers_url: str) -> Iterator[World]:
@@ -296,23 +290,10 @@ def loose_world(
     kept_world: World, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """The same in another store, where no index looks into bodies and nothing is required of them."""
-    if kept_world.store.adapter == "sqlite":
-        store = sqlite_store(tmp_path_factory.mktemp("loose") / "keyturn.db")
-        yield from _loosened(kept_world, store, store.url)
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        database = server.create_database()
-        yield from _loosened(kept_world, postgres_store(database), database.superuser_url)
-        server.drop_database(database.name)
-
-
-def _loosened(world: World, store: Store, attackers_url: str) -> Iterator[World]:
-    store.initialise(log_id=world.attacker.log_id())
-    attacker = attacker_on(attackers_url)
-    attacker.put_image(world.past.end)
-    attacker.loosen()
-    yield World(store=store, kek=world.kek, attacker=attacker, past=world.past, clock=world.clock)
-    attacker.close()
+    kept = kept_world
+    copy = loosened_copy(kept.attacker, kept.past.end, kept.store.adapter, request, tmp_path_factory)
+    with copy as (store, attacker):
+        yield World(store=store, kek=kept.kek, attacker=attacker, past=kept.past, clock=kept.clock)
 
 
 @pytest.mark.parametrize("name", FLIPPED)
